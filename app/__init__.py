@@ -1,0 +1,1 @@
+"""What people touch: the command line, the conductor that reads a scan, and the exporters."""

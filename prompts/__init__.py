@@ -1,0 +1,1 @@
+"""Text that people edit without touching code: the vocabulary, its packs, the prompts."""

@@ -1,0 +1,1 @@
+"""The memory of cases. Nothing is here yet; ``tomoscribe doctor`` says so."""

@@ -1,0 +1,1 @@
+"""Volumes, findings, evidence, anatomy, tools, rules and reports: everything between a CT and its words."""

@@ -1,0 +1,1 @@
+"""Who words the evidence."""

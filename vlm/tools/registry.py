@@ -1,0 +1,82 @@
+"""What a tool is, and the list of them.
+
+A tool is one function ``(case) -> list of evidence``. It declares the findings it
+observes and the structures it needs; its measured limits stand in ``limits.json``,
+written by ``benchmarks/limits.py``. A tool that cannot look returns a Search that says
+so; it never returns silence.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from vlm.evidence import Case, Evidence, Measurement
+
+Run = Callable[[Case], list[Evidence]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A registered tool: what it looks for, what it needs, and how to run it."""
+
+    name: str
+    observes: tuple[str, ...]  # keys of the vocabulary
+    needs: tuple[str, ...]  # names of structures of ``vlm.anatomy``
+    version: str
+    run: Run
+
+    @property
+    def summary(self) -> str:
+        """The first line of the tool's docstring."""
+        return (inspect.getdoc(self.run) or "").partition("\n")[0]
+
+
+TOOLS: dict[str, Tool] = {}
+
+
+def tool(
+    name: str, *, observes: tuple[str, ...], needs: tuple[str, ...] = (), version: str = "1"
+) -> Callable[[Run], Run]:
+    """Register ``function(case)`` as a tool under ``name``."""
+
+    def register(function: Run) -> Run:
+        if name in TOOLS:
+            raise ValueError(f"two tools are named {name!r}")
+        TOOLS[name] = Tool(name=name, observes=observes, needs=needs, version=version, run=function)
+        return function
+
+    return register
+
+
+def load_tools() -> dict[str, Tool]:
+    """Import every module of this package once and give back the tools by name, in a fixed order."""
+    package = importlib.import_module("vlm.tools")
+    for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+        importlib.import_module(f"vlm.tools.{module}")
+    return dict(sorted(TOOLS.items()))
+
+
+@functools.cache
+def _limits() -> Mapping[str, Any]:  # JSON: {"nodules": {"lung_nodule": {"smallest": 6.0, …}}}
+    path = files("vlm.tools") / "limits.json"
+    limits: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return limits
+
+
+def measured_limit(name: str, finding: str) -> tuple[Measurement | None, float | None]:
+    """The smallest size that a tool finds, and the sensitivity at that size, as measured.
+
+    Returns (None, None) when nobody has measured it: a negation then carries that limit.
+    """
+    entry = _limits().get(name, {}).get(finding)
+    if entry is None or entry.get("smallest") is None:
+        return None, None
+    return Measurement(quantity=entry["quantity"], value=entry["smallest"]), float(entry["sensitivity"])
