@@ -102,28 +102,36 @@ class Mask:
         return int(np.count_nonzero(self.voxels)) * self.grid.voxel_ml
 
     @property
+    def bounds(self) -> tuple[slice, slice, slice]:
+        """Index slices of the smallest block that holds the mask; ``ValueError`` when it is empty."""
+        found = []
+        for axis in range(3):
+            others = tuple(other for other in range(3) if other != axis)
+            present = np.flatnonzero(self.voxels.any(axis=others))
+            if present.size == 0:
+                raise ValueError(f"mask {self.name!r} is empty")
+            found.append(slice(int(present[0]), int(present[-1]) + 1))
+        return found[0], found[1], found[2]
+
+    @property
     def slices(self) -> tuple[int, int]:
         """First and last k with a voxel; ``ValueError`` when the mask is empty."""
-        present = np.flatnonzero(self.voxels.any(axis=(0, 1)))
-        if present.size == 0:
-            raise ValueError(f"mask {self.name!r} is empty")
-        return int(present[0]), int(present[-1])
+        along = self.bounds[2]
+        return along.start, along.stop - 1
 
     @property
     def box(self) -> Box:
         """The voxels' centres in a box, RAS mm; ``ValueError`` when the mask is empty."""
-        points = self.grid.to_mm(np.argwhere(self.voxels))
-        if points.size == 0:
-            raise ValueError(f"mask {self.name!r} is empty")
-        low, high = points.min(axis=0), points.max(axis=0)
-        return Box(low_mm=as_point(low), high_mm=as_point(high))
+        bounds = self.bounds
+        ends = [[along.start, along.stop - 1] for along in bounds]
+        corners = self.grid.to_mm(np.stack(np.meshgrid(*ends), axis=-1).reshape(-1, 3))
+        return Box(low_mm=as_point(corners.min(axis=0)), high_mm=as_point(corners.max(axis=0)))
 
     @property
     def centre_mm(self) -> Point:
         """The voxel of the mask that lies nearest to its centroid, RAS mm: always inside the mask."""
-        index = np.argwhere(self.voxels)
-        if index.size == 0:
-            raise ValueError(f"mask {self.name!r} is empty")
+        bounds = self.bounds
+        index = np.argwhere(self.voxels[bounds]) + [along.start for along in bounds]
         nearest = np.argmin(((self.grid.to_mm(index) - self.grid.to_mm(index.mean(axis=0))) ** 2).sum(axis=1))
         return as_point(self.grid.to_mm(index[nearest]))
 

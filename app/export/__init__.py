@@ -1,0 +1,62 @@
+"""A report on disk: report.md, report.json, masks and key images, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from app.export.key_images import write_key_images
+from app.export.markdown import to_markdown
+from app.export.masks import write_masks
+from vlm.evidence import Case, Observation, Region
+from vlm.report import Report
+
+__all__ = ["to_markdown", "write_report", "write_text"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old one or the new one, never a half."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(name).replace(path)
+
+
+def write_report(folder: Path, report: Report, case: Case, sections: dict[str, str]) -> None:
+    """Write a report and what it points at below ``folder``.
+
+    Everything is made in a hidden folder first; ``report.json`` moves last, so a folder with
+    a new report.json is complete. An older report in the same folder is replaced.
+
+    Args:
+        folder: made when missing.
+        report: what was read.
+        case: the scan and its masks.
+        sections: evidence id -> section, which chooses the window of its key image.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=folder, prefix=".new-"))
+    try:
+        write_masks(staging / "masks", case.masks, case.volume.grid)
+        write_key_images(staging / "key", case.volume, case.masks, _marked(case, sections))
+        for name in ("masks", "key"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (staging / name).replace(folder / name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    write_text(folder / "report.md", to_markdown(report))
+    write_text(folder / "report.json", json.dumps(report.model_dump(mode="json", by_alias=True), indent=1) + "\n")
+
+
+def _marked(case: Case, sections: dict[str, str]) -> dict[str, tuple[Region, str]]:
+    """Observations that have a mask, with the section in which they are told."""
+    return {
+        name: (record.region, sections.get(name, ""))
+        for name, record in case.ledger
+        if isinstance(record, Observation) and record.region is not None and record.region.mask
+    }
