@@ -1,0 +1,371 @@
+"""A simple chest whose truth is known: body, bones, lungs with vessels, heart, and what ails them.
+
+``chest(...)`` draws smooth shapes onto a grid and gives back the scan, the masks of what
+it drew and a list of truths. The same arguments give the same bytes. It is made for tests
+and for measuring the tools' limits; nobody should take it for a person.
+
+Space: RAS mm, x to the patient's right, y to the front, z to the head; the carina is at
+(0, -15, 0). The person lies on the back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vlm.ct.volume import AIR_HU, Box, Grid, Mask, Point, Scan, Volume, as_point
+from vlm.phantom import torso
+from vlm.phantom.canvas import Canvas, Distance, Floats
+from vlm.phantom.trees import Branch, grow
+
+SideName = Literal["left", "right"]
+Zone = Literal["upper", "middle", "lower"]
+SIDES: tuple[SideName, SideName] = ("right", "left")
+
+FIELD_MM = (380.0, 300.0, 300.0)  # default field of view
+CENTRE_MM = (0.0, -8.0, -35.0)  # its middle
+ZONES_MM: dict[Zone, tuple[float, float]] = {"upper": (25.0, 75.0), "middle": (-35.0, 15.0), "lower": (-95.0, -45.0)}
+
+# Hounsfield units of a scan without contrast
+LUNG, BLOOD, FLUID, COLLAPSED, CONSOLIDATION, GROUND_GLASS, BULLA, AIR, CALCIUM = (
+    -862, 42, 8, 40, 35, -600, -985, -1000, 700,
+)  # fmt: skip
+LUNG_SLOPE = -0.35  # HU per mm towards the front: the lung behind is denser
+LATTICE_MM = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """Something that was drawn: its finding, where it lies, and its size."""
+
+    finding: str
+    side: SideName | None
+    site: str | None
+    centre_mm: Point
+    quantity: str  # "diameter" (mm), "volume" (mL) or "fraction" (%)
+    value: float
+    mask: str
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A drawn scan, the masks of what was drawn by name, and its truths."""
+
+    volume: Volume
+    masks: dict[str, Mask]
+    truth: list[Truth]
+
+
+def chest(
+    *,
+    seed: int = 0,
+    spacing_mm: tuple[float, float, float] = (0.8, 0.8, 1.5),
+    field_mm: tuple[float, float, float] = FIELD_MM,
+    centre_mm: Point = CENTRE_MM,
+    shape: tuple[int, int, int] | None = None,
+    nodules: Sequence[tuple[SideName, Zone, float, float]] = (),
+    effusion_left_ml: float = 0.0,
+    effusion_right_ml: float = 0.0,
+    pneumothorax_left_ml: float = 0.0,
+    pneumothorax_right_ml: float = 0.0,
+    consolidation: Sequence[tuple[SideName, Zone, float]] = (),
+    ground_glass: Sequence[tuple[SideName, Zone, float]] = (),
+    atelectasis_left_ml: float = 0.0,
+    atelectasis_right_ml: float = 0.0,
+    emphysema_fraction: float = 0.0,
+    raised_diaphragm_left_mm: float = 0.0,
+    raised_diaphragm_right_mm: float = 0.0,
+    heart_scale: float = 1.0,
+    pericardial_effusion_ml: float = 0.0,
+    coronary_calcium_mm3: float = 0.0,
+    aortic_calcium_mm3: float = 0.0,
+    blood_hu: float = BLOOD,
+    noise_hu: float = 14.0,
+    kernel: Literal["soft", "sharp"] = "soft",
+    table: bool = True,
+) -> Phantom:
+    """Draw a chest.
+
+    Args:
+        shape: voxels (X, Y, Z); by default as many as fill ``field_mm``.
+        nodules: (side, zone, diameter in mm, HU) of each; a sphere well inside the lung.
+        consolidation, ground_glass: (side, zone, mL) of each.
+        atelectasis_left_ml, atelectasis_right_ml: airless lung behind, in front of any fluid.
+        emphysema_fraction: share of both lungs that is holes, 0..1; more of them at the top.
+        raised_diaphragm_left_mm, raised_diaphragm_right_mm: how far a side has lost volume.
+        blood_hu: attenuation of blood; about 42 without contrast.
+        noise_hu: standard deviation of the noise in a voxel.
+
+    Returns:
+        A Phantom. Masks: body, lung_SIDE (without fluid and free air), thoracic_cavity_SIDE, airways,
+        heart, aorta, liver, spleen, stomach, vertebrae, ribs, sternum, spinal_canal, and one a finding.
+    """
+    counts = shape or tuple(max(8, round(mm / step)) for mm, step in zip(field_mm, spacing_mm, strict=True))
+    canvas = Canvas(_grid((counts[0], counts[1], counts[2]), spacing_mm, centre_mm), torso.AIR)
+    rng = np.random.default_rng([seed, 9])
+    heart = torso.heart_shapes(heart_scale, pericardial_effusion_ml)
+    raised = {"left": raised_diaphragm_left_mm, "right": raised_diaphragm_right_mm}
+    fluid = {"left": effusion_left_ml, "right": effusion_right_ml}
+    dense = {"left": atelectasis_left_ml, "right": atelectasis_right_ml}
+    air = {"left": pneumothorax_left_ml, "right": pneumothorax_right_ml}
+    cavity = {side: torso.cavity(side, heart[1], raised[side]) for side in SIDES}
+    bounds = {side: _bounds(cavity[side], fluid[side], dense[side], air[side]) for side in SIDES}
+    lung = {side: _between(cavity[side], bounds[side][0], bounds[side][2]) for side in SIDES}
+    drawing = _Drawing(canvas, lung, rng, [])
+
+    torso.draw_body(canvas, table=table)
+    torso.draw_abdomen(canvas, raised)
+    for side in SIDES:
+        drawing.lung(side, cavity[side], blood_hu, seed)
+    drawing.emphysema(emphysema_fraction, seed)
+    for finding, patches, hu in (
+        ("ground_glass_opacity", ground_glass, GROUND_GLASS), ("consolidation", consolidation, CONSOLIDATION)
+    ):  # fmt: skip
+        for number, (side, zone, ml) in enumerate(patches, 1):
+            drawing.patch(f"{finding}_{number}", finding, side, zone, ml, hu)
+    airways = _airways(drawing)
+    canvas.draw_branches([piece.wider(1.2) for piece in airways if piece.radius_mm > 1.0], 15)
+    canvas.draw_branches(airways, AIR)
+    for side in SIDES:
+        drawing.layers(side, cavity[side], bounds[side])
+    torso.draw_mediastinum(canvas, heart, blood_hu, pericardial_effusion_ml)
+    large = [piece for piece in airways if piece.radius_mm > 4.5]
+    canvas.draw_branches([piece.wider(1.5) for piece in large], 30)
+    canvas.draw_branches(large, AIR)
+    canvas.draw_branches(airways, AIR, name="airways", keep_hu=True)
+    drawing.calcium(coronary_calcium_mm3, aortic_calcium_mm3)
+    for number, (side, zone, diameter, density) in enumerate(nodules, 1):
+        drawing.nodule(number, side, zone, diameter, density)
+    torso.draw_bones(canvas)
+    _add_noise(canvas.hu, noise_hu, kernel, seed)
+    if pericardial_effusion_ml > 0:
+        drawing.note("pericardial_effusion", None, "pericardium", "pericardial_effusion")
+    return _phantom(canvas, drawing.truth, kernel, spacing_mm[2], contrast=blood_hu > 100)
+
+
+def demo_case(*, seed: int = 7, spacing_mm: tuple[float, float, float] = (0.8, 0.8, 1.5)) -> Phantom:
+    """The sample that the demo reads: a 14 mm nodule on the right, 180 mL of fluid on the left, coronary calcium."""
+    return chest(
+        seed=seed, spacing_mm=spacing_mm, nodules=(("right", "upper", 14.0, 40.0),), effusion_left_ml=180.0,
+        coronary_calcium_mm3=150.0,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A chest while it is drawn."""
+
+    canvas: Canvas
+    shapes: dict[SideName, Distance]  # each lung
+    rng: np.random.Generator
+    truth: list[Truth]
+
+    def note(
+        self, finding: str, side: SideName | None, site: str | None, mask: str, size: tuple[str, float] | None = None
+    ) -> None:
+        """Remember what was drawn; its volume is that of its mask, unless ``size`` says another measure."""
+        voxels = self.canvas.masks.get(mask)
+        if voxels is None or not voxels.any():
+            return
+        grid, index = self.canvas.grid, np.argwhere(voxels)
+        quantity, value = size or ("volume", len(index) * grid.voxel_ml)
+        centre = as_point(grid.to_mm(index.mean(axis=0)[::-1]))
+        self.truth.append(
+            Truth(finding=finding, side=side, site=site, centre_mm=centre, quantity=quantity, value=value, mask=mask)
+        )
+
+    def points(self, side: SideName, number: int, depth_mm: float, z_mm: tuple[float, float]) -> NDArray[np.float64]:
+        """(number, 3) places in a lung, ``depth_mm`` from its surface at least."""
+        chosen: list[NDArray[np.float64]] = []
+        sign = 1.0 if side == "right" else -1.0
+        for _ in range(200):
+            tries = self.rng.uniform((0, -84, z_mm[0]), (128, 84, z_mm[1]), (4000, 3)) * (sign, 1, 1)
+            x, y, z = (tries[:, axis].astype(np.float32) for axis in range(3))
+            chosen.append(tries[self.shapes[side](x, y, z) < -depth_mm])
+            if sum(map(len, chosen)) >= number:
+                return np.concatenate(chosen)[:number]
+        raise ValueError(f"the {side} lung has no room {depth_mm:.0f} mm deep at z {z_mm[0]:.0f} to {z_mm[1]:.0f} mm")
+
+    def lung(self, side: SideName, cavity: Distance, blood_hu: float, seed: int) -> None:
+        """Texture and vessels of one lung."""
+        box, canvas = torso.side_box(side), self.canvas
+        window, cover = canvas.paint(cavity, LUNG, f"thoracic_cavity_{side}", box=box)
+        slope = LUNG_SLOPE * canvas.y[window[1]][None, :, None]
+        canvas.hu[window] += cover * (slope + 16 * canvas.field(window, sigma_mm=2.4, seed=[seed, 1]))
+        canvas.keep(self.shapes[side], f"lung_{side}", box=box)
+        root = (52.0 if side == "right" else -52.0, -12.0, -20.0)
+        tips = self.points(side, 340, 2.0, (-150, 92))
+        for group in (tips[:180], tips[180:]):  # arteries, veins
+            branches = grow(root, group, tip_radius_mm=0.7, root_radius_mm=6.0)
+            canvas.draw_branches(branches, blood_hu, within=f"lung_{side}")
+
+    def emphysema(self, fraction: float, seed: int) -> None:
+        """Holes of a few mm, half as likely at the bottom as at the top."""
+        if fraction <= 0:
+            return
+        canvas = self.canvas
+        low, high = torso.side_box("left").low_mm, torso.side_box("right").high_mm
+        window = canvas.window(Box(low_mm=low, high_mm=high))
+        field = canvas.field(window, sigma_mm=1.9, seed=[seed, 2]) + 0.006 * canvas.z[window[0]][:, None, None]
+        lungs = (canvas.masks["lung_left"] | canvas.masks["lung_right"])[window]
+        edge = np.quantile(field[lungs], 1 - fraction)
+        cover = np.clip(0.5 + 4 * (field - edge), 0, 1) * lungs
+        canvas.blend(window, cover, BULLA)
+        canvas.mark("emphysema", window, (field > edge) & lungs)
+        self.note("emphysema", None, "lung", "emphysema", ("fraction", 100 * fraction))
+
+    def patch(self, name: str, finding: str, side: SideName, zone: Zone, ml: float, hu: float) -> None:
+        """A round part of a lung, cut by the lung's surface, of ``ml``."""
+        lung = self.shapes[side]
+        depth = 3.0 + 0.3 * (ml * 1000) ** (1 / 3)
+        centre = as_point(self.points(side, 1, min(depth, 14.0), ZONES_MM[zone])[0])
+        ball = torso.ellipsoid(centre, (1.0, 1.0, 1.0))
+        radius = _levels(lung, ball, [ml], (ml * 6000) ** (1 / 3) + 12, centre)[0]
+        reach = 1.0 + radius
+
+        def shape(x: Floats, y: Floats, z: Floats) -> Floats:
+            return np.asarray(np.maximum(lung(x, y, z), ball(x, y, z) - radius))
+
+        box = Box(
+            low_mm=(centre[0] - reach - 3, centre[1] - reach - 3, centre[2] - reach - 3),
+            high_mm=(centre[0] + reach + 3, centre[1] + reach + 3, centre[2] + reach + 3),
+        )
+        self.canvas.paint(shape, hu, name, box=box)
+        self.note(finding, side, f"{zone}_zone", name)
+
+    def layers(self, side: SideName, cavity: Distance, bounds: tuple[float, float, float]) -> None:
+        """Fluid and airless lung behind, free air in front with the pleura as a line."""
+        fluid, dense, air = bounds
+        box = torso.side_box(side)
+        for name, finding, hu, low, high in (
+            (f"atelectasis_{side}", "atelectasis", COLLAPSED, fluid, dense),
+            (f"effusion_{side}", "pleural_effusion", FLUID, -np.inf, fluid),
+            (f"pneumothorax_{side}", "pneumothorax", AIR, air, np.inf),
+        ):
+            if high == low or high == -np.inf or low == np.inf:
+                continue
+            self.canvas.paint(_between(cavity, low, high), hu, name, box=box)
+            self.note(finding, side, "lung" if finding == "atelectasis" else "pleura", name)
+        if air < np.inf:
+            self.canvas.paint(_between(cavity, air - 0.7, air + 0.7), -450, box=box)
+
+    def calcium(self, coronary_mm3: float, aortic_mm3: float) -> None:
+        """Plaques along the left coronary artery and the aortic arch, each of at most 40 mm3."""
+        for finding, site, line, total in (
+            ("coronary_artery_calcification", "coronary_arteries", torso.CORONARY, coronary_mm3),
+            ("aortic_calcification", "aortic_arch", torso.AORTA[3:6], aortic_mm3),
+        ):
+            number = int(np.ceil(total / 40))
+            for part in range(number):
+                t = (part + 0.5) / number * (len(line) - 1)
+                a, b = np.array(line[int(t)]), np.array(line[int(t) + 1])
+                centre = a + (t - int(t)) * (b - a)
+                if finding == "aortic_calcification":
+                    centre = centre + np.array([0, 0, torso.AORTA_RADIUS_MM - 1])
+                radius = float(np.cbrt(total / number * 3 / 4 / np.pi))
+                point = as_point(centre)
+                self.canvas.draw_branches([Branch(point, point, radius)], CALCIUM, name=finding)
+            self.note(finding, None, site, finding, ("volume", total / 1000))
+
+    def nodule(self, number: int, side: SideName, zone: Zone, diameter: float, hu: float) -> None:
+        """A sphere in a lung, 4 mm from its surface at least, and off the hilum and the earlier ones."""
+        places = self.points(side, 400, diameter / 2 + 4, ZONES_MM[zone])
+        off_hilum = np.hypot(np.abs(places[:, 0]) - 50, places[:, 1] + 12) + 0.5 * np.abs(places[:, 2] + 20)
+        apart = [np.linalg.norm(places - t.centre_mm, axis=1) for t in self.truth if t.finding == "lung_nodule"]
+        room = np.minimum.reduce([off_hilum, *apart])
+        good = places[room > 30]
+        point = as_point(good[0] if len(good) else places[int(np.argmax(room))])
+        name = f"nodule_{number}"
+        self.canvas.draw_branches([Branch(point, point, diameter / 2)], hu, name=name, exact=True)
+        self.note("lung_nodule", side, f"{zone}_zone", name, ("diameter", diameter))
+
+
+def _height(x: Floats, y: Floats, z: Floats) -> Floats:
+    """What lies higher for a fluid when the person lies on the back, mm; fluid climbs the side wall a little."""
+    return np.asarray(y + 0.10 * z - 14.0 * np.minimum((x / torso.WALL_MM[0]) ** 4, 1.0), dtype=np.float32)
+
+
+def _levels(
+    inside: Distance, rank: Distance, volumes_ml: Sequence[float], reach_mm: float, centre: Point
+) -> list[float]:
+    """Values of ``rank`` below which a shape holds the given volumes; looks ``reach_mm`` round ``centre``."""
+    z, y, x = (np.arange(middle - reach_mm, middle + reach_mm, LATTICE_MM, dtype=np.float32) for middle in centre[::-1])
+    at = x[None, None, :], y[None, :, None], z[:, None, None]
+    share = np.clip(0.5 - inside(*at) / LATTICE_MM, 0, 1)
+    some = share > 0
+    values = np.broadcast_to(rank(*at), share.shape)[some]
+    order = np.argsort(values)
+    filled = np.cumsum(share[some][order], dtype=np.float64) * LATTICE_MM**3 / 1000
+    wanted = [ml if ml >= 0 else float(filled[-1]) + ml for ml in volumes_ml]  # from the top when negative
+    if not len(filled) or max(wanted) > filled[-1] or min(wanted) < 0:
+        raise ValueError(f"a space of {filled[-1] if len(filled) else 0:.0f} mL cannot hold {volumes_ml} mL")
+    return [float(v) for v in np.interp(wanted, filled, values[order])]
+
+
+def _bounds(cavity: Distance, fluid_ml: float, dense_ml: float, air_ml: float) -> tuple[float, float, float]:
+    """Heights at which fluid ends, airless lung ends, and free air begins; infinite where there is none."""
+    if fluid_ml + dense_ml + air_ml <= 0:
+        return -np.inf, -np.inf, np.inf
+    wanted = [fluid_ml, fluid_ml + dense_ml, -max(air_ml, 1e-6)]
+    fluid, dense, air = _levels(cavity, _height, wanted, 150.0, (0.0, 0.0, -35.0))
+    fluid = fluid if fluid_ml > 0 else -np.inf
+    return fluid, dense if dense_ml > 0 else fluid, air if air_ml > 0 else np.inf
+
+
+def _between(cavity: Distance, low: float, high: float) -> Distance:
+    """The part of a cavity between two heights."""
+    if low == -np.inf and high == np.inf:
+        return cavity
+
+    def distance(x: Floats, y: Floats, z: Floats) -> Floats:
+        height = _height(x, y, z)
+        return np.asarray(np.maximum(cavity(x, y, z), np.maximum(low - height, height - high)), dtype=np.float32)
+
+    return distance
+
+
+def _airways(drawing: _Drawing) -> list[Branch]:
+    """Trachea, main bronchi and their branches; radii are those of the lumen."""
+    carina: Point = (0.0, -15.0, 0.0)
+    branches = [Branch((0.0, -8.0, 160.0), carina, 8.5)]
+    ends: tuple[tuple[SideName, Point, float], ...] = (
+        ("right", (36.0, -19.0, -18.0), 6.8), ("left", (-42.0, -20.0, -28.0), 6.0),
+    )  # fmt: skip
+    for side, end, radius in ends:
+        branches.append(Branch(carina, end, radius))
+        branches += grow(end, drawing.points(side, 36, 14.0, (-130, 70)), tip_radius_mm=1.0, root_radius_mm=4.4)
+    return branches
+
+
+def _grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], centre_mm: Point) -> Grid:
+    affine = np.diag([*spacing_mm, 1.0])
+    affine[:3, 3] = np.asarray(centre_mm) - (np.asarray(shape) - 1) / 2 * np.asarray(spacing_mm)
+    return Grid(shape, affine)
+
+
+def _add_noise(hu: Floats, noise_hu: float, kernel: str, seed: int) -> None:
+    """Add the noise of a soft (blurred) or a sharp (edge-enhancing) kernel, slice by slice, in place."""
+    if noise_hu <= 0:
+        return
+    for k in range(len(hu)):
+        white = np.random.default_rng([seed, 3, k]).standard_normal(hu.shape[1:], dtype=np.float32)
+        blurred = ndimage.gaussian_filter(white, 0.8)
+        noise = blurred if kernel == "soft" else white - 0.7 * blurred
+        hu[k] += noise * (noise_hu / (float(noise.std()) + 1e-9))
+
+
+def _phantom(
+    canvas: Canvas, truth: list[Truth], kernel: Literal["soft", "sharp"], thickness_mm: float, *, contrast: bool
+) -> Phantom:
+    hu = np.clip(np.rint(canvas.hu), AIR_HU, 3071).astype(np.int16).T  # (X, Y, Z), Fortran order
+    scan = Scan(
+        source="phantom", kernel=kernel, contrast=contrast, slice_thickness_mm=thickness_mm, tube_voltage_kv=120.0,
+        patient_position="HFS",
+    )  # fmt: skip
+    masks = {name: Mask(name, voxels.T, canvas.grid) for name, voxels in canvas.masks.items()}
+    return Phantom(Volume(hu, canvas.grid, scan), masks, truth)
