@@ -1,0 +1,228 @@
+"""Left and right lung, by rules.
+
+In: an open case. Out: aerated lung of each side on the working grid (vessels and bronchi inside
+it included, trachea and main bronchi left out), the space in which a nodule may lie, and how
+much of each lung the scan covers. Gas in bowel, stomach or sinuses is not lung. Air in the
+pleural space is not told apart here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import cc3d
+import edt
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vlm.anatomy.airways import Airways, airways
+from vlm.anatomy.body import body
+from vlm.ct.volume import Grid, Mask
+from vlm.evidence import Case, once
+
+LungSide = Literal["left", "right"]
+SIDES: tuple[LungSide, LungSide] = ("right", "left")
+
+AERATED_HU = -500  # halfway between lung and soft tissue (Hu 2001)
+GAS_HU = -935  # mean of a block of bowel gas lies below; even emphysematous lung has vessels above it
+GAS_SHARE = 0.85  # a piece with more of its core below GAS_HU is gas, not lung
+PIECE_ML = 4.0  # smaller pieces of air are not lung unless they lie beside it
+VESSEL_MM = 5.0  # closing radius: vessels inside the lung belong to it, hilar trunks do not
+SPACE_MM = 18.0  # closing radius of the search space: nodules to 36 mm at any border, larger ones mostly
+LUNG_HEIGHT_MM = 230.0  # of an adult, apex to costophrenic recess, supine inspiration; for scans that cut the lung
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lungs:
+    """Both lungs on the working grid; a side that is not in the scan has an empty mask."""
+
+    right: Mask
+    left: Mask
+    right_space: Mask  # lung plus what its closed hull holds: nodules at the border, hilum, masses
+    left_space: Mask
+    covered: Mapping[LungSide, float]  # share of each lung in the field of view, an estimate when cut
+    apex_covered: Mapping[LungSide, bool]
+    base_covered: Mapping[LungSide, bool]
+    midline_mm: float  # x of the midline, RAS
+
+    @property
+    def both(self) -> Mask:
+        """Right and left together."""
+        return Mask("lungs", self.right.voxels | self.left.voxels, self.right.grid)
+
+    @property
+    def present(self) -> tuple[LungSide, ...]:
+        """Sides with lung in the scan."""
+        return tuple(side for side in SIDES if self.of(side))
+
+    def of(self, side: LungSide) -> Mask:
+        """The lung of one side."""
+        return self.right if side == "right" else self.left
+
+    def space(self, side: LungSide) -> Mask:
+        """The search space of one side."""
+        return self.right_space if side == "right" else self.left_space
+
+
+@once
+def lungs(case: Case) -> Lungs:
+    """Right and left aerated lung, their search space and coverage."""
+    grid = case.working.grid
+    hu = case.working.hu.T  # (Z, Y, X)
+    inside = body(case).voxels.T
+    tree = airways(case)
+    air = inside & (hu < AERATED_HU)
+    air &= ~ndimage.binary_dilation(tree.mask.voxels.T, iterations=1)
+    lung = _lung_pieces(air, hu, grid)
+    middle = midline(case)
+    sides = _split(lung, middle, grid)
+    closed = {side: _closed(mask, VESSEL_MM, grid) & inside & ~tree.trachea.voxels.T for side, mask in sides.items()}
+    closed["left"] &= ~closed["right"]
+    spaces = {side: _closed(mask, SPACE_MM, grid) & inside for side, mask in closed.items()}
+    spaces["left"] &= ~closed["right"]
+    spaces["right"] &= ~closed["left"]
+    covered, apex, base = {}, {}, {}
+    for side in SIDES:
+        covered[side], apex[side], base[side] = _coverage(closed[side], grid)
+    return Lungs(
+        right=Mask("lung_right", closed["right"].T, grid),
+        left=Mask("lung_left", closed["left"].T, grid),
+        right_space=Mask("lung_space_right", spaces["right"].T, grid),
+        left_space=Mask("lung_space_left", spaces["left"].T, grid),
+        covered=covered,
+        apex_covered=apex,
+        base_covered=base,
+        midline_mm=middle,
+    )
+
+
+@once
+def midline(case: Case) -> float:
+    """x of the midline, RAS mm: the carina or trachea, else the spine, else the middle of the body."""
+    tree: Airways = airways(case)
+    if tree.carina_mm is not None:
+        return tree.carina_mm[0]
+    grid = case.working.grid
+    bone = case.working.hu.T > 180  # dense enough for cortical and most cancellous bone in 2 mm blocks
+    bone &= body(case).voxels.T
+    share = ndimage.uniform_filter(bone.mean(axis=0, dtype=np.float32), size=9)  # (Y, X): how upright a column is
+    if share.max() > 0.3:
+        y, x = np.unravel_index(int(share.argmax()), share.shape)
+        return float(grid.to_mm([x, y, 0])[0])
+    columns = np.flatnonzero(body(case).voxels.any(axis=(1, 2)))
+    middle = float(columns.mean()) if columns.size else grid.shape[0] / 2
+    return float(grid.to_mm([middle, 0, 0])[0])
+
+
+def _lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> NDArray[np.bool_]:
+    """(Z, Y, X) bool: the pieces of air that are lung by size and density."""
+    depth = _depth(air, grid)
+    labels: NDArray[np.uint32] = cc3d.connected_components(air, connectivity=6)
+    count = int(labels.max()) + 1
+    size_ml = np.bincount(labels.ravel(), minlength=count) * grid.voxel_ml
+    core = depth > 4.0  # mm from the border, where partial volume ends
+    in_core = np.bincount(labels[core], minlength=count)
+    gas = np.bincount(labels[core & (hu < GAS_HU)], minlength=count)
+    thick = in_core * grid.voxel_ml > 1.0
+    lung = thick & (size_ml > PIECE_ML) & (gas < GAS_SHARE * in_core)
+    lung[0] = False
+    if not lung.any():
+        return np.zeros_like(air)
+    largest = size_ml[lung].max()
+    lung &= size_ml > 0.01 * largest
+    keep: NDArray[np.bool_] = lung[labels]
+    return keep
+
+
+def _split(lung: NDArray[np.bool_], middle_mm: float, grid: Grid) -> dict[LungSide, NDArray[np.bool_]]:
+    """Each piece to its side; a piece that is both lungs is cut where it is narrowest."""
+    out: dict[LungSide, NDArray[np.bool_]] = {side: np.zeros_like(lung) for side in SIDES}
+    if not lung.any():
+        return out
+    depth = _depth(lung, grid)
+    middle = float(grid.to_ijk([middle_mm, 0.0, 0.0])[0])
+    names = np.zeros(1)
+    for erode_mm in (0.0, 2.0, 4.0, 6.0, 9.0, 12.0, 16.0):
+        core = depth > erode_mm
+        labels: NDArray[np.uint32] = cc3d.connected_components(core, connectivity=6)
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        right, left, mixed = _sides(labels, sizes, middle)
+        if not mixed:
+            break
+    names = np.asarray(right)
+    is_right, is_left = right[labels], left[labels]
+    if not is_right.any() or not is_left.any():
+        out["right" if is_right.any() else "left"] = lung.copy()
+        return out
+    to_right = _distance(is_right, grid)
+    to_left = _distance(is_left, grid)
+    out["right"] = lung & (to_right <= to_left)
+    out["left"] = lung & (to_right > to_left)
+    del names
+    return out
+
+
+def _sides(
+    labels: NDArray[np.uint32], sizes: NDArray[np.intp], middle: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool]:
+    """Which labels lie right and left of the midline, and whether a large one lies on both sides."""
+    above = np.zeros(sizes.size)
+    first = max(0, min(labels.shape[2], round(middle)))
+    above[:] = np.bincount(labels[:, :, first:].ravel(), minlength=sizes.size)
+    above[0] = 0
+    share = above / np.maximum(sizes, 1)
+    right = (share >= 0.5) & (sizes > 0)
+    left = (share < 0.5) & (sizes > 0)
+    large = sizes > 0.2 * sizes.sum()
+    mixed = bool((large & (share > 0.15) & (share < 0.85)).any())
+    return right, left, mixed
+
+
+def _coverage(lung: NDArray[np.bool_], grid: Grid) -> tuple[float, bool, bool]:
+    """Share of one lung in the field of view, and whether its apex and its base are."""
+    if not lung.any():
+        return 0.0, False, False
+    levels = np.flatnonzero(lung.any(axis=(1, 2)))
+    apex = bool(levels[-1] < lung.shape[0] - 1)
+    base = bool(levels[0] > 0)
+    height = (levels[-1] - levels[0] + 1) * grid.spacing_mm[2]
+    covered = 1.0 if apex and base else min(0.97, height / LUNG_HEIGHT_MM)
+    return covered, apex, base
+
+
+def _depth(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
+    """(Z, Y, X) float32: distance of each voxel of a mask to its border, mm; 0 outside."""
+    depth: NDArray[np.float32] = edt.edt(
+        np.ascontiguousarray(mask), anisotropy=grid.spacing_mm[::-1], black_border=False, parallel=2
+    )
+    return depth
+
+
+def _distance(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
+    """(Z, Y, X) float32: distance of each voxel outside a mask to it, mm; 0 inside."""
+    return _depth(~mask, grid)
+
+
+def _closed(mask: NDArray[np.bool_], radius_mm: float, grid: Grid) -> NDArray[np.bool_]:
+    """A mask closed by a ball, within its own box, and filled slice by slice."""
+    if not mask.any():
+        return mask.copy()
+    margin = [int(np.ceil(radius_mm / step)) + 1 for step in grid.spacing_mm[::-1]]
+    box = tuple(
+        slice(max(0, int(held[0]) - pad), int(held[-1]) + pad + 1)
+        for held, pad in (
+            (np.flatnonzero(mask.any(axis=others)), pad)
+            for others, pad in zip(((1, 2), (0, 2), (0, 1)), margin, strict=True)
+        )
+    )
+    grown = _distance(mask[box], grid) <= radius_mm
+    shrunk = _depth(grown, grid) > radius_mm
+    out = mask.copy()
+    out[box] |= shrunk
+    for k in np.flatnonzero(out.any(axis=(1, 2))):
+        out[k] = ndimage.binary_fill_holes(out[k])
+    return out
