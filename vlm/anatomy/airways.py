@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vlm.anatomy.air import lung_air
 from vlm.anatomy.body import body
 from vlm.ct.volume import Grid, Mask, Point, as_point
 from vlm.evidence import Case, once
@@ -20,6 +21,7 @@ from vlm.evidence import Case, once
 LUMEN_HU = -800  # the trachea's lumen in 2 mm blocks lies below, its wall and the lung's mean above
 TRACHEA_MM2 = (50.0, 900.0)  # 8 to 34 mm across: adult trachea 10-27 mm (Breatnach 1984), tracheomegaly, children
 TRACHEA_MIN_MM = 24.0  # a shorter run of round air in the middle is not called a trachea
+ABOVE_BASE = 0.3  # the trachea ends above this share of the lungs' height; gas in the colon lies below
 STEPS_HU = tuple(range(-980, -740, 20))  # thresholds tried, tightest first, until the tree leaks
 TREE_MAX_ML = 180.0  # trachea and bronchi of a large man in inspiration; lungs hold litres
 LEAK_RATIO = 1.8  # a step that grows the tree by this much has reached the lung
@@ -45,7 +47,7 @@ def airways(case: Case) -> Airways:
     grid = case.working.grid
     hu = case.working.hu.T
     inside = body(case).voxels.T
-    trunk = _trachea(hu, inside, grid)
+    trunk = _trachea(hu, inside, lung_air(case), grid)
     if not trunk.any():
         nothing = np.zeros(grid.shape, dtype=bool, order="F")
         return Airways(mask=Mask("airways", nothing, grid), trachea=Mask("trachea", nothing, grid), carina_mm=None)
@@ -61,16 +63,20 @@ def airways(case: Case) -> Airways:
     )
 
 
-def _trachea(hu: NDArray[np.int16], inside: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:
+def _trachea(
+    hu: NDArray[np.int16], inside: NDArray[np.bool_], lung: NDArray[np.bool_], grid: Grid
+) -> NDArray[np.bool_]:
     """(Z, Y, X) bool: the longest upright chain of round pieces of air in the middle of the body."""
     x_mm, y_mm, z_mm = grid.spacing_mm
+    levels = np.flatnonzero(lung.any(axis=(1, 2)))
+    if levels.size == 0:
+        return np.zeros(hu.shape, dtype=bool)
+    floor = levels[0] + (ABOVE_BASE * (levels[-1] - levels[0]) if levels[0] > 0 else 0)
     air = inside & (hu < LUMEN_HU)
     pixel_mm2 = x_mm * y_mm
-    chains: list[tuple[int, list[tuple[int, NDArray[np.bool_]]]]] = []  # (last k, [(k, piece)])
     open_chains: list[list[tuple[int, NDArray[np.bool_], float]]] = []
     done: list[list[tuple[int, NDArray[np.bool_], float]]] = []
-    del chains
-    for k in range(hu.shape[0] - 1, -1, -1):  # from the head down
+    for k in range(hu.shape[0] - 1, int(floor), -1):  # from the head down
         pieces = _round_pieces(air[k], inside[k], pixel_mm2, (y_mm, x_mm))
         still: list[list[tuple[int, NDArray[np.bool_], float]]] = []
         used: set[int] = set()
@@ -116,7 +122,7 @@ def _round_pieces(
         if area < 0.5 * size[0] * size[1] or max(size) > 3.0 * min(size):
             continue
         centre = ((box[0].start + box[0].stop) / 2, (box[1].start + box[1].stop) / 2)
-        if abs(centre[1] - middle_x) > 0.3 * width:
+        if abs(centre[1] - middle_x) > 0.15 * width:
             continue
         if not rows[0] + 2 < centre[0] < rows[-1] - 2:
             continue

@@ -16,7 +16,7 @@ from vlm.ct.volume import Mask
 from vlm.evidence import Case, once
 
 TISSUE_HU = -300  # between lung and fat, so that skin and fat count as body
-OUTSIDE_AIR_HU = -965  # mean of a patch of room air lies below; of lung above, short of bullae
+OUTSIDE_AIR_HU = -950  # mean of a patch of room air lies below; of lung above, short of bullae
 NARROWEST_MM = 8.0  # gaps under this are not followed: nostrils, folds of skin
 CUT_LUNG_MM2 = 800.0  # smaller gaps beside the room are folds of clothes
 LOOSE_MM = 4.0  # sheets and wires thinner than this fall off

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import cc3d
-import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vlm.anatomy.air import closed_mm, depth_mm, distance_mm, lung_air, lung_pieces
 from vlm.anatomy.airways import Airways, airways
 from vlm.anatomy.body import body
 from vlm.ct.volume import Grid, Mask
@@ -26,10 +26,6 @@ from vlm.evidence import Case, once
 LungSide = Literal["left", "right"]
 SIDES: tuple[LungSide, LungSide] = ("right", "left")
 
-AERATED_HU = -500  # halfway between lung and soft tissue (Hu 2001)
-GAS_HU = -935  # mean of a block of bowel gas lies below; even emphysematous lung has vessels above it
-GAS_SHARE = 0.85  # a piece with more of its core below GAS_HU is gas, not lung
-PIECE_ML = 4.0  # smaller pieces of air are not lung unless they lie beside it
 VESSEL_MM = 5.0  # closing radius: vessels inside the lung belong to it, hilar trunks do not
 SPACE_MM = 18.0  # closing radius of the search space: nodules to 36 mm at any border, larger ones mostly
 LUNG_HEIGHT_MM = 230.0  # of an adult, apex to costophrenic recess, supine inspiration; for scans that cut the lung
@@ -74,14 +70,15 @@ def lungs(case: Case) -> Lungs:
     hu = case.working.hu.T  # (Z, Y, X)
     inside = body(case).voxels.T
     tree = airways(case)
-    air = inside & (hu < AERATED_HU)
-    air &= ~ndimage.binary_dilation(tree.mask.voxels.T, iterations=1)
-    lung = _lung_pieces(air, hu, grid)
+    air = lung_air(case)
+    if tree.found:
+        air = air & ~ndimage.binary_dilation(tree.mask.voxels.T, iterations=1)
+        air = lung_pieces(air, hu, grid)
     middle = midline(case)
-    sides = _split(lung, middle, grid)
-    closed = {side: _closed(mask, VESSEL_MM, grid) & inside & ~tree.trachea.voxels.T for side, mask in sides.items()}
+    sides = _split(air, middle, grid)
+    closed = {side: closed_mm(mask, VESSEL_MM, grid) & inside & ~tree.trachea.voxels.T for side, mask in sides.items()}
     closed["left"] &= ~closed["right"]
-    spaces = {side: _closed(mask, SPACE_MM, grid) & inside for side, mask in closed.items()}
+    spaces = {side: closed_mm(mask, SPACE_MM, grid) & inside for side, mask in closed.items()}
     spaces["left"] &= ~closed["right"]
     spaces["right"] &= ~closed["left"]
     covered, apex, base = {}, {}, {}
@@ -117,32 +114,12 @@ def midline(case: Case) -> float:
     return float(grid.to_mm([middle, 0, 0])[0])
 
 
-def _lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> NDArray[np.bool_]:
-    """(Z, Y, X) bool: the pieces of air that are lung by size and density."""
-    depth = _depth(air, grid)
-    labels: NDArray[np.uint32] = cc3d.connected_components(air, connectivity=6)
-    count = int(labels.max()) + 1
-    size_ml = np.bincount(labels.ravel(), minlength=count) * grid.voxel_ml
-    core = depth > 4.0  # mm from the border, where partial volume ends
-    in_core = np.bincount(labels[core], minlength=count)
-    gas = np.bincount(labels[core & (hu < GAS_HU)], minlength=count)
-    thick = in_core * grid.voxel_ml > 1.0
-    lung = thick & (size_ml > PIECE_ML) & (gas < GAS_SHARE * in_core)
-    lung[0] = False
-    if not lung.any():
-        return np.zeros_like(air)
-    largest = size_ml[lung].max()
-    lung &= size_ml > 0.01 * largest
-    keep: NDArray[np.bool_] = lung[labels]
-    return keep
-
-
 def _split(lung: NDArray[np.bool_], middle_mm: float, grid: Grid) -> dict[LungSide, NDArray[np.bool_]]:
     """Each piece to its side; a piece that is both lungs is cut where it is narrowest."""
     out: dict[LungSide, NDArray[np.bool_]] = {side: np.zeros_like(lung) for side in SIDES}
     if not lung.any():
         return out
-    depth = _depth(lung, grid)
+    depth = depth_mm(lung, grid)
     middle = float(grid.to_ijk([middle_mm, 0.0, 0.0])[0])
     names = np.zeros(1)
     for erode_mm in (0.0, 2.0, 4.0, 6.0, 9.0, 12.0, 16.0):
@@ -158,8 +135,8 @@ def _split(lung: NDArray[np.bool_], middle_mm: float, grid: Grid) -> dict[LungSi
     if not is_right.any() or not is_left.any():
         out["right" if is_right.any() else "left"] = lung.copy()
         return out
-    to_right = _distance(is_right, grid)
-    to_left = _distance(is_left, grid)
+    to_right = distance_mm(is_right, grid)
+    to_left = distance_mm(is_left, grid)
     out["right"] = lung & (to_right <= to_left)
     out["left"] = lung & (to_right > to_left)
     del names
@@ -190,39 +167,5 @@ def _coverage(lung: NDArray[np.bool_], grid: Grid) -> tuple[float, bool, bool]:
     apex = bool(levels[-1] < lung.shape[0] - 1)
     base = bool(levels[0] > 0)
     height = (levels[-1] - levels[0] + 1) * grid.spacing_mm[2]
-    covered = 1.0 if apex and base else min(0.97, height / LUNG_HEIGHT_MM)
+    covered = 1.0 if apex and base else min(0.97, float(height / LUNG_HEIGHT_MM))
     return covered, apex, base
-
-
-def _depth(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
-    """(Z, Y, X) float32: distance of each voxel of a mask to its border, mm; 0 outside."""
-    depth: NDArray[np.float32] = edt.edt(
-        np.ascontiguousarray(mask), anisotropy=grid.spacing_mm[::-1], black_border=False, parallel=2
-    )
-    return depth
-
-
-def _distance(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
-    """(Z, Y, X) float32: distance of each voxel outside a mask to it, mm; 0 inside."""
-    return _depth(~mask, grid)
-
-
-def _closed(mask: NDArray[np.bool_], radius_mm: float, grid: Grid) -> NDArray[np.bool_]:
-    """A mask closed by a ball, within its own box, and filled slice by slice."""
-    if not mask.any():
-        return mask.copy()
-    margin = [int(np.ceil(radius_mm / step)) + 1 for step in grid.spacing_mm[::-1]]
-    box = tuple(
-        slice(max(0, int(held[0]) - pad), int(held[-1]) + pad + 1)
-        for held, pad in (
-            (np.flatnonzero(mask.any(axis=others)), pad)
-            for others, pad in zip(((1, 2), (0, 2), (0, 1)), margin, strict=True)
-        )
-    )
-    grown = _distance(mask[box], grid) <= radius_mm
-    shrunk = _depth(grown, grid) > radius_mm
-    out = mask.copy()
-    out[box] |= shrunk
-    for k in np.flatnonzero(out.any(axis=(1, 2))):
-        out[k] = ndimage.binary_fill_holes(out[k])
-    return out

@@ -1,0 +1,113 @@
+"""Air inside the body that is lung, told from gas in bowel and sinuses and from folds of clothes.
+
+In: air on the working grid. Out: the pieces of it that are lung. Also the distances on that
+grid which the other modules of lung anatomy share.
+"""
+
+from __future__ import annotations
+
+import cc3d
+import edt
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vlm.anatomy.body import body
+from vlm.ct.volume import Grid
+from vlm.evidence import Case, once
+
+AERATED_HU = -500  # halfway between lung and soft tissue (Hu 2001)
+LUNG_HU = (-930, -600)  # the core of aerated lung holds much of this range, gas next to nothing
+CORE_MM = 4.0  # deeper than this, partial volume with the wall is over
+LUNG_SHARE = 0.25  # of a piece's core in LUNG_HU; bowel gas with some stool reaches 0.2, emphysema has 0.3
+HUGE_ML, HUGE_SHARE = 500.0, 0.10  # bullous lung; a bowel of that size is pure gas (share 0.02)
+PIECE_ML = 3.0  # smaller pieces are left to closing
+NEAR_MM = 12.0  # a further piece of lung lies this close to a main one
+PARTNER_SHARE = 0.03  # the other lung holds at least this much of the larger one
+
+
+@once
+def lung_air(case: Case) -> NDArray[np.bool_]:
+    """(Z, Y, X) bool on the working grid: aerated lung, with the airways that open into it."""
+    inside = body(case).voxels.T
+    hu = case.working.hu.T
+    return lung_pieces(inside & (hu < AERATED_HU), hu, case.working.grid)
+
+
+def lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> NDArray[np.bool_]:
+    """(Z, Y, X) bool: the pieces of ``air`` that are lung.
+
+    The largest piece with the density of lung is one; a partner at the same height on the other
+    side is one; and so is what lies right beside them with that density.
+    """
+    nothing = np.zeros_like(air)
+    labels: NDArray[np.uint32] = cc3d.connected_components(air, connectivity=6)
+    count = int(labels.max()) + 1
+    size_ml = np.bincount(labels.ravel(), minlength=count) * grid.voxel_ml
+    size_ml[0] = 0
+    deep = depth_mm(air, grid) > CORE_MM
+    core = np.bincount(labels[deep], minlength=count)
+    like = np.bincount(labels[deep & (hu > LUNG_HU[0]) & (hu < LUNG_HU[1])], minlength=count)
+    share = like / np.maximum(core, 1)
+    fit = (size_ml >= PIECE_ML) & (core * grid.voxel_ml > 0.5)
+    fit &= (share >= LUNG_SHARE) | ((size_ml > HUGE_ML) & (share >= HUGE_SHARE))
+    if not fit.any():
+        return nothing
+    boxes = cc3d.statistics(labels)["bounding_boxes"]
+    weight = np.where(fit, like, 0)
+    first = int(weight.argmax())
+    main = {first}
+    top = boxes[first][0]
+    for name in np.flatnonzero(fit & (size_ml >= PARTNER_SHARE * size_ml[first])):
+        span = boxes[name][0]
+        common = min(top.stop, span.stop) - max(top.start, span.start)
+        if common >= 0.5 * (span.stop - span.start):
+            main.add(int(name))
+    chosen = np.zeros(count, dtype=bool)
+    chosen[list(main)] = True
+    near = distance_mm(chosen[labels], grid) <= NEAR_MM
+    beside = np.zeros(count, dtype=bool)
+    beside[np.unique(labels[near])] = True
+    chosen |= fit & beside
+    keep: NDArray[np.bool_] = chosen[labels]
+    return keep
+
+
+def depth_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
+    """(Z, Y, X) float32: distance of each voxel of a mask to its border, mm; 0 outside. The scan's edge is no border."""
+    if not mask.any():
+        return np.zeros(mask.shape, dtype=np.float32)
+    depth: NDArray[np.float32] = edt.edt(
+        np.ascontiguousarray(mask), anisotropy=grid.spacing_mm[::-1], black_border=False, parallel=2
+    )
+    return depth
+
+
+def distance_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
+    """(Z, Y, X) float32: distance of each voxel outside a mask to it, mm; 0 inside, infinite from an empty mask."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf, dtype=np.float32)
+    return depth_mm(~mask, grid)
+
+
+def closed_mm(mask: NDArray[np.bool_], radius_mm: float, grid: Grid) -> NDArray[np.bool_]:
+    """A mask closed by a ball, within its own box, and filled slice by slice."""
+    if not mask.any():
+        return mask.copy()
+    box = box_of(mask, radius_mm, grid)
+    grown = distance_mm(mask[box], grid) <= radius_mm
+    out = mask.copy()
+    out[box] |= depth_mm(grown, grid) > radius_mm
+    for k in np.flatnonzero(out.any(axis=(1, 2))):
+        out[k] = ndimage.binary_fill_holes(out[k])
+    return out
+
+
+def box_of(mask: NDArray[np.bool_], margin_mm: float, grid: Grid) -> tuple[slice, slice, slice]:
+    """The box around a (Z, Y, X) mask that is not empty, with a margin."""
+    sides = []
+    for others, step in zip(((1, 2), (0, 2), (0, 1)), grid.spacing_mm[::-1], strict=True):
+        held = np.flatnonzero(mask.any(axis=others))
+        pad = int(np.ceil(margin_mm / step)) + 1
+        sides.append(slice(max(0, int(held[0]) - pad), int(held[-1]) + pad + 1))
+    return sides[0], sides[1], sides[2]
