@@ -124,6 +124,7 @@ CONDITIONS: Mapping[str, str] = {
     "length_withheld": "the geometry does not allow lengths",
     "not_measured": "the tool's detection limit has not been measured",
     "not_implemented": "no tool looks for it yet",
+    "tool_failed": "the tool failed",
 }
 
 
@@ -159,7 +160,12 @@ class Search:
     @property
     def looked(self) -> bool:
         """False when nothing at all was looked at: the finding is "not assessed"."""
-        return self.covered > 0.0 and not set(self.failed) & {"not_found", "not_covered", "not_implemented"}
+        return self.covered > 0.0 and not set(self.failed) & {
+            "not_found",
+            "not_covered",
+            "not_implemented",
+            "tool_failed",
+        }
 
     def measured(self, quantity: str) -> Measurement | None:
         """The measurement of this quantity, or None."""

@@ -54,27 +54,29 @@ class Draft:
     author: Author = "compose"
 
 
-SLOT = re.compile(r"\{(E\d+)\.([a-z_0-9]+)\}")
+SLOT = re.compile(r"\{(E\d+)\.([a-z_0-9]+)(#?)\}")
 
 
 def render(template: str, ledger: Ledger) -> str:
     """Fill the slots of a template from the ledger.
 
-    ``{E7.diameter}`` is a measurement of E7; ``{E7.smallest}`` the smallest size its search finds.
+    ``{E7.diameter}`` is a measurement of E7, ``{E7.diameter#}`` the same without its unit, and
+    ``{E7.smallest}`` the smallest size that its search finds.
 
     Raises:
         KeyError: when a slot names evidence or a quantity that does not exist.
     """
 
     def fill(slot: re.Match[str]) -> str:
-        name, quantity = slot.groups()
+        name, quantity, bare = slot.groups()
         record = ledger[name]
-        if quantity == "smallest" and isinstance(record, Search) and record.smallest is not None:
-            return str(record.smallest)
-        measurement = None if isinstance(record, Coverage) else record.measured(quantity)
+        if quantity == "smallest" and isinstance(record, Search):
+            measurement = record.smallest
+        else:
+            measurement = None if isinstance(record, Coverage) else record.measured(quantity)
         if measurement is None:
             raise KeyError(f"{name} has no {quantity}")
-        return str(measurement)
+        return str(measurement).partition(" ")[0] if bare else str(measurement)
 
     return SLOT.sub(fill, template)
 
