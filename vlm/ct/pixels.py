@@ -1,0 +1,217 @@
+"""The slices of a candidate become one array of Hounsfield units, already turned to RAS.
+
+Native pixels are read straight from the file; compressed ones come from the decoding child
+(``isolation.py``). Each slice is rescaled, reversed as RAS wants it and written once into a
+(Z, Y, X) buffer whose transpose is the volume.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm.ct.decode import DEFLATED, NATIVE, DecodeError, codestream_is_signed, decode, frame_ranges
+from vlm.ct.dicom import Image, inflate, meta_end, truncated
+from vlm.ct.geometry import Turn
+from vlm.ct.intake import Note, note, refusal
+from vlm.ct.series import Slice
+from vlm.ct.values import PaddingFinder, PaddingRule, masked_bits, set_padding, to_hu
+from vlm.ct.volume import AIR_HU
+from vlm.errors import IntakeError
+
+Progress = Callable[[str, float], None]  # a step's name and the share of it that is done, 0…1
+THREADS = 2
+Words = NDArray[np.uint16] | NDArray[np.int16]
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """(Z, Y, X) HU and padding in the order of the turned axes, with what was noticed on the way."""
+
+    hu: NDArray[np.int16]
+    padding: NDArray[np.bool_] | None
+    notes: tuple[Note, ...]
+
+
+def stored_frame(each: Slice) -> tuple[NDArray[np.uint16], bool]:
+    """The stored words of one slice, (rows, columns) uint16; True when its codestream contradicts the sign tag."""
+    image, frame = each.image, each.frame
+    with image.path.open("rb", buffering=0) as raw:
+        if image.syntax in NATIVE:
+            return _native(raw, image, frame.number), False
+        stream = io.BufferedReader(raw)
+        size = os.fstat(raw.fileno()).st_size
+        try:
+            ranges = frame_ranges(stream, image.pixel_offset, size, len(image.frames))[frame.number]
+            data = b"".join(_read_at(stream, at, length) for at, length in ranges)
+            words = decode(
+                data, image.syntax, rows=image.rows, columns=image.columns, bits_allocated=image.bits_allocated
+            )
+        except DecodeError as error:
+            raise broken_pixels(image, str(error)) from None
+    sign = codestream_is_signed(data)
+    return words, sign is not None and sign != image.signed
+
+
+def broken_pixels(image: Image, found: str) -> IntakeError:
+    """The refusal for pixels that cannot be decoded."""
+    code = "E_TRUNCATED" if found.startswith("cut") else "E_CORRUPT"
+    return refusal(
+        code, file=image.name, tag="pixel data", found=found, expected="decodable pixels", remedy="Copy the file again."
+    )
+
+
+def _read_at(stream: BinaryIO, at: int, length: int) -> bytes:
+    stream.seek(at)
+    return stream.read(length)
+
+
+def _native(raw: io.FileIO, image: Image, number: int) -> NDArray[np.uint16]:
+    count = image.rows * image.columns
+    width = image.bits_allocated // 8
+    words = np.empty(count * width, dtype=np.uint8)
+    at = image.pixel_offset + number * count * width
+    if image.syntax == DEFLATED:
+        words[:] = np.frombuffer(_inflated_pixels(raw, image), dtype=np.uint8)[at : at + count * width]
+    else:
+        raw.seek(at)
+        view = memoryview(words.data)
+        done = 0
+        while done < len(view):
+            got = raw.readinto(view[done:])
+            if not got:
+                raise truncated(image.name, "pixel data", f"{done} of {len(view)} bytes")
+            done += got
+    if width == 1:
+        return words.astype(np.uint16).reshape(image.rows, image.columns)
+    stored = words.view("<u2" if image.little_endian else ">u2").reshape(image.rows, image.columns)
+    return stored.astype(np.uint16, copy=False)
+
+
+def _inflated_pixels(raw: io.FileIO, image: Image) -> bytes:
+    head = raw.read(4096)
+    end, _ = meta_end(head)
+    raw.seek(end)
+    return head[:end] + inflate(io.BufferedReader(raw), image.name)
+
+
+def slice_hu(each: Slice) -> NDArray[np.int16]:
+    """(rows, columns) HU of one slice as stored: not turned, padding not replaced."""
+    words, _ = stored_frame(each)
+    out = np.empty(words.shape, dtype=np.int16)
+    _rescale(words, each, out)
+    return out
+
+
+def _rescale(words: NDArray[np.uint16], each: Slice, out: NDArray[np.int16]) -> int:
+    image, frame = each.image, each.frame
+    numbers = masked_bits(words, bits_stored=image.bits_stored, high_bit=image.high_bit, signed=image.signed)
+    return to_hu(numbers, slope=frame.slope, intercept=frame.intercept, out=out)
+
+
+def padding_rule(each: Slice) -> PaddingRule | None:
+    """What the header says about padding, in HU."""
+    if each.image.padding is None:
+        return None
+    low, high = (round(value * each.frame.slope + each.frame.intercept) for value in each.image.padding)
+    return PaddingRule(low, high)
+
+
+class _Writer:
+    """Puts slices into the buffer: rescaled, reversed, padding found. Threads share it, each with its own finder."""
+
+    def __init__(self, slots: tuple[Slice | None, ...], turn: Turn, *, replace_padding: bool) -> None:
+        first = next(each for each in slots if each is not None)
+        self.slots, self.turn, self.replace = slots, turn, replace_padding
+        self.hu: NDArray[np.int16] = np.empty((len(slots), first.image.rows, first.image.columns), dtype=np.int16)
+        self.padding: NDArray[np.bool_] | None = None
+        self.clipped = 0
+        self.signs = 0
+        self._lock = threading.Lock()
+
+    def put(self, k: int, words: NDArray[np.uint16], finder: PaddingFinder) -> None:
+        """Write slot ``k``; ``words`` (rows, columns) as stored."""
+        each = self.slots[k]
+        assert each is not None
+        image, frame, place = each.image, each.frame, self._place(k)
+        numbers = masked_bits(words, bits_stored=image.bits_stored, high_bit=image.high_bit, signed=image.signed)
+        clipped = to_hu(self._reversed(numbers), slope=frame.slope, intercept=frame.intercept, out=self.hu[place])
+        padding = finder.find(self.hu[place], padding_rule(each)) if self.replace else None
+        if clipped:
+            with self._lock:
+                self.clipped += clipped
+        if padding is not None:
+            set_padding(self.hu[place], padding)
+            self._padding()[place] = padding
+
+    def put_hole(self, k: int) -> None:
+        """Slot ``k`` has no slice: air, and padding."""
+        self.hu[self._place(k)] = AIR_HU
+        self._padding()[self._place(k)] = True
+
+    def _place(self, k: int) -> int:
+        return len(self.slots) - 1 - k if self.turn.keeps_axes and self.turn.flips[2] else k
+
+    def _reversed(self, numbers: Words) -> Words:
+        if not self.turn.keeps_axes:
+            return numbers
+        return numbers[:: -1 if self.turn.flips[1] else 1, :: -1 if self.turn.flips[0] else 1]
+
+    def _padding(self) -> NDArray[np.bool_]:
+        with self._lock:
+            if self.padding is None:
+                self.padding = np.zeros(self.hu.shape, dtype=bool)
+        return self.padding
+
+    def stack(self) -> Stack:
+        """What was written, turned where slices do not stay slices."""
+        notes = []
+        if self.clipped:
+            notes.append(note("R_CLIPPED", f"{self.clipped} voxels beyond 16 bits were clipped."))
+        if self.signs:
+            notes.append(note("R_SIGN", f"The sign of pixels in {self.signs} slices was taken from the tag."))
+        if self.turn.keeps_axes:
+            return Stack(self.hu, self.padding, tuple(notes))
+        padding = None if self.padding is None else turned(self.padding, self.turn)
+        return Stack(turned(self.hu, self.turn), padding, tuple(notes))
+
+
+def turned(array: NDArray[Any], turn: Turn) -> NDArray[Any]:
+    """(slice, row, column) as stored -> (Z, Y, X) in RAS order, contiguous; copies once."""
+    stored = array.T.transpose(turn.axes)  # (X, Y, Z), not yet reversed
+    ends = tuple(slice(None, None, -1 if flip else 1) for flip in turn.flips)
+    return np.ascontiguousarray(stored[ends].T)
+
+
+def load(
+    slots: tuple[Slice | None, ...], turn: Turn, *, replace_padding: bool = True, progress: Progress | None = None
+) -> Stack:
+    """Read every slot into one buffer; holes are air and padding. Raises the IntakeError of the first bad slice."""
+    writer = _Writer(slots, turn, replace_padding=replace_padding)
+    done = [0] * THREADS
+
+    def work(part: int) -> None:
+        finder = PaddingFinder()
+        for k in range(part * len(slots) // THREADS, (part + 1) * len(slots) // THREADS):
+            each = slots[k]
+            if each is None:
+                writer.put_hole(k)
+            else:
+                words, odd_sign = stored_frame(each)
+                writer.signs += odd_sign
+                writer.put(k, words, finder)
+            done[part] += 1
+            if progress and k % 16 == 0:
+                progress("reading slices", sum(done) / len(slots))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(work, range(THREADS)))
+    return writer.stack()
