@@ -49,7 +49,7 @@ def _htj2k(data: bytes, _rows: int, _columns: int, _bits: int) -> Pixels:
 
 
 def _rle(data: bytes, rows: int, columns: int, bits: int) -> Pixels:
-    from rle import decode_frame
+    from rle.rle import decode_frame
 
     frame = decode_frame(data, rows * columns, bits, "<")
     return np.frombuffer(frame, dtype=np.uint8 if bits == 8 else "<u2").reshape(rows, columns)

@@ -135,14 +135,17 @@ def _header(stream: BinaryIO, size: int, path: Path, name: str) -> Image | Skipp
     head = stream.read(132)
     preamble = head[128:132] == b"DICM"
     stream.seek(0)
+    deflated = False
     try:
         if preamble and (inflated := _inflated(stream, name)) is not None:
-            stream, size = inflated, len(inflated.getbuffer())
+            stream, size, deflated = inflated, len(inflated.getbuffer()), True
         dataset = dcmread(stream, stop_before_pixels=True, specific_tags=list(tag.WANTED), force=not preamble)
         little = bool(dataset.original_encoding[1])
         tags = Tags(dataset, name, little_endian=little)
         syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) if preamble else ""
-        if not syntax:
+        if deflated:
+            syntax = DEFLATED
+        elif not syntax:
             implicit = bool(dataset.original_encoding[0])
             syntax = "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2." + ("1" if little else "2")
         stated_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) if preamble else ""
@@ -219,8 +222,9 @@ def _image(
     sop_class = tags.uid(tag.SOP_CLASS) or stated_class  # some anonymisers empty it and leave the file meta
     series_uid = tags.uid(tag.SERIES_UID)
     series = pseudonym(series_uid)
+    cut = stream.tell() >= size
     if not sop_class:
-        if not preamble or stream.tell() < size:
+        if not preamble or not cut:
             raise refusal(
                 "E_NOT_DICOM",
                 file=name,
@@ -237,6 +241,8 @@ def _image(
     if skip := _not_a_slice(tags, image_type):
         return Skipped(name, skip, series)
     _must_be_hu(tags, image_type, name)
+    if cut:
+        raise truncated(name, "header", "cut before the pixel data")
     return _ct_image(
         tags, stream, size, path=path, name=name, syntax=syntax, preamble=preamble, little=little,
         enhanced=sop_class in ENHANCED_CT, image_type=image_type, series_uid=series_uid,

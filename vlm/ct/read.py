@@ -153,6 +153,8 @@ def _decide(plan: _Plan, files: int, series: str | None) -> None:
         plan.notes += _notes_of_choice(plan, plan.chosen)
     except IntakeError as error:
         plan.error = error
+        if len(plan.found) == 1:
+            plan.notes += plan.found[0].notes
 
 
 def _worse_when_cut(entry: Entry, error: IntakeError) -> IntakeError:

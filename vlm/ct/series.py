@@ -103,7 +103,7 @@ def _groups(images: Iterable[Image]) -> list[_Group]:
     groups: dict[tuple[object, ...], list[_Group]] = defaultdict(list)
     for image in images:
         key = (image.patient, image.series, image.frame_of_reference, image.rows, image.columns,
-               image.kernel_name, image.image_type[:4])  # fmt: skip
+               image.kernel_name, image.image_type[:3])  # fmt: skip
         for frame in image.frames:
             for group in groups[key]:
                 difference = max(abs(a - b) for a, b in zip(group.orientation, frame.orientation, strict=True))
@@ -142,7 +142,7 @@ def _stacked(slices: list[Slice], orientation: np.ndarray, notes: list[Note], *,
     try:
         stacking = stack(positions, orientation)
     except IntakeError as error:
-        return Candidate("", tuple(slices), error=error, phase=phase)
+        return Candidate("", tuple(slices), error=error, notes=(*notes, *_tag_notes(slices, None)), phase=phase)
     together = (*notes, *stacking.notes, *_tag_notes(slices, stacking))
     return Candidate("", tuple(slices), stacking, notes=together, phase=phase)
 
@@ -223,14 +223,14 @@ def _phases(places: list[list[Slice]]) -> list[list[Slice]]:
     )
 
 
-def _tag_notes(slices: Sequence[Slice], stacking: Stacking) -> list[Note]:
-    """Doubts about the tags of a stacked group."""
+def _tag_notes(slices: Sequence[Slice], stacking: Stacking | None) -> list[Note]:
+    """Doubts about the tags of a group, stacked or not."""
     notes: list[Note] = []
     images = {id(each.image): each.image for each in slices}.values()
     first = slices[0].image
-    step = float(np.linalg.norm(stacking.step_lps_mm))
+    step = float(np.linalg.norm(stacking.step_lps_mm)) if stacking else 0.0
     between = first.spacing_between_mm
-    if between and abs(between - step) > 0.1 * step:
+    if step and between and abs(between - step) > 0.1 * step:
         notes.append(note("W_SPACING_TAGS", f"Spacing Between Slices says {between:.2f} mm, positions {step:.2f} mm."))
     if len({(each.frame.slope, each.frame.intercept) for each in slices}) > 1:
         notes.append(note("W_RESCALE_VARIES", "Slope or intercept differs between slices."))

@@ -134,6 +134,11 @@ class Tags:
 
     def short(self, tag: int) -> int | None:
         """One US or SS as an unsigned 16-bit word; None when absent."""
+        if tag not in self._dataset:
+            return None
+        element = self._dataset.get_item(tag)
+        if isinstance(element.value, int):  # pydicom has already turned it
+            return element.value & 0xFFFF
         raw = self._raw(tag)
         if raw is None or len(raw) < 2:
             return None
