@@ -2,13 +2,12 @@
 
 Comes from ``prompts/findings.toml`` and ``prompts/words.toml``, is checked when it is
 loaded, and never changes afterwards. Text from anywhere is compared with it only after
-``normalise``, so case, hyphens, plurals and British or American spelling do not matter.
+``vlm.findings.spelling.normalise``, so case, hyphens, plurals and British or American spelling do not matter.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +50,15 @@ class Sign:
     key: str
     words: tuple[str, ...]
     opposite: tuple[str, ...]  # words that say the sign is not there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """What of an organ can be too much or too little: "size", "diameter"."""
+
+    words: tuple[str, ...]
+    up: str | None  # the sign that too much of it is
+    down: str | None  # the sign that too little of it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +109,11 @@ class Vocabulary:
     grades: Mapping[str, tuple[str, ...]]  # weakest first
     counts: Mapping[str, tuple[str, ...]]
     attributes: Mapping[str, tuple[str, ...]]
+    dimensions: Mapping[str, Dimension]
+    directions: Mapping[str, tuple[str, ...]]  # "up", "down", "normal"
     certainty: Mapping[str, tuple[float, float]]
-    words: Mapping[str, tuple[str, ...]]  # cues and function words by kind
+    words: Mapping[str, tuple[str, ...]]  # cues by kind
+    plain: frozenset[str]  # words that state no finding
     _ancestors: Mapping[str, frozenset[str]] = field(repr=False)
     _containers: Mapping[str, frozenset[str]] = field(repr=False)
 
@@ -146,63 +157,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 
-_TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+(?:[.,]\d+)?|[^\w\s]|_", re.UNICODE)
-_KEEP_S = frozenset(
-    "is was has as this thus its pus us ss lens pancreas thrombus embolus bronchus humerus hiatus sinus ureterus "
-    "uterus esophagus hilus fundus corpus calculus callus thymus focus status ileus pelvis axis apex basis biceps "
-    "sepsis ascites diabetes always perhaps besides less unless across gas various previous serous calcareous "
-    "vas abscess mass loss process access excess congestion dens pons species series towards afterwards pylorus"
-    " annulus arcus truncus nucleus ramus tumulus villus meniscus talus radius nonspecific cavus virus plus versus"
-    " s does ours yes his hers".split()
-)
-_SPELLING = {
-    "tumour": "tumor", "calibre": "caliber", "fibre": "fiber", "centre": "center", "grey": "gray",
-    "litre": "liter", "metre": "meter", "millimetre": "millimeter", "centimetre": "centimeter", "millilitre": "milliliter",
-    "oedema": "edema", "artefact": "artifact", "goitre": "goiter", "titre": "titer", "disk": "disc",
-    "vertebrae": "vertebra", "bronchi": "bronchus", "metastases": "metastasis", "diagnoses": "diagnosis",
-    "sclerose": "sclerosis", "nodes": "node", "nodi": "node", "noduli": "nodule", "foci": "focus", "calculi": "calculus",
-    "thrombi": "thrombus", "emboli": "embolus", "apices": "apex", "atelectases": "atelectasis", "indices": "index",
-    "corpora": "corpus", "hila": "hilum", "hili": "hilum", "bullae": "bulla", "axillae": "axilla", "pleurae": "pleura",
-    "septa": "septum", "diverticula": "diverticulum", "varices": "varix", "stenoses": "stenosis", "calyces": "calyx",
-    "calices": "calyx", "sequelae": "sequela", "lamellae": "lamella", "vertebras": "vertebra", "feet": "foot",
-    "criteria": "criterion", "alveoli": "alveolus", "ca": "ca", "fissures": "fissure", "analyses": "analysis",
-    "pelves": "pelvis", "prostheses": "prosthesis", "bronchiectases": "bronchiectasis", "consist": "consist",
-}  # fmt: skip
-
-
-@functools.lru_cache(maxsize=65536)
-def normalise_word(word: str) -> str:
-    """One word as it is compared: lower case, American spelling, singular."""
-    low = word.lower()
-    if low.endswith("'s"):
-        low = low[:-2]
-    if low in _SPELLING:
-        return _SPELLING[low]
-    if len(low) > 4:
-        low = low.replace("oedem", "edem").replace("oesoph", "esoph").replace("haem", "hem").replace("aemi", "emi")
-        low = low.replace("anaes", "anes").replace("orthopaed", "orthoped").replace("gynaec", "gynec")
-        low = (
-            low.replace("coeliac", "celiac")
-            .replace("coelia", "celia")
-            .replace("diarrhoe", "diarrhe")
-            .replace("caec", "cec")
-        )
-        low = low.replace("isation", "ization").replace("tumour", "tumor").replace("faec", "fec").replace("foet", "fet")
-    if len(low) > 3 and low.endswith("s") and low not in _KEEP_S and not low.endswith(("ss", "sis", "us", "xis")):
-        if low.endswith("ies") and len(low) > 4:
-            low = low[:-3] + "y"
-        elif low.endswith(("sses", "xes", "ches", "shes", "zes")):
-            low = low[:-2]
-        else:
-            low = low[:-1]
-    return _SPELLING.get(low, low)
-
-
-def normalise(text: str) -> tuple[str, ...]:
-    """The words of a phrase as they are compared; hyphens and other signs separate words."""
-    return tuple(normalise_word(token) for token in _TOKEN.findall(text) if token[0].isalnum())
-
-
 @functools.cache
 def load_vocabulary() -> Vocabulary:
     """The vocabulary that is shipped. Read and checked once a process."""
@@ -231,8 +185,14 @@ def build_vocabulary(data: Mapping[str, Any], words: Mapping[str, Any]) -> Vocab
         grades=_lists(words["grade"]),
         counts=_lists(words["count"]),
         attributes=_lists(words["attribute"]),
+        dimensions={
+            key: Dimension(words=tuple(entry["words"]), up=entry["up"] or None, down=entry["down"] or None)
+            for key, entry in words["dimension"].items()
+        },
+        directions=_lists(words["direction"]),
         certainty={key: (band[0], band[1]) for key, band in data["certainty"].items()},
-        words=_lists(words.get("word", {})),
+        words=_lists(words["word"]),
+        plain=frozenset(word for text in words["plain"].values() for word in text.split()),
         _ancestors=_closure({key: f.parents for key, f in findings.items()}),
         _containers=_closure({key: s.part_of for key, s in sites.items()}),
     )

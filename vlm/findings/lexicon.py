@@ -1,0 +1,123 @@
+"""Every word of the vocabulary as one search tree, and the items it finds in a text.
+
+A list of tokens goes in; the longest phrases that are known come out, left to right,
+each with everything it can mean. One pass, linear in the text.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from vlm.findings.spelling import Token, normalise
+from vlm.findings.vocabulary import LEVELS, Vocabulary, load_vocabulary
+
+
+class Sense(NamedTuple):
+    """One thing that a phrase can mean."""
+
+    kind: str  # "finding", "sign", "site", "side", "grade", "count", "attribute", "dimension", "direction",
+    # "cue" or "plain"
+    key: str
+    opposite: bool = False  # the phrase says that the sign is not there
+
+
+class Item(NamedTuple):
+    """A known phrase in a text: tokens first to last (one past), and what it can mean."""
+
+    first: int
+    last: int
+    senses: tuple[Sense, ...]
+
+    def key(self, kind: str) -> str | None:
+        """The key of the first sense of a kind."""
+        for sense in self.senses:
+            if sense.kind == kind:
+                return sense.key
+        return None
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether the phrase can mean this."""
+        return any(sense.kind == kind and sense.key == key for sense in self.senses)
+
+
+class _Node:
+    """A state of the search tree."""
+
+    __slots__ = ("next", "senses")
+
+    def __init__(self) -> None:
+        self.next: dict[str, _Node] = {}
+        self.senses: list[Sense] = []
+
+
+class Lexicon:
+    """The search tree of a vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self._root = _Node()
+        for phrase, sense in _phrases(vocabulary):
+            self._add(phrase, sense)
+
+    def _add(self, phrase: str, sense: Sense) -> None:
+        node = self._root
+        for word in normalise(phrase):
+            node = node.next.setdefault(word, _Node())
+        if node is not self._root and sense not in node.senses:
+            node.senses.append(sense)
+
+    def items(self, tokens: list[Token]) -> list[Item]:
+        """The longest known phrases of a text, left to right, without overlap."""
+        found: list[Item] = []
+        at, end = 0, len(tokens)
+        while at < end:
+            node, here, best = self._root, at, 0
+            senses: list[Sense] = []
+            while here < end:
+                step = node.next.get(tokens[here].word)
+                if step is None:
+                    break
+                node, here = step, here + 1
+                if node.senses:
+                    best, senses = here, node.senses
+            if best:
+                found.append(Item(at, best, tuple(senses)))
+                at = best
+            else:
+                at += 1
+        return found
+
+
+def _phrases(vocabulary: Vocabulary) -> Iterator[tuple[str, Sense]]:
+    for key, finding in vocabulary.findings.items():
+        yield from ((phrase, Sense("finding", key)) for phrase in finding.words + finding.lay)
+    for key, sign in vocabulary.signs.items():
+        yield from ((phrase, Sense("sign", key)) for phrase in sign.words)
+        yield from ((phrase, Sense("sign", key, True)) for phrase in sign.opposite)
+    for key, site in vocabulary.sites.items():
+        yield from ((phrase, Sense("site", key)) for phrase in site.words)
+    for level in LEVELS:
+        if level[0] == "T":
+            yield f"D{level[1:]}", Sense("site", level)
+    tables = {
+        "side": vocabulary.sides,
+        "grade": vocabulary.grades,
+        "count": vocabulary.counts,
+        "attribute": vocabulary.attributes,
+        "direction": vocabulary.directions,
+        "cue": vocabulary.words,
+    }
+    for kind, table in tables.items():
+        for key, phrases in table.items():
+            yield from ((phrase, Sense(kind, key)) for phrase in phrases)
+    for key, dimension in vocabulary.dimensions.items():
+        yield from ((phrase, Sense("dimension", key)) for phrase in dimension.words)
+    yield from ((word, Sense("plain", "")) for word in sorted(vocabulary.plain))
+
+
+@functools.cache
+def load_lexicon() -> Lexicon:
+    """The search tree of the shipped vocabulary, built once a process."""
+    return Lexicon(load_vocabulary())

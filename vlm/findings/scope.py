@@ -1,0 +1,282 @@
+"""How far a "no", a "possible" or a "history of" reaches in a sentence.
+
+The tokens and items of a sentence go in; clauses and scopes come out. The rules follow
+the way English reports are built: a denial before its finding reaches to the end of its
+clause, "was not seen" reaches back to the clause's beginning, and a clause ends at "but",
+at a semicolon, or at the comma or "and" between two verbs (after Chapman, J Biomed Inform
+2001;34:301, NegEx, and Harkema 2009;42:839, ConText; with clauses in place of windows).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from vlm.findings.lexicon import Item
+from vlm.findings.mentions import Certainty, Presence, Status
+from vlm.findings.spelling import Token
+
+_ARTICLES = frozenset(("a", "an", "there", "it", "this"))
+_ADVERBS = frozenset(
+    (
+        *("clearly", "definitely", "yet", "been", "be", "significantly", "as", "obviously", "any", "currently", "also"),
+        *(
+            "markedly",
+            "well",
+            "optimally",
+            "fully",
+            "completely",
+            "adequately",
+            "exactly",
+            "now",
+            "noticeably",
+            "again",
+        ),
+        *(
+            "clear",
+            "distinctly",
+            "obvious",
+            "apparently",
+            "so",
+            "being",
+            "readily",
+            "reliably",
+            "really",
+            "sufficiently",
+        ),
+        *("directly", "separately", "properly", "convincingly", "otherwise", "specifically", "visually", "able", "to"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A stretch of tokens and what holds for a finding in it."""
+
+    kind: str  # "deny", "possible", "likely", "historical", "hypothetical", "other_person", "not_assessed", a change
+    first: int
+    last: int  # one past
+    cue: tuple[int, int]  # tokens of the word that opens it
+
+
+class Grammar:
+    """The clauses and scopes of one sentence."""
+
+    def __init__(self, tokens: list[Token], items: list[Item]) -> None:
+        self.tokens = tokens
+        self.cues: list[tuple[str, int, int]] = []
+        for item in items:
+            self.cues.extend((s.key, item.first, item.last) for s in item.senses if s.kind == "cue")
+        self._solid = {i for item in items for i in range(item.first, item.last) if _is_content(item)}
+        self.verbs = self._verb_groups()
+        self.clauses = self._clauses()
+        self._clause_at = [0] * (len(tokens) + 1)
+        for number, (first, last) in enumerate(self.clauses):
+            for i in range(first, last):
+                self._clause_at[i] = number
+        self.scopes = self._scopes()
+
+    # ------------------------------------------------------------ clauses
+
+    def clause(self, token: int) -> tuple[int, int]:
+        """First and last (one past) token of the clause of a token."""
+        return self.clauses[self._clause_at[token]]
+
+    def clause_number(self, token: int) -> int:
+        """Number of the clause of a token, from 0."""
+        return self._clause_at[token]
+
+    def _verb_groups(self) -> list[tuple[int, int]]:
+        groups: list[tuple[int, int]] = []
+        finite = {i for key, first, last in self.cues if key == "finite" for i in range(first, last)}
+        seen = {i for key, first, last in self.cues if key == "perceived" for i in range(first, last)}
+        judged = {i for key, first, last in self.cues if key == "judged" for i in range(first, last)}
+        nots = {i for key, first, last in self.cues if key == "not" for i in range(first, last)}
+        for i in range(len(self.tokens)):
+            if i in finite:
+                pass
+            elif i in seen or i in judged:
+                before = self.tokens[i - 1].word if i else ""
+                joined = bool(groups) and groups[-1][1] == i
+                if not joined and (
+                    before in ("the", "previously", "newly", "a", "clearly", "") or i + 1 in self._solid
+                ):
+                    continue
+            elif groups and groups[-1][1] == i and (i in nots or self.tokens[i].word in _ADVERBS):
+                pass
+            else:
+                continue
+            if groups and groups[-1][1] == i:
+                groups[-1] = (groups[-1][0], i + 1)
+            else:
+                groups.append((i, i + 1))
+        return groups
+
+    def _clauses(self) -> list[tuple[int, int]]:
+        tokens = self.tokens
+        cuts = {0, len(tokens)}
+        for i, token in enumerate(tokens):
+            if token.word in (";", "!", "•", '"') or (token.word in (".", "?") and self._ends_sentence(i)):
+                cuts.add(i + 1)
+            elif token.word == "," and i + 1 < len(tokens):
+                following = tokens[i + 1].word
+                if following in ("with", "no", "without", "there", "which", "where", "but", "accompanied", "causing"):
+                    cuts.add(i + 1)
+        for key, first, _ in self.cues:
+            if key == "clause":
+                cuts.add(first)
+        for (_, end), (begin, _) in pairwise(self.verbs):
+            if not any(end <= cut <= begin for cut in cuts):
+                place = self._between(end, begin)
+                if place is not None:
+                    cuts.add(place)
+        ordered = sorted(cuts)
+        return [(a, b) for a, b in pairwise(ordered) if b > a] or [(0, len(tokens))]
+
+    def _ends_sentence(self, i: int) -> bool:
+        return i + 1 < len(self.tokens) and self.tokens[i + 1].start > self.tokens[i].end
+
+    def _between(self, end: int, begin: int) -> int | None:
+        """Where the first of two clauses ends: the comma or "and" between their verbs."""
+        words = [self.tokens[i].word for i in range(end, begin)]
+        commas = [end + i for i, word in enumerate(words) if word == ","]
+        ands = [end + i for i, word in enumerate(words) if word == "and"]
+        both = [i for i in commas if i + 1 in ands]
+        if both:
+            return both[-1]
+        listing = any(key == "deny_before" and end <= first < begin for key, first, _ in self.cues)
+        if listing:
+            return max(ands or commas, default=None)  # "there is no A, B, C and D is": the last one
+        return min(commas + ands, default=None)
+
+    # ------------------------------------------------------------ scopes
+
+    def _scopes(self) -> list[Scope]:
+        scopes: list[Scope] = []
+        for key, first, last in self.cues:
+            if key == "not":
+                scopes.append(self._of_not(first, last))
+            else:
+                scopes.extend(self._of_cue(key, first, last))
+        for i, token in enumerate(self.tokens):
+            if token.word == "?":
+                scopes.append(Scope("possible", self._back_to_separator(i), i, (i, i + 1)))
+        return scopes
+
+    def _of_cue(self, key: str, first: int, last: int) -> list[Scope]:
+        start, end = self.clause(first)
+        cue = (first, last)
+        kind, _, way = key.partition("_")
+        if key in ("deny_before", "deny_after"):
+            alone = last >= len(self.tokens) or self.tokens[last].word in ".;,)"
+            if key == "deny_after" or (alone and self.tokens[first].word in ("none", "nil", "no", "absence")):
+                return [Scope("deny", start, first, cue)]
+            return [Scope("deny", last, self._forward(last, end), cue)]
+        if key == "deny_not" or key in ("finite", "perceived", "judged", "showing", "clause", "cause", "other"):
+            return []
+        if key == "not_assessed":
+            return [Scope(key, start, end, cue)]
+        if kind in ("possible", "likely", "historical", "hypothetical"):
+            if way == "after":
+                return [Scope(kind, start, first, cue)]
+            stop = len(self.tokens) if kind == "historical" else end
+            return [Scope(kind, last, self._to_stop(last, stop), cue)]
+        if key == "other_person":
+            return [Scope(key, first, self._to_stop(last, len(self.tokens)), cue)]
+        return [Scope(key, start, end, cue)]  # new, larger, smaller, unchanged, resolved
+
+    def _of_not(self, first: int, last: int) -> Scope:
+        """What "not" denies: the subject of a verb of seeing, or what follows it."""
+        start, end = self.clause(first)
+        here = last
+        while here < end and self.tokens[here].word in _ADVERBS:
+            here += 1
+        keys = {key for key, a, b in self.cues if a <= here < b}
+        word = self.tokens[here].word if here < end else ""
+        if "judged" in keys and word not in ("distinguishable",):
+            return Scope("not_assessed", start, end, (first, here + 1))
+        if "perceived" in keys:
+            if any(i in self._solid for i in range(start, first)):
+                return Scope("deny", start, first, (first, here + 1))
+            return Scope("deny", here + 1, self._forward(here + 1, end), (first, here + 1))
+        if word in ("excluded", "ruled"):
+            return Scope("possible", start, first, (first, here + 1))
+        if word in ("exclude", "rule"):
+            return Scope("possible", here, end, (first, here + 1))
+        return Scope("deny", last, self._forward(last, end), (first, last))
+
+    def _forward(self, begin: int, end: int) -> int:
+        """Where a denial that begins here stops, at the latest at ``end``."""
+        alternatives = {i for i in range(begin, end) if self.tokens[i].word in ("or", "nor")}
+        for i in range(begin, end):
+            word = self.tokens[i].word
+            if word in (",", "and") and not any(j > i for j in alternatives) and i + 1 < end:
+                following = self.tokens[i + 1].word
+                if following in _ARTICLES or self._counts(i + 1):
+                    return i
+            if any(key == "cause" and first == i for key, first, _ in self.cues) and word != "from":
+                return i
+        return end
+
+    def _counts(self, i: int) -> bool:
+        word = self.tokens[i].word
+        return word in (
+            "multiple",
+            "several",
+            "few",
+            "many",
+            "numerous",
+            "small",
+            "minimal",
+            "mild",
+            "moderate",
+            "some",
+        )
+
+    def _to_stop(self, begin: int, end: int) -> int:
+        for i in range(begin, end):
+            if self.tokens[i].word in (";", "•", '"') or (self.tokens[i].word == "." and self._ends_sentence(i)):
+                return i
+        return end
+
+    def _back_to_separator(self, i: int) -> int:
+        for j in range(i - 1, -1, -1):
+            if self.tokens[j].word in (",", "(", ")", ";", ".", "and", "?", "-", ":", "/"):
+                return j + 1
+        return 0
+
+    # ------------------------------------------------------------ verdicts on a span of tokens
+
+    def holding(self, first: int, last: int) -> list[Scope]:
+        """The scopes over a span whose own words are not part of it."""
+        return [
+            s for s in self.scopes if s.first <= first < s.last and not (first <= s.cue[0] < last) and s.first < s.last
+        ]
+
+    def presence(self, first: int, last: int) -> tuple[Presence, Certainty]:
+        """Whether what stands in a span is said to be there, and how surely."""
+        kinds = {scope.kind for scope in self.holding(first, last)}
+        if "not_assessed" in kinds:
+            return "uncertain", "possible"
+        if "deny" in kinds:
+            return "absent", "definite" if "possible" not in kinds else "likely"
+        if "possible" in kinds:
+            return "uncertain", "possible"
+        if "likely" in kinds:
+            return "present", "likely"
+        return "present", "definite"
+
+    def status(self, first: int, last: int) -> Status:
+        """Whether what stands in a span is now and the patient's."""
+        kinds = {scope.kind for scope in self.holding(first, last)}
+        if "other_person" in kinds:
+            return "other_person"
+        if "historical" in kinds:
+            return "historical"
+        if "hypothetical" in kinds:
+            return "hypothetical"
+        return "current"
+
+
+def _is_content(item: Item) -> bool:
+    return any(s.kind in ("finding", "sign", "site") for s in item.senses)
