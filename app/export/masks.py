@@ -26,6 +26,25 @@ def write_nifti(path: Path, labels: NDArray[np.uint8], grid: Grid) -> None:
         image.to_stream(stream)
 
 
+def write_labels(path: Path, labels: NDArray[np.uint8], grid: Grid, *, axes: str) -> None:
+    """Write RAS labels with the axes of the file that was read, whole or not at all.
+
+    Args:
+        path: ``….nii.gz``.
+        labels: (X, Y, Z) uint8, RAS.
+        grid: where they lie.
+        axes: where the file's own axes run, such as "LPS".
+    """
+    ras = nibabel.orientations.axcodes2ornt("RAS")
+    turn = nibabel.orientations.ornt_transform(ras, nibabel.orientations.axcodes2ornt(axes))
+    own = nibabel.orientations.apply_orientation(labels, turn)
+    affine = grid.affine @ nibabel.orientations.inv_ornt_aff(turn, grid.shape)
+    shape = (int(own.shape[0]), int(own.shape[1]), int(own.shape[2]))
+    staged = path.with_name(f".new-{path.name}")
+    write_nifti(staged, own, Grid(shape, affine))
+    staged.replace(path)
+
+
 def write_masks(folder: Path, masks: Mapping[str, Mask], grid: Grid) -> None:
     """Write each mask to ``folder/NAME.nii.gz`` on ``grid``; two at a time, zlib frees the interpreter."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,196 @@
+"""The command line: each verb parses its words, calls one function, and prints what came back.
+
+Results go to stdout, progress to stderr. Nothing heavy is imported before a verb runs, so
+``--help`` answers at once. Exit codes: 0 done, 2 usage, 3 input refused, 4 internal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlm.errors import TomoscribeError, UsageError
+
+app = typer.Typer(
+    name="tomoscribe",
+    help="Read a CT, draft its report, and tie every sentence to evidence in the voxels. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ScanPath = Annotated[Path, typer.Argument(metavar="PATH", help="DICOM folder or file, zip, or NIfTI.")]
+Series = Annotated[
+    str | None, typer.Option("--series", metavar="UID", help="The series to read, where there are several.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@contextmanager
+def named_steps(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Show the step at work on stderr, when somebody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("starting") as status:
+        yield lambda step: status.update(f"{step} …")
+
+
+def put_json(document: object) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+@app.command(epilog="tomoscribe info scans/chest --json")
+def info(path: ScanPath, series: Series = None, as_json: AsJson = False) -> None:
+    """Say what is here, what would be read and why. No tool runs."""
+    from app.showing import show_inventory
+    from vlm.ct import survey
+
+    inventory = survey(path, series=series)
+    if as_json:
+        put_json(inventory.model_dump(mode="json"))
+    else:
+        show_inventory(inventory)
+
+
+@app.command(epilog="tomoscribe read scans/chest --out report")
+def read(
+    path: ScanPath,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the report goes.")],
+    series: Series = None,
+    prior: Annotated[
+        Path | None, typer.Option("--prior", metavar="PATH", help="An earlier scan of the patient.")
+    ] = None,
+    writer: Annotated[str, typer.Option("--writer", help="Who words the report: compose.")] = "compose",
+    as_json: AsJson = False,
+) -> None:
+    """Read a CT and draft its report: report.md, report.json, masks and key images."""
+    from app.export import write_report
+    from app.reading import read_scan
+
+    if writer != "compose":
+        raise UsageError(f"E_USAGE: --writer is {writer!r}, expected compose. No other writer is part of this version.")
+    with named_steps(as_json) as progress:
+        reading = read_scan(path, series=series, prior=prior, progress=progress)
+        progress("export")
+        write_report(out, reading.report, reading.case, reading.sections)
+    if as_json:
+        put_json(reading.report.model_dump(mode="json", by_alias=True))
+    else:
+        typer.echo((out / "report.md").read_text(encoding="utf-8"))
+        typer.echo(f"Written to {out}/report.md, report.json, masks/, key/", err=True)
+
+
+@app.command(epilog="tomoscribe segment scans/chest --out labels")
+def segment(
+    path: ScanPath,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where labels.nii.gz and names.json go.")],
+    series: Series = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the structures that were found as one label map on the scan's own grid."""
+    from app.segmenting import segment_scan
+
+    with named_steps(as_json) as progress:
+        summary = segment_scan(path, out, series=series, progress=progress)
+    if as_json:
+        put_json(summary)
+    else:
+        for name, volume_ml in summary["structures"].items():
+            typer.echo(f"{name:24s} {volume_ml:10.1f} ml")
+        typer.echo(f"Written to {out}/labels.nii.gz, names.json", err=True)
+
+
+@app.command(epilog="tomoscribe label reports.csv --text-column report_text --pack ct-rate-18 --out labels.csv")
+def label(
+    reports: Annotated[Path, typer.Argument(metavar="REPORTS.csv", help="A CSV file, plain or gzip.")],
+    text_column: Annotated[str, typer.Option("--text-column", metavar="C", help="The column with the report's text.")],
+    out: Annotated[Path, typer.Option("--out", help="The CSV to write.")],
+    pack: Annotated[str, typer.Option("--pack", metavar="P", help="ct-rate-18, merlin-30, or a file.")] = "ct-rate-18",
+    uncertain_positive: Annotated[bool, typer.Option("--uncertain-positive", help="Count doubt as present.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn report text into one 0/1 column a finding."""
+    from vlm.findings.labels import label_csv
+
+    rows = label_csv(reports, text_column, pack, out, uncertain_positive=uncertain_positive)
+    if as_json:
+        put_json({"rows": rows, "out": str(out), "pack": pack})
+    else:
+        typer.echo(f"{rows} reports labelled, written to {out}", err=True)
+
+
+@app.command(epilog="tomoscribe tools")
+def tools(as_json: AsJson = False) -> None:
+    """List the tools: what each observes, what it needs, and its measured limits."""
+    from app.showing import show_tools, tool_rows
+
+    rows = tool_rows()
+    if as_json:
+        put_json(rows)
+    else:
+        show_tools(rows)
+
+
+@app.command(epilog="tomoscribe doctor")
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is installed, what is off, and how to turn it on."""
+    from app.doctor import examine
+    from app.showing import show_doctor
+
+    checks = examine()
+    if as_json:
+        put_json(checks)
+    else:
+        show_doctor(checks)
+
+
+@app.command(epilog="tomoscribe phantom sample --preset demo --seed 7")
+def phantom(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write the DICOM series to.")],
+    preset: Annotated[
+        str, typer.Option("--preset", help="demo: a chest with a nodule and an effusion; clear.")
+    ] = "demo",
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Make a synthetic chest CT whose truth is known."""
+    from vlm.phantom.sample import write_sample
+
+    truth = write_sample(out, preset=preset, seed=seed)
+    if as_json:
+        put_json(truth)
+    else:
+        typer.echo(f"{truth['slices']} slices written to {out}; truth in {truth['truth']}", err=True)
+
+
+def main() -> None:
+    """Run the command line; every error is one line on stderr and an exit code."""
+    try:
+        app()
+    except TomoscribeError as error:
+        typer.echo(str(error), err=True)
+        raise SystemExit(error.exit_code) from None
+    except Exception as fault:  # the outermost edge: a traceback helps developers, not users
+        if os.environ.get("TOMOSCRIBE_DEBUG"):
+            raise
+        place = fault.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else "unknown place"
+        typer.echo(
+            f"E_INTERNAL: {type(fault).__name__} at {where}. This is a fault of tomoscribe; "
+            "run again with TOMOSCRIBE_DEBUG=1 and report what it prints.",
+            err=True,
+        )
+        raise SystemExit(4) from None

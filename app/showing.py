@@ -1,0 +1,103 @@
+"""How the command line shows what functions give back: tables on stdout, by rich."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from app.doctor import Check
+    from vlm.ct import Inventory
+
+
+class ToolRow(TypedDict):
+    """A tool as ``tomoscribe tools`` lists it."""
+
+    name: str
+    version: str
+    summary: str
+    observes: list[str]
+    needs: list[str]
+    limits: dict[str, str]  # finding -> "finds 90 % from 6 mm", or "not measured"
+
+
+def tool_rows() -> list[ToolRow]:
+    """Every tool with what it observes and its measured limits."""
+    from vlm.tools import load_tools
+    from vlm.tools.registry import measured_limit
+
+    rows = []
+    for tool in load_tools().values():
+        limits = {}
+        for finding in tool.observes:
+            smallest, sensitivity = measured_limit(tool.name, finding)
+            known = smallest is not None and sensitivity is not None
+            limits[finding] = f"finds {sensitivity:.0%} from {smallest}" if known else "not measured"
+        rows.append(
+            ToolRow(
+                name=tool.name,
+                version=tool.version,
+                summary=tool.summary,
+                observes=list(tool.observes),
+                needs=list(tool.needs),
+                limits=limits,
+            )
+        )
+    return rows
+
+
+def show_tools(rows: list[ToolRow]) -> None:
+    """Print the tools as a table."""
+    table = Table("tool", "observes", "measured limit", "what it does")
+    for row in rows:
+        table.add_row(
+            row["name"], "\n".join(row["observes"]), "\n".join(row["limits"].values()), escape(row["summary"])
+        )
+    Console().print(table)
+
+
+def show_doctor(checks: list[Check]) -> None:
+    """Print what is on and what is off."""
+    table = Table("part", "state", "found", "to turn it on")
+    for check in checks:
+        colour = "green" if check["state"] == "on" else "yellow"
+        state = f"[{colour}]{check['state']}[/{colour}]"
+        table.add_row(check["name"], state, escape(check["found"]), check["remedy"])
+    Console().print(table)
+
+
+def show_inventory(inventory: Inventory) -> None:
+    """Print the series, the one that would be read, and everything that speaks for or against it."""
+    console = Console()
+    table = Table("series", "kind", "slices", "size", "spacing mm", "plane", "kernel", "verdict")
+    for series in inventory.series:
+        spacing = " x ".join(f"{step:.3g}" for step in series.spacing_mm or ())
+        name = f"[bold]{series.series}[/bold]" if series.chosen else series.series
+        size = f"{series.columns} x {series.rows}"
+        row = (
+            name,
+            series.kind,
+            str(series.slices),
+            size,
+            spacing,
+            series.plane,
+            series.kernel,
+            escape(series.verdict),
+        )
+        table.add_row(*row)
+    console.print(table)
+    if inventory.why:
+        console.print(escape(inventory.why))
+    for skipped in inventory.skipped:
+        console.print(f"Left out: {skipped.files} x {escape(skipped.kind)}")
+    for note in inventory.intake:
+        console.print(f"{note.severity}: {escape(note.message)} ({note.code})")
+    if inventory.refusal:
+        console.print(f"[red]refused:[/red] {escape(inventory.refusal.message)}")
+    if inventory.geometry:
+        shape = " x ".join(str(n) for n in inventory.geometry.shape)
+        spacing = " x ".join(f"{step:.4g}" for step in inventory.geometry.spacing_mm)
+        console.print(f"Volume: {shape} voxels of {spacing} mm, axes RAS")
