@@ -74,7 +74,7 @@ def lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> ND
 
 
 def depth_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
-    """(Z, Y, X) float32: distance of each voxel of a mask to its border, mm; 0 outside. The scan's edge is no border."""
+    """(Z, Y, X) float32: mm from each voxel of a mask to its border; 0 outside. The scan's edge is no border."""
     if not mask.any():
         return np.zeros(mask.shape, dtype=np.float32)
     depth: NDArray[np.float32] = edt.edt(
