@@ -1,0 +1,241 @@
+"""From a statement to the claims that the rules judge.
+
+The reader says which findings, places and numbers a text holds. Here each number gets
+its kind (a size, a distance to the pleura, a volume, a ratio …) from its unit and the
+words beside it, and each mention becomes a Claim with the numbers that belong to it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from vlm.evidence import Evidence, Ledger
+from vlm.findings.mentions import Mention, Place, Quantity, Reading
+from vlm.findings.reader import read_sentence, split_sentences
+from vlm.grounding.verdict import Statement
+
+Kind = Literal["size", "distance", "volume", "attenuation", "fraction", "angle", "ratio", "score", "slice", "bare"]
+Bound = Literal["equal", "at_least", "at_most", "up_to"]
+
+MAX_CHARACTERS = 4000  # a statement is a sentence; what is longer is not read to its end and not believed
+
+# unit of the text -> (kind, factor to the unit of the ledger)
+UNIT_KINDS: dict[str, tuple[Kind, float]] = {
+    "mm": ("size", 1.0),
+    "cm": ("size", 10.0),
+    "m": ("size", 1000.0),
+    "ml": ("volume", 1.0),
+    "l": ("volume", 1000.0),
+    "hu": ("attenuation", 1.0),
+    "%": ("fraction", 1.0),
+    "deg": ("angle", 1.0),
+    "degrees": ("angle", 1.0),
+}
+
+_UP_TO = re.compile(
+    r"\b(up to|as large as|largest|largest of|maximum|maximal|the largest measuring)\s*(of\s+)?(about\s+)?$", re.I
+)
+_AT_LEAST_BEFORE = re.compile(
+    r"(\b(at least|(larger|greater|more|bigger|longer|wider|higher) than|over|above|exceeding|from|beyond)|[>≥])"
+    r"\s*(about\s+)?$",
+    re.I,
+)
+_AT_MOST_BEFORE = re.compile(
+    r"(\b(at most|(less|smaller|shorter|lower|fewer) than|below|under|not exceeding|no more than)|[<≤])\s*(about\s+)?$",
+    re.I,
+)
+_AT_LEAST_AFTER = re.compile(r"^\s*(or|and)\s+(more|larger|greater|above|over|longer|bigger|upwards|up)\b", re.I)
+_AT_MOST_AFTER = re.compile(r"^\s*(or|and)\s+(less|smaller|below|under)\b", re.I)
+_DISTANCE_AFTER = re.compile(r"^\s*(away\s+)?(from|to|off|beneath|below|deep to|under|above)\s+(the|its|a)?\s*\w", re.I)
+_DISTANCE_BEFORE = re.compile(r"\b(distance|away|distant)\b[^,;.]{0,40}$", re.I)
+_RATIO = re.compile(r"\bratio\b[^;.]{0,25}$|\bctr\b[^;.]{0,15}$|\bindex\b[^;.]{0,15}$", re.I)
+_SCORE = re.compile(r"\b(score|agatston)\b[^;.]{0,25}$", re.I)
+_SLICE = re.compile(r"\b(slice|slices|image|images|series)\b[^;.]{0,20}$", re.I)
+
+# Words beside a length that say which length it is -> the quantities that may carry it.
+QUALIFIERS: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
+    (re.compile(r"\bshort[\s-]?(axis|diameter)", re.I), ("short_axis",)),
+    (re.compile(r"\b(long[\s-]?(axis|diameter)|longest|largest diameter|greatest)", re.I), ("diameter", "diameter_3d")),
+    (re.compile(r"\b(3d|three[\s-]dimension)", re.I), ("diameter_3d",)),
+    (re.compile(r"\b(thick|thickness|deep|depth)\b", re.I), ("thickness",)),
+    (re.compile(r"\b(height|high|craniocaudal|cranio-caudal|in length|long)\b", re.I), ("height", "diameter_3d")),
+    (re.compile(r"\b(wide|width|calibre|caliber|diameter)\b", re.I), ("diameter", "thickness")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number of the text with what it measures. ``value`` is in the text's own unit."""
+
+    value: float
+    factor: float  # to the unit of the ledger: 10 for cm
+    decimals: int
+    kind: Kind
+    bound: Bound
+    quantities: tuple[str, ...]  # what a word beside it restricts it to; () when none does
+    order: int  # place within "17 x 14 mm", from 0
+    of: int  # how many numbers stand in that group
+    span: tuple[int, int]
+
+    @property
+    def in_ledger_unit(self) -> float:
+        """The value in mm, ml, HU, % or plain."""
+        return self.value * self.factor
+
+    def __str__(self) -> str:
+        return f"{self.value:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One thing a statement says of one finding."""
+
+    mention: Mention
+    numbers: tuple[Number, ...]
+    places: tuple[Place, ...]  # of its sentence
+    limits: tuple[str, ...]  # limits that its sentence states
+    text: str  # its sentence
+
+    @property
+    def finding(self) -> str:
+        """Key of the finding that is claimed."""
+        return self.mention.finding
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Every site that qualifies the finding; what only a distance is measured to is left out."""
+        named = self.mention.sites or ((self.mention.site,) if self.mention.site else ())
+        far = {p.site for p in self.places if any(_measured_to(number, p) for number in self.numbers)}
+        return tuple(site for site in named if site not in far)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A statement, read once for all rules."""
+
+    statement: Statement
+    readings: tuple[Reading, ...]
+    claims: tuple[Claim, ...]
+    loose: tuple[tuple[Number, Reading], ...]  # numbers that belong to no finding
+    cited: dict[str, Evidence]
+    missing: tuple[str, ...]  # cited ids that the ledger does not hold
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Content words that nothing accounts for."""
+        return tuple(word for reading in self.readings for word in reading.unknown)
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Limits that the statement states."""
+        return tuple(dict.fromkeys(limit for reading in self.readings for limit in reading.limits))
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every side and site that the statement names."""
+        return tuple(place for reading in self.readings for place in reading.places)
+
+    @property
+    def says_something(self) -> bool:
+        """True when there is a claim, a place or a number: something that evidence must carry."""
+        return bool(self.claims or self.loose or self.places or self.limits)
+
+
+def parse(statement: Statement, ledger: Ledger) -> Parsed:
+    """Read a statement and look up what it cites."""
+    readings = read(statement.text)
+    claims: list[Claim] = []
+    loose: list[tuple[Number, Reading]] = []
+    for reading in readings:
+        taken: set[tuple[int, int]] = set()
+        for mention in reading.mentions:
+            numbers = numbers_of(mention.quantities, reading)
+            taken.update(number.span for number in numbers)
+            claims.append(Claim(mention, numbers, reading.places, reading.limits, reading.text))
+        loose += [(n, reading) for n in numbers_of(reading.quantities, reading) if n.span not in taken]
+    cited = {name: ledger[name] for name in statement.cites if name in ledger}
+    missing = tuple(name for name in statement.cites if name not in ledger)
+    return Parsed(statement, readings, tuple(claims), tuple(loose), cited, missing)
+
+
+@functools.lru_cache(maxsize=4096)
+def read(text: str) -> tuple[Reading, ...]:
+    """The readings of a text's sentences; remembered, since drafts are checked again and again."""
+    cut = text[:MAX_CHARACTERS]
+    return tuple(read_sentence(cut[first:last]) for first, last in split_sentences(cut))
+
+
+def numbers_of(quantities: tuple[Quantity, ...], reading: Reading) -> tuple[Number, ...]:
+    """Give each quantity of a reading its kind and its bound from the words beside it."""
+    groups: dict[int, list[Quantity]] = {}
+    for quantity in quantities:
+        groups.setdefault(quantity.group, []).append(quantity)
+    found = []
+    for group in groups.values():
+        ordered = sorted(group, key=lambda quantity: quantity.span)
+        before = reading.text[: ordered[0].span[0]]
+        after = _without_unit(reading.text[ordered[-1].span[1] :])
+        for order, quantity in enumerate(ordered):
+            found.append(_number(quantity, reading.text, before, after, order, len(ordered)))
+    return tuple(found)
+
+
+def _number(quantity: Quantity, text: str, before: str, after: str, order: int, of: int) -> Number:
+    kind, factor = UNIT_KINDS.get(quantity.unit.lower(), ("bare", 1.0))
+    bound = _bound(before, after)
+    near = _near(before, after)
+    if kind == "size" and of == 1 and (_DISTANCE_AFTER.search(after) or _DISTANCE_BEFORE.search(before)):
+        kind = "distance"
+        bound = "equal" if bound == "at_least" and not _AT_LEAST_BEFORE.search(before) else bound
+    elif kind == "bare":
+        kind = _bare_kind(before)
+    named: tuple[str, ...] = ()
+    if kind == "size" and of == 1:
+        named = next((names for words, names in QUALIFIERS if words.search(near)), ())
+    digits = re.search(r"\d+(?:[.,](\d+))?", text[quantity.span[0] : quantity.span[1]])
+    decimals = len(digits.group(1) or "") if digits else 0
+    return Number(quantity.value, factor, decimals, kind, bound, named, order, of, quantity.span)
+
+
+def _bare_kind(before: str) -> Kind:
+    if _SLICE.search(before):
+        return "slice"
+    if _RATIO.search(before):
+        return "ratio"
+    return "score" if _SCORE.search(before) else "bare"
+
+
+def _without_unit(after: str) -> str:
+    return re.sub(
+        r"^\s*(mm|cm|ml|cc|l|hu|%|percent|degrees|deg|millimet\w+|centimet\w+|millilit\w+|lit\w+)\b",
+        "",
+        after,
+        count=1,
+        flags=re.I,
+    )
+
+
+def _bound(before: str, after: str) -> Bound:
+    tail = before[-40:]
+    if _UP_TO.search(tail):
+        return "up_to"
+    if _AT_LEAST_BEFORE.search(tail) or _AT_LEAST_AFTER.search(after):
+        return "at_least"
+    if _AT_MOST_BEFORE.search(tail) or _AT_MOST_AFTER.search(after):
+        return "at_most"
+    return "equal"
+
+
+def _near(before: str, after: str) -> str:
+    """The words of the same clause on both sides of a number, up to the next number."""
+    left = re.split(r"[,;()\d]", before[-32:])[-1]
+    right = re.split(r"[,;()\d]|\band\b", after[:32])[0]
+    return f"{left} | {right}"
+
+
+def _measured_to(number: Number, place: Place) -> bool:
+    """True when the place is what a distance is measured to: "6 mm from the pleura"."""
+    return number.kind == "distance" and 0 <= place.span[0] - number.span[1] <= 24

@@ -1,0 +1,189 @@
+"""Statements on what was not looked at, on what is not covered, and on structures: G9, G11, G4 and G5."""
+
+from __future__ import annotations
+
+import re
+
+from vlm.evidence import Coverage, Evidence, Observation, Search
+from vlm.findings.mentions import Place
+from vlm.grounding.claims import Claim, Number, Parsed
+from vlm.grounding.numbers import carrying, prints
+from vlm.grounding.rules_absent import limits_of
+from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
+from vlm.grounding.world import FULL_COVER, World
+
+_NOT_COVERED = re.compile(
+    r"\bnot (\w+ )?(covered|included|imaged|scanned|in the field)"
+    r"|outside (of )?the (scan|field)|\buncovered\b|not (on|in) (this|the) scan",
+    re.I,
+)
+_PARTLY = re.compile(r"\b(part(ly|ially)|only in part|incomplete(ly)?|not (fully|completely|entirely))\b", re.I)
+_COVERED = re.compile(r"\b(covered|included|imaged|in the field of view)\b", re.I)
+
+
+def not_assessed(claim: Claim, parsed: Parsed, world: World) -> list[Verdict]:
+    """G9: "X: not assessed" rests on a search that did not look or failed, or on what is not covered."""
+    said = claim.mention.text
+    side, sites = claim.mention.side, world.sites_claimed(claim.finding, claim.sites)
+    for name, seen in world.seen(claim.finding):
+        if seen.presence == "present" and world.may_be_at(side, claim.sites, seen):
+            return [Verdict("contradicted", "G3", f"calls {said} not assessed; {name} shows it")]
+    backing: dict[str, tuple[str, ...]] = {}
+    for name, record in parsed.cited.items():
+        if isinstance(record, Search) and _about(claim, record, world) and world.may_be_at(side, sites, record):
+            backing[name] = limits_of(record)
+        elif isinstance(record, Coverage) and any(name in dict(world.coverage(side, site)) for site in sites):
+            backing[name] = _coverage_limits(record)
+    if not backing:
+        return [Verdict("unsupported", "G9", f"no cited search or coverage says that {said} was not assessed")]
+    if not any(backing.values()):
+        return [Verdict("contradicted", "G9", f"calls {said} not assessed; {', '.join(backing)} looked at all of it")]
+    owed = {limit for limits in backing.values() for limit in limits}
+    for limit in claim.limits:
+        if limit not in owed and not (
+            limit in ("not_covered", "partly_covered") and owed & {"not_covered", "partly_covered"}
+        ):
+            return [Verdict("contradicted", "G9", f"says {limit}; {', '.join(backing)} says {', '.join(sorted(owed))}")]
+    return []
+
+
+def inside_the_scan(claim: Claim, _: Parsed, world: World) -> Verdict | None:
+    """G11: nothing is said of an organ outside the field of view, save that it is not covered."""
+    for site in world.sites_claimed(claim.finding, claim.sites):
+        for name, record in world.coverage(claim.mention.side, site):
+            if record.covered == 0.0:
+                return Verdict("unsupported", "G11", f"speaks of the {_said(site)}; {name}: it is not covered")
+    return None
+
+
+def places_alone(parsed: Parsed, world: World) -> list[Verdict]:
+    """A statement without a finding: what is covered, or what a structure measures. Anything else is not a fact."""
+    text = parsed.statement.text
+    places = [place for place in parsed.places if place.site]
+    if parsed.loose:
+        return structure(parsed, world)
+    if places and (
+        _COVERED.search(text) or _NOT_COVERED.search(text) or set(parsed.limits) & {"not_covered", "partly_covered"}
+    ):
+        wrong = [coverage_agrees(place, parsed, world) for place in places]
+        return [verdict for verdict in wrong if verdict is not None]
+    if parsed.limits:
+        return limits_alone(parsed, world)
+    if parsed.statement.section in NEUTRAL_SECTIONS:
+        return []
+    if places or parsed.places:
+        return [Verdict("unsupported", "G2", "names a place and says nothing that evidence can carry")]
+    return []
+
+
+def coverage_agrees(place: Place, parsed: Parsed, world: World) -> Verdict | None:
+    """G11: "covered", "partly covered" and "not covered" are what the coverage says."""
+    text = parsed.statement.text
+    records = {n: r for n, r in world.coverage(place.side, str(place.site)) if isinstance(r, Coverage)}
+    exact = {n: r for n, r in records.items() if r.site == place.site} or records
+    if not exact:
+        if parsed.statement.section in NEUTRAL_SECTIONS:
+            return None
+        return Verdict("unsupported", "G11", f"no evidence says how much of the {_said(str(place.site))} is covered")
+    covered = min(record.covered for record in exact.values())
+    partly = bool(_PARTLY.search(text)) or "partly_covered" in parsed.limits
+    nothing = bool(_NOT_COVERED.search(text)) or "not_covered" in parsed.limits
+    ids = ", ".join(exact)
+    if partly:
+        right = 0.0 < covered < FULL_COVER
+    elif nothing:
+        right = covered == 0.0
+    else:
+        right = covered > 0.0
+    if not right:
+        return Verdict("contradicted", "G11", f"{ids}: {covered:.0%} of the {_said(str(place.site))} is covered")
+    if parsed.statement.section not in NEUTRAL_SECTIONS and not set(exact) & set(parsed.cited):
+        return Verdict("unsupported", "G1", f"{ids} says how much is covered and is not cited")
+    return None
+
+
+def limits_alone(parsed: Parsed, world: World) -> list[Verdict]:
+    """G9: a limit that stands by itself is one that the cited (or, in the technique, any) search has."""
+    records = [r for _, r in world.ledger] if parsed.statement.section in NEUTRAL_SECTIONS else parsed.cited.values()
+    held = {limit for record in records for limit in _limits_of_any(record)}
+    strange = [limit for limit in parsed.limits if limit not in held]
+    if strange and not (parsed.statement.section in NEUTRAL_SECTIONS and not held):
+        return [Verdict("unsupported", "G9", f"no cited evidence gives the limit {strange[0]!r}")]
+    return []
+
+
+def structure(parsed: Parsed, world: World) -> list[Verdict]:
+    """G4 and G5: numbers that belong to no finding are measures of the structure that is named, or of the technique."""
+    section, technique = parsed.statement.section, world.context.technique
+    for number, reading in parsed.loose:
+        if number.kind == "slice":
+            if section not in NEUTRAL_SECTIONS and not _in_region(number, parsed):
+                return [Verdict("contradicted", "G5", f"says slice {number}; no cited region reaches it")]
+            continue
+        if section in NEUTRAL_SECTIONS:
+            if technique is not None and not any(abs(number.value - value) < 1e-6 for value, _ in technique):
+                return [Verdict("contradicted", "G5", f"says {number}; the scan's technique does not")]
+            continue
+        places = [place for place in reading.places if place.site]
+        held = {n: r for n, r in parsed.cited.items() if not isinstance(r, Coverage) and _named(r, places, world)}
+        if not held:
+            return [Verdict("unsupported", "G2", f"nothing that is cited and named can measure {number}")]
+        able = [m for r in held.values() for m in carrying(number, r.measurements, getattr(r, "finding", ""))]
+        if not any(prints(number, m) for m in able):
+            shown = ", ".join(str(m) for m in able) or "no such measurement"
+            return [Verdict("contradicted", "G5", f"says {number}; {', '.join(held)}: {shown}")]
+    return []
+
+
+def cites_are_used(parsed: Parsed, world: World) -> Verdict | None:
+    """G2: a cited id is about something that the statement speaks of."""
+    sites = [place.site for place in parsed.places if place.site]
+    for name, record in parsed.cited.items():
+        if isinstance(record, Observation | Search):
+            used = any(_related(claim.finding, record.finding, world) for claim in parsed.claims)
+            used = used or (not parsed.claims and (bool(parsed.limits) or bool(parsed.loose)))
+        else:
+            homes = [world.home(claim.finding) for claim in parsed.claims]
+            named = [*sites, *(home for home in homes if home)]
+            used = any(_touch(site, record.site, world) for site in named)
+        if not used:
+            about = record.finding if isinstance(record, Observation | Search) else record.site
+            return Verdict("unsupported", "G2", f"{name} is about {_said(about)}; the statement does not speak of it")
+    return None
+
+
+def _about(claim: Claim, search: Search, world: World) -> bool:
+    return _related(claim.finding, search.finding, world)
+
+
+def _related(one: str, other: str, world: World) -> bool:
+    return world.vocabulary.is_a(one, other) or world.vocabulary.is_a(other, one)
+
+
+def _touch(one: str, other: str, world: World) -> bool:
+    return world.vocabulary.site_contains(one, other) or world.vocabulary.site_contains(other, one)
+
+
+def _named(record: Evidence, places: list[Place], world: World) -> bool:
+    return not places or any(world.is_at(place.side, (str(place.site),), record) for place in places)
+
+
+def _in_region(number: Number, parsed: Parsed) -> bool:
+    regions = [record.region for record in parsed.cited.values() if record.region is not None]
+    return any(region.slices[0] <= number.value - 1 <= region.slices[1] for region in regions)
+
+
+def _coverage_limits(record: Coverage) -> tuple[str, ...]:
+    if record.covered == 0.0:
+        return ("not_covered",)
+    return ("partly_covered",) if record.covered < FULL_COVER else ()
+
+
+def _limits_of_any(record: Evidence) -> tuple[str, ...]:
+    if isinstance(record, Search):
+        return limits_of(record)
+    return _coverage_limits(record) if isinstance(record, Coverage) else ()
+
+
+def _said(key: str) -> str:
+    return key.replace("_", " ")

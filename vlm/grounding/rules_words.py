@@ -1,0 +1,98 @@
+"""Rules on the words and the ids of a statement: G0, G1 and G14."""
+
+from __future__ import annotations
+
+import re
+
+from vlm.grounding.claims import MAX_CHARACTERS, Parsed
+from vlm.grounding.fleischner import licence
+from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
+from vlm.grounding.world import World
+
+COPIED_WORDS = 8  # a run of so many words shared with a retrieved report is copied
+
+_MONTHS = (
+    "jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?"
+    "|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?"
+)
+_DATE = re.compile(
+    r"\b(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|(19|20)\d{6}"  # 03.11.2021, 2021-11-03, 20211103
+    rf"|\d{{1,2}}(st|nd|rd|th)?\s+({_MONTHS})\b\.?(\s+\d{{2,4}})?|({_MONTHS})\.?\s+\d{{1,4}}"
+    r"|(in|of|from|since)\s+(19|20)\d\d)\b",
+    re.I,
+)
+_TIME = re.compile(
+    r"\b(yesterday|today|tomorrow|\d+\s+(days?|weeks?|months?|years?)\s+(ago|earlier|before|prior))\b", re.I
+)
+_PERSON = re.compile(
+    r"\b(mr|mrs|ms|dr|prof)\b\.?\s+\w|\b\d{1,3}[\s-]*(year|yr|y)s?[\s-]*(old|o)\b|\b(patient|subject) (name|id)\b", re.I
+)
+_HISTORY = re.compile(
+    r"\b(history of|known|status post|s/p|previously|formerly|past medical|operated (on|for|in)|underwent"
+    r"|treated (for|with)|under treatment|complain\w*|presents? with|referred|admitted|smok(er|ing)|his|her|family)\b",
+    re.I,
+)
+_ADVICE = re.compile(
+    r"\b(recommend\w*|suggest(ed|ing)? (a |an )?(follow|control|further|biops|correlat|clinical)\w*|advis\w+|should"
+    r"|follow[\s-]?up|biops\w+|correlat\w+|further (evaluation|work[\s-]?up|imaging|investigation)|consider\w*"
+    r"|control (ct|scan|imaging)|referral|surveillance|re-?examin\w+|repeat (ct|scan|imaging)|pet([\s/-]?ct)?"
+    r"|mri|ultrasound|consult\w*|urgent\w*|immediate\w*|treat\w*)\b",
+    re.I,
+)
+
+
+def vocabulary_known(parsed: Parsed, _: World) -> Verdict | None:
+    """G0: every content word is accounted for by the vocabulary or by the function words of reports."""
+    if len(parsed.statement.text) > MAX_CHARACTERS:
+        return Verdict("unsupported", "G0", f"longer than {MAX_CHARACTERS} characters")
+    if parsed.unknown:
+        shown = ", ".join(repr(word[:40]) for word in parsed.unknown[:5])
+        return Verdict("unsupported", "G0", f"nothing accounts for {shown}")
+    return None
+
+
+def cites_exist(parsed: Parsed, _: World) -> Verdict | None:
+    """G1: every cited id is in the ledger, and there is one where something is claimed."""
+    if parsed.missing:
+        return Verdict("unsupported", "G1", f"{', '.join(parsed.missing)} is not in the ledger")
+    if parsed.cited or (parsed.statement.section in NEUTRAL_SECTIONS and not parsed.claims):
+        return None
+    if parsed.says_something:
+        return Verdict("unsupported", "G1", "nothing is cited")
+    return None
+
+
+def nothing_forbidden(parsed: Parsed, world: World) -> Verdict | None:
+    """G14: no identity, date, history, unlicensed advice, or run of words from a retrieved report."""
+    text = parsed.statement.text
+    folded = _words(text)
+    for secret in world.context.identity:
+        if _words(secret) and f" {' '.join(_words(secret))} " in f" {' '.join(folded)} ":
+            return Verdict("unsupported", "G14", "holds an identity or a date of the scan's tags")
+    for pattern, what in ((_DATE, "a date"), (_TIME, "a time"), (_PERSON, "a person"), (_HISTORY, "a history")):
+        if found := pattern.search(text):
+            return Verdict("unsupported", "G14", f"holds {what} that no evidence gives: {found.group(0)[:40]!r}")
+    for claim in parsed.claims:
+        if claim.mention.status != "current":
+            status = claim.mention.status.replace("_", " ")
+            return Verdict(
+                "unsupported", "G14", f"{claim.mention.text!r} is {status}; evidence speaks of this scan only"
+            )
+    if (found := _ADVICE.search(text)) and (refused := licence(parsed, world)) is not None:
+        return Verdict("unsupported", "G14", f"advice {found.group(0)[:40]!r}: {refused}")
+    for other in world.context.retrieved:
+        if run := _shared_run(folded, _words(other)):
+            return Verdict(
+                "unsupported", "G14", f"copies {COPIED_WORDS} words of a retrieved report: {' '.join(run)[:60]!r}"
+            )
+    return None
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def _shared_run(words: list[str], other: list[str]) -> tuple[str, ...] | None:
+    runs = {tuple(other[i : i + COPIED_WORDS]) for i in range(len(other) - COPIED_WORDS + 1)}
+    own = (tuple(words[i : i + COPIED_WORDS]) for i in range(len(words) - COPIED_WORDS + 1))
+    return next((run for run in own if run in runs), None)
