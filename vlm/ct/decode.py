@@ -3,11 +3,17 @@
 Nothing guesses a format: the transfer syntax names the decoder, and what comes out must
 have the size and depth that the header declares. GPL decoders are not used. Fragments of
 encapsulated pixel data are found by walking their item headers, never by trusting a count.
+
+Codecs have bugs and files may be hostile, so they run in a child process: this file, started
+as a script by ``isolation.py``. It therefore imports nothing of ours.
 """
 
 from __future__ import annotations
 
+import json
+import mmap
 import struct
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
@@ -81,6 +87,9 @@ def decode(data: bytes, syntax: str, *, rows: int, columns: int, bits_allocated:
     Raises:
         DecodeError: the codestream is broken or has another size than the header.
     """
+    declared = declared_size(data, syntax)
+    if declared is not None and declared != (rows, columns):
+        raise DecodeError(f"codestream declares {declared[0]}x{declared[1]}, header says {rows}x{columns}")
     try:
         pixels = SYNTAXES[syntax](data, rows, columns, bits_allocated)
     except (MemoryError, KeyError):
@@ -88,7 +97,7 @@ def decode(data: bytes, syntax: str, *, rows: int, columns: int, bits_allocated:
     except Exception as error:  # every codec has its own kinds
         raise DecodeError(f"codestream broken ({type(error).__name__})") from None
     if pixels.shape != (rows, columns):
-        raise DecodeError(f"codestream holds {'×'.join(map(str, pixels.shape))}, header says {rows}×{columns}")
+        raise DecodeError(f"codestream holds {'x'.join(map(str, pixels.shape))}, header says {rows}x{columns}")
     if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 2:
         raise DecodeError(f"codestream holds {pixels.dtype}, expected at most 16 bits")
     if pixels.dtype.kind == "i":
@@ -183,3 +192,49 @@ def _items(stream: BinaryIO, start: int, size: int) -> tuple[tuple[int, ...], li
         if len(fragments) > MOST_FRAGMENTS:
             raise DecodeError(f"more than {MOST_FRAGMENTS} fragments")
         at, first = at + 8 + length, False
+
+
+def child() -> None:
+    """The loop of the child process. Lines of JSON come in: first the frame, then one job each; one goes out per job.
+
+    Words are written into the shared memory that the first line names. A codec that crashes
+    takes this process with it, and nothing else.
+    """
+    frame = json.loads(sys.stdin.buffer.readline())
+    _limit_memory(frame["most_bytes"])
+    shape = (frame["slots"], frame["rows"], frame["columns"])
+    memory = mmap.mmap(frame["memory"], 2 * shape[0] * shape[1] * shape[2])
+    out = np.frombuffer(memory, dtype=np.uint16).reshape(shape)
+    for line in sys.stdin.buffer:
+        job = json.loads(line)
+        answer: dict[str, Any] = {"slot": job["slot"]}
+        try:
+            with open(job["path"], "rb") as stream:  # noqa: PTH123  (pathlib costs start-up time)
+                parts = []
+                for at, length in job["ranges"]:
+                    stream.seek(at)
+                    parts.append(stream.read(length))
+            data = b"".join(parts)
+            out[job["slot"]] = decode(data, job["syntax"], rows=shape[1], columns=shape[2], bits_allocated=job["bits"])
+            answer["signed"] = codestream_is_signed(data)
+        except (DecodeError, OSError) as error:
+            answer["error"] = str(error) if isinstance(error, DecodeError) else "unreadable"
+        except MemoryError:
+            answer["error"] = "codestream wants more memory than allowed"
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+def _limit_memory(most_bytes: int) -> None:
+    """Cap the address space of this process, where the system can."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (ImportError, ValueError, OSError):
+        return
+
+
+if __name__ == "__main__":
+    child()

@@ -13,15 +13,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm.ct.decode import DEFLATED, NATIVE, DecodeError, codestream_is_signed, decode, frame_ranges
+from vlm.ct.decode import DEFLATED, NATIVE, DecodeError, Ranges, frame_ranges
 from vlm.ct.dicom import Image, inflate, meta_end, truncated
 from vlm.ct.geometry import Turn
 from vlm.ct.intake import Note, note, refusal
+from vlm.ct.isolation import FrameError, Job, SharedFrames, decode_frames
 from vlm.ct.series import Slice
 from vlm.ct.values import PaddingFinder, PaddingRule, masked_bits, set_padding, to_hu
 from vlm.ct.volume import AIR_HU
@@ -29,6 +30,7 @@ from vlm.errors import IntakeError
 
 Progress = Callable[[str, float], None]  # a step's name and the share of it that is done, 0…1
 THREADS = 2
+FEW_SLOTS = 16  # a second child costs more than it saves below this
 Words = NDArray[np.uint16] | NDArray[np.int16]
 
 
@@ -41,24 +43,21 @@ class Stack:
     notes: tuple[Note, ...]
 
 
-def stored_frame(each: Slice) -> tuple[NDArray[np.uint16], bool]:
-    """The stored words of one slice, (rows, columns) uint16; True when its codestream contradicts the sign tag."""
-    image, frame = each.image, each.frame
-    with image.path.open("rb", buffering=0) as raw:
-        if image.syntax in NATIVE:
-            return _native(raw, image, frame.number), False
-        stream = io.BufferedReader(raw)
-        size = os.fstat(raw.fileno()).st_size
+def native_frame(each: Slice) -> NDArray[np.uint16]:
+    """The stored words of one uncompressed slice, (rows, columns) uint16."""
+    with each.image.path.open("rb", buffering=0) as raw:
+        return _native(raw, each.image, each.frame.number)
+
+
+def _ranges(each: Slice) -> Ranges:
+    """Where the fragments of one compressed slice lie in its file."""
+    image = each.image
+    with image.path.open("rb", buffering=4096) as stream:
+        size = os.fstat(stream.fileno()).st_size
         try:
-            ranges = frame_ranges(stream, image.pixel_offset, size, len(image.frames))[frame.number]
-            data = b"".join(_read_at(stream, at, length) for at, length in ranges)
-            words = decode(
-                data, image.syntax, rows=image.rows, columns=image.columns, bits_allocated=image.bits_allocated
-            )
+            return frame_ranges(stream, image.pixel_offset, size, len(image.frames))[each.frame.number]
         except DecodeError as error:
             raise broken_pixels(image, str(error)) from None
-    sign = codestream_is_signed(data)
-    return words, sign is not None and sign != image.signed
 
 
 def broken_pixels(image: Image, found: str) -> IntakeError:
@@ -67,11 +66,6 @@ def broken_pixels(image: Image, found: str) -> IntakeError:
     return refusal(
         code, file=image.name, tag="pixel data", found=found, expected="decodable pixels", remedy="Copy the file again."
     )
-
-
-def _read_at(stream: BinaryIO, at: int, length: int) -> bytes:
-    stream.seek(at)
-    return stream.read(length)
 
 
 def _native(raw: io.FileIO, image: Image, number: int) -> NDArray[np.uint16]:
@@ -101,20 +95,6 @@ def _inflated_pixels(raw: io.FileIO, image: Image) -> bytes:
     end, _ = meta_end(head)
     raw.seek(end)
     return head[:end] + inflate(io.BufferedReader(raw), image.name)
-
-
-def slice_hu(each: Slice) -> NDArray[np.int16]:
-    """(rows, columns) HU of one slice as stored: not turned, padding not replaced."""
-    words, _ = stored_frame(each)
-    out = np.empty(words.shape, dtype=np.int16)
-    _rescale(words, each, out)
-    return out
-
-
-def _rescale(words: NDArray[np.uint16], each: Slice, out: NDArray[np.int16]) -> int:
-    image, frame = each.image, each.frame
-    numbers = masked_bits(words, bits_stored=image.bits_stored, high_bit=image.high_bit, signed=image.signed)
-    return to_hu(numbers, slope=frame.slope, intercept=frame.intercept, out=out)
 
 
 def padding_rule(each: Slice) -> PaddingRule | None:
@@ -157,6 +137,11 @@ class _Writer:
         self.hu[self._place(k)] = AIR_HU
         self._padding()[self._place(k)] = True
 
+    def note_sign(self, odd: bool) -> None:
+        """Count a slice whose codestream and tag disagree about the sign."""
+        with self._lock:
+            self.signs += odd
+
     def _place(self, k: int) -> int:
         return len(self.slots) - 1 - k if self.turn.keeps_axes and self.turn.flips[2] else k
 
@@ -197,21 +182,55 @@ def load(
     """Read every slot into one buffer; holes are air and padding. Raises the IntakeError of the first bad slice."""
     writer = _Writer(slots, turn, replace_padding=replace_padding)
     done = [0] * THREADS
+    first = next(each for each in slots if each is not None)
+    packed = sum(1 for each in slots if each is not None and each.image.syntax not in NATIVE)
 
-    def work(part: int) -> None:
+    def step(part: int) -> None:
+        done[part] += 1
+        if progress and done[part] % 8 == 0:
+            progress("reading slices", sum(done) / len(slots))
+
+    def native(part: int) -> None:
         finder = PaddingFinder()
-        for k in range(part * len(slots) // THREADS, (part + 1) * len(slots) // THREADS):
+        for k in _part(slots, part):
             each = slots[k]
             if each is None:
                 writer.put_hole(k)
+            elif each.image.syntax in NATIVE:
+                writer.put(k, native_frame(each), finder)
             else:
-                words, odd_sign = stored_frame(each)
-                writer.signs += odd_sign
-                writer.put(k, words, finder)
-            done[part] += 1
-            if progress and k % 16 == 0:
-                progress("reading slices", sum(done) / len(slots))
+                continue
+            step(part)
+
+    def compressed(part: int, frames: SharedFrames) -> None:
+        finder = PaddingFinder()
+        jobs = [
+            Job(k, each.image.path, _ranges(each), each.image.syntax, each.image.bits_allocated)
+            for k in _part(slots, part)
+            if (each := slots[k]) is not None and each.image.syntax not in NATIVE
+        ]
+        try:
+            for k, signed in decode_frames(jobs, frames):
+                each = slots[k]
+                assert each is not None
+                writer.note_sign(signed is not None and signed != each.image.signed)
+                writer.put(k, frames.words[k], finder)
+                step(part)
+        except FrameError as error:
+            broken = slots[error.slot]
+            assert broken is not None
+            raise broken_pixels(broken.image, str(error)) from None
 
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(work, range(THREADS)))
+        list(pool.map(native, range(THREADS)))
+        if packed:
+            with SharedFrames(len(slots), first.image.rows, first.image.columns) as frames:
+                list(pool.map(compressed, range(THREADS), [frames] * THREADS))
     return writer.stack()
+
+
+def _part(slots: tuple[Slice | None, ...], part: int) -> range:
+    """The slots of one thread: neighbours, which mostly share their padding. Few slots stay together."""
+    if len(slots) < FEW_SLOTS:
+        return range(len(slots)) if part == 0 else range(0)
+    return range(part * len(slots) // THREADS, (part + 1) * len(slots) // THREADS)
