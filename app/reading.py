@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vlm.anatomy import contrast_given, laterality, regions_covered
+from vlm.anatomy.contrast import contrast
+from vlm.anatomy.coverage import coverage
 from vlm.anatomy.registration import register
 from vlm.ct import ReadScan, Volume, read
 from vlm.evidence import Case, Evidence, Ledger, Search
@@ -44,6 +45,8 @@ from vlm.tools import Tool, load_tools
 Progress = Callable[[str], None]  # called with the name of each step as it begins
 
 PACKAGES = ("tomoscribe", "numpy", "scipy", "SimpleITK", "scikit-image", "connected-components-3d", "edt", "pydicom")
+REGIONS = ("head", "neck", "chest", "upper_abdomen", "pelvis")  # what a report calls a scan by
+MOSTLY = 0.5  # covered share from which a region belongs to the scan's name
 WORKERS = 2  # tools run side by side; the libraries under them free the interpreter
 
 
@@ -114,9 +117,8 @@ def scan_facts(case: Case) -> ScanFacts:
         slices=grid.shape[2],
         step_mm=grid.spacing_mm[2],
         kernel=case.volume.scan.kernel,
-        contrast=contrast_given(case),
-        regions=regions_covered(case),
-        sides_confirmed=laterality(case).verdict != "contradicted",
+        contrast=contrast(case).enhanced,
+        regions=tuple(site for site in REGIONS if coverage(case).of(site) >= MOSTLY),
     )
 
 
@@ -210,6 +212,7 @@ def evidence(case: Case, tools: dict[str, Tool]) -> dict[str, EvidenceRecord]:
 def case_record(volume: Volume) -> CaseRecord:
     scan, grid = volume.scan, volume.grid
     affine = tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in np.round(grid.affine, 6))
+    x_mm, y_mm, z_mm = (round(step, 6) for step in grid.spacing_mm)
     return CaseRecord(
         id=content_hash(volume)[:16],
         source=scan.source,
@@ -224,9 +227,7 @@ def case_record(volume: Volume) -> CaseRecord:
             "patient_position": scan.patient_position,
             "lossy": scan.lossy,
         },
-        geometry=Geometry(
-            shape=grid.shape, spacing_mm=tuple(round(step, 6) for step in grid.spacing_mm), affine=affine
-        ),
+        geometry=Geometry(shape=grid.shape, spacing_mm=(x_mm, y_mm, z_mm), affine=affine),
     )
 
 

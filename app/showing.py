@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from app.doctor import Check
@@ -72,7 +72,16 @@ def show_doctor(checks: list[Check]) -> None:
 def show_inventory(inventory: Inventory) -> None:
     """Print the series, the one that would be read, and everything that speaks for or against it."""
     console = Console()
-    table = Table("series", "kind", "slices", "size", "spacing mm", "plane", "kernel", "verdict")
+    table = Table(
+        Column("series", no_wrap=True),
+        "kind",
+        "slices",
+        "size",
+        Column("spacing mm", no_wrap=True),
+        "plane",
+        "kernel",
+        "verdict",
+    )
     for series in inventory.series:
         spacing = " x ".join(f"{step:.3g}" for step in series.spacing_mm or ())
         name = f"[bold]{series.series}[/bold]" if series.chosen else series.series

@@ -17,7 +17,8 @@ def to_markdown(report: Report) -> str:
         if text := _paragraph(report, key, marks):
             lines += [f"**{SECTIONS[key]}.** {text}", ""]
     lines += ["## Impression", ""]
-    lines += [f"{n}. {_marked(s, marks)}" for n, s in enumerate(report.section("impression"), start=1)]
+    impression = report.section("impression")
+    lines += [f"{n}. {_marked(s, marks)}" for n, s in enumerate(impression, start=1)] or ["None."]
     for key in ("to_review", "not_assessed"):
         if sentences := report.section(key):
             lines += ["", f"## {SECTIONS[key]}", ""]

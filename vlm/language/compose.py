@@ -13,13 +13,17 @@ from dataclasses import dataclass
 
 from vlm.evidence import CONDITIONS, Coverage, Ledger, Observation, Search, Side
 from vlm.findings.vocabulary import Vocabulary, load_vocabulary
+from vlm.grounding import Prior
+from vlm.grounding.rules_change import change_between
 from vlm.language.phrases import Phrases, capital, fill, load_phrases
 from vlm.report import FINDINGS_SECTIONS, Draft
 
 ONE_BY_ONE = 5  # lesions of a kind that get a sentence each; the rest share one
 IN_IMPRESSION = 8  # lines; a longer impression is not read
+IN_DENIAL = 4  # findings that an impression without findings denies
 QUIET_RANK = 50  # from this rank on a finding stays out of the impression, and its absence is not told
 LOOKED_ENOUGH = 0.3  # fraction of a place below which its search says nothing worth reading
+REGIONS = frozenset({"chest", "upper_abdomen", "pelvis"})  # whose coverage a reader wants to hear of
 WHOLE = 0.95  # fraction from which a place counts as covered
 
 # Conditions under which a search says nothing; the others limit what it says.
@@ -46,10 +50,20 @@ class ScanFacts:
     sides_confirmed: bool = True
 
 
-def compose(ledger: Ledger, scan: ScanFacts, *, language: str = "en") -> list[Draft]:
-    """Word the whole ledger, in the order in which the report is read."""
-    writer = Composer(ledger, load_vocabulary(), load_phrases(language))
-    drafts = [*writer.technique(scan), Draft(section="comparison", template=writer.sentence("comparison_none"))]
+def compose(
+    ledger: Ledger, scan: ScanFacts, *, prior: Prior | None = None, prior_given: bool = False, language: str = "en"
+) -> list[Draft]:
+    """Word the whole ledger, in the order in which the report is read.
+
+    Args:
+        ledger: what may be said.
+        scan: how the scan was made.
+        prior: what became of each finding since an earlier scan; None when nothing can be compared.
+        prior_given: an earlier scan was given, aligned or not.
+        language: a file of ``prompts/phrases``.
+    """
+    writer = Composer(ledger, load_vocabulary(), load_phrases(language), prior)
+    drafts = [*writer.technique(scan), *writer.comparison(given=prior_given)]
     for section in FINDINGS_SECTIONS:
         drafts += writer.found(section)
         drafts += writer.not_found(section)
@@ -71,8 +85,9 @@ def limits_of(search: Search) -> tuple[str, ...]:
 class Composer:
     """Words a ledger in one language."""
 
-    def __init__(self, ledger: Ledger, vocabulary: Vocabulary, phrases: Phrases) -> None:
+    def __init__(self, ledger: Ledger, vocabulary: Vocabulary, phrases: Phrases, prior: Prior | None = None) -> None:
         self.ledger = ledger
+        self.prior = prior
         self.vocabulary = vocabulary
         self.phrases = phrases
 
@@ -95,12 +110,31 @@ class Composer:
         }
         drafts = [Draft(section="technique", template=fill(words["scan"], facts))]
         for name, record in self.ledger:
-            if isinstance(record, Coverage) and 0 < record.covered < WHOLE:
+            if isinstance(record, Coverage) and record.site in REGIONS and 0 < record.covered < WHOLE:
                 text = fill(words["partly"], {"site": self.place(record.side, record.site)})
                 drafts.append(Draft(section="technique", template=text, cites=(name,)))
         if not scan.sides_confirmed:
             drafts.append(Draft(section="technique", template=self.sentence("sides")))
         return drafts
+
+    def comparison(self, *, given: bool) -> list[Draft]:
+        """Whether there is a prior, and what of it is gone."""
+        key = "comparison_prior" if self.prior else "comparison_unaligned" if given else "comparison_none"
+        drafts = [Draft(section="comparison", template=self.sentence(key))]
+        for old in self.prior.resolved if self.prior else ():
+            cites = tuple(n for n, s in self.ledger.searches(old.finding).items() if s.found == 0)
+            facts = {"name": self.vocabulary.finding(old.finding).name, "place": self.place(old.side, old.site)}
+            text = fill(self.phrases.technique["resolved"], facts)
+            drafts.append(Draft(section=self.vocabulary.section_of(old.finding), template=text, cites=cites))
+        return drafts
+
+    def change(self, name: str) -> str:
+        """ "new", "larger", "smaller" or "unchanged" in this language; nothing when it cannot be said."""
+        now = self.ledger[name]
+        if self.prior is None or name not in self.prior.matches or not isinstance(now, Observation):
+            return ""
+        change = change_between(self.prior.matches[name], now)
+        return self.phrases.technique.get(f"change_{change}", "")
 
     # ---- what was found
 
@@ -138,7 +172,8 @@ class Composer:
         return drafts
 
     def draft(self, section: str, pattern: str | None, name: str) -> Draft:
-        return Draft(section=section, template=fill(pattern or "", self.facts(name)), cites=(name,))
+        """One observation in one sentence, with what became of it since the prior."""
+        return Draft(section=section, template=fill(f"{pattern}[, {{change}}]", self.facts(name)), cites=(name,))
 
     def facts(self, name: str) -> dict[str, str]:
         """What a pattern may say of an observation or a search; measured facts as slots."""
@@ -151,6 +186,7 @@ class Composer:
         return words | {
             "name": self.vocabulary.finding(record.finding).name,
             "grade": self.grade(record),
+            "change": self.change(name),
             "side": record.side or "",
             "site": self.site_name(site) if site else "",
             "place": self.place(record.side, record.site),
@@ -222,7 +258,9 @@ class Composer:
         empty = {n: s for n, s in searches.items() if s.found == 0 and not self.seen_there(s, seen)}
         name = self.vocabulary.finding(finding).name
         by_side = {search.side: found for found, search in empty.items()}
-        if {"left", "right"} <= set(by_side) and limits_of(empty[by_side["left"]]) == limits_of(empty[by_side["right"]]):
+        if {"left", "right"} <= set(by_side) and limits_of(empty[by_side["left"]]) == limits_of(
+            empty[by_side["right"]]
+        ):
             both = (by_side.pop("left"), by_side.pop("right"))
             return [(name, both)] + [(self.sided(name, side), (n,)) for side, n in by_side.items()]
         return [(self.sided(name, side), (n,)) for side, n in by_side.items()]
@@ -260,10 +298,21 @@ class Composer:
             names = self.by_size({n: o for n, o in told.items() if o.finding == finding})
             short = self.phrases.pattern(finding, "short")
             drafts += [self.draft("impression", short, name) for name in names[:2]]
-        if not drafts:
-            cites = tuple(n for n, s in self.ledger.searches().items() if usable(s) and s.found == 0)
-            drafts = [Draft(section="impression", template=fill(self.phrases.words["nothing"], {}), cites=cites)]
-        return drafts[:IN_IMPRESSION]
+        return drafts[:IN_IMPRESSION] or self.nothing_found()
+
+    def nothing_found(self) -> list[Draft]:
+        """The most urgent findings that were searched without a limit and are not there, in one line."""
+        denied: list[tuple[str, tuple[str, ...]]] = []
+        for section in FINDINGS_SECTIONS:
+            for finding, searches in self.searched(section).items():
+                clean = {name: s for name, s in searches.items() if not limits_of(s)}
+                if len(clean) == len(self.ledger.searches(finding)):
+                    denied += self.denied(finding, clean)[:1]
+        if not denied:
+            return []
+        told = denied[:IN_DENIAL]
+        text = fill(self.phrases.words["no"], {"list": self.phrases.listed([item for item, _ in told], "or")})
+        return [Draft(section="impression", template=text, cites=tuple(n for _, names in told for n in names))]
 
     def to_review(self) -> list[Draft]:
         """Observations that a tool is not sure of."""
@@ -280,7 +329,7 @@ class Composer:
         """Findings that nothing looked for, and regions that the scan does not hold, by reason."""
         groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for name, record in self.ledger:
-            if isinstance(record, Coverage) and record.covered == 0:
+            if isinstance(record, Coverage) and record.site in REGIONS and record.covered == 0:
                 groups[CONDITIONS["not_covered"]].append((self.place(record.side, record.site), name))
             elif isinstance(record, Search) and not usable(record):
                 label = self.sided(self.vocabulary.finding(record.finding).name, record.side)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from vlm.evidence import Ledger
-from vlm.grounding import Context, Statement, Verdict, check
+from vlm.grounding import Context, Statement, Verdict, check, omissions
 from vlm.report import FINDINGS_SECTIONS, Draft, Sentence, render
 
 # Given the ids of evidence that no sentence tells, drafts that tell it.
@@ -24,14 +24,15 @@ def checked(drafts: Sequence[Draft], ledger: Ledger, *, context: Context, fill: 
         context: prior, retrieved texts and forbidden strings for the checker.
         fill: words reportable evidence that the drafts leave out, so that omission is zero.
     """
-    checking = check(_statements(drafts, ledger), ledger, context=context)
-    if checking.omissions:
-        drafts = _in_place([*drafts, *fill(checking.omissions)])
-        checking = check(_statements(drafts, ledger), ledger, context=context)
+    left_out = omissions(_statements(drafts, ledger), ledger, context=context)
+    if left_out:
+        drafts = _in_place([*drafts, *fill(left_out)])
+    statements = _statements(drafts, ledger)
+    verdicts = check(statements, ledger, context=context)
     kept: list[Sentence] = []
     review: list[Sentence] = []
-    for statement, draft in zip(_statements(drafts, ledger), drafts, strict=True):
-        verdict = checking.verdicts[statement.id]
+    for statement, draft in zip(statements, drafts, strict=True):
+        verdict = verdicts[statement.id]
         sentence = _sentence(statement, draft, verdict)
         if verdict.name in ("contradicted", "unsupported") and draft.section != "to_review":
             review.append(sentence.model_copy(update={"section": "to_review"}))

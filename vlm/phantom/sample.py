@@ -1,0 +1,52 @@
+"""A sample scan on disk: a phantom as a DICOM series, with its truth beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypedDict
+
+from vlm.errors import UsageError
+from vlm.phantom.chest import Phantom, chest, demo_case
+from vlm.phantom.dicom_series import write_dicom_series
+
+
+class Sample(TypedDict):
+    """What was written."""
+
+    slices: int
+    folder: str
+    truth: str
+
+
+def _clear(*, seed: int) -> Phantom:
+    return chest(seed=seed)
+
+
+PRESETS: Mapping[str, Callable[..., Phantom]] = {"demo": demo_case, "clear": _clear}
+
+
+def write_sample(out: Path, *, preset: str, seed: int) -> Sample:
+    """Write a preset phantom's slices into ``out`` and its truth into ``out.truth.json`` beside it.
+
+    Raises:
+        UsageError: no preset has this name, or ``out`` holds files already.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"E_USAGE: --preset is {preset!r}, expected one of {', '.join(PRESETS)}.")
+    truth = out.with_name(out.name + ".truth.json")
+    if out.is_dir() and any(out.iterdir()):
+        if not truth.exists():
+            raise UsageError(
+                "E_USAGE: OUT holds files that are no sample, expected an empty folder. Name a new folder."
+            )
+        for path in out.glob("IM*.dcm"):  # an older sample of ours: replaced whole
+            path.unlink()
+    phantom = PRESETS[preset](seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    entries = [asdict(entry) for entry in phantom.truth]
+    truth.write_text(json.dumps({"preset": preset, "seed": seed, "findings": entries}, indent=1) + "\n", "utf-8")
+    paths = write_dicom_series(phantom.volume, out, seed=seed)
+    return Sample(slices=len(paths), folder=str(out), truth=str(truth))
