@@ -7,6 +7,7 @@ words beside it, and each mention becomes a Claim with the numbers that belong t
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Literal
 from vlm.evidence import Evidence, Ledger
 from vlm.findings.mentions import Mention, Place, Quantity, Reading
 from vlm.findings.reader import read_sentence, split_sentences
+from vlm.grounding.limits import split_limits
 from vlm.grounding.verdict import Statement
 
 Kind = Literal["size", "distance", "volume", "attenuation", "fraction", "angle", "ratio", "score", "slice", "bare"]
@@ -53,6 +55,7 @@ _DISTANCE_AFTER = re.compile(r"^\s*(away\s+)?(from|to|off|beneath|below|deep to|
 _DISTANCE_BEFORE = re.compile(r"\b(distance|away|distant)\b[^,;.]{0,40}$", re.I)
 _RATIO = re.compile(r"\bratio\b[^;.]{0,25}$|\bctr\b[^;.]{0,15}$|\bindex\b[^;.]{0,15}$", re.I)
 _SCORE = re.compile(r"\b(score|agatston)\b[^;.]{0,25}$", re.I)
+_STATES = re.compile(r"\b(is|are|was|were|present|seen|shows?|there|no|with|in)\b", re.I)
 _SLICE = re.compile(r"\b(slice|slices|image|images|series)\b[^;.]{0,20}$", re.I)
 
 # Words beside a length that say which length it is -> the quantities that may carry it.
@@ -96,7 +99,7 @@ class Claim:
     mention: Mention
     numbers: tuple[Number, ...]
     places: tuple[Place, ...]  # of its sentence
-    limits: tuple[str, ...]  # limits that its sentence states
+    limits: tuple[str, ...]  # limits that its statement states
     text: str  # its sentence
 
     @property
@@ -120,6 +123,7 @@ class Parsed:
     readings: tuple[Reading, ...]
     claims: tuple[Claim, ...]
     loose: tuple[tuple[Number, Reading], ...]  # numbers that belong to no finding
+    limits: tuple[str, ...]  # keys of CONDITIONS that the statement states
     cited: dict[str, Evidence]
     missing: tuple[str, ...]  # cited ids that the ledger does not hold
 
@@ -127,11 +131,6 @@ class Parsed:
     def unknown(self) -> tuple[str, ...]:
         """Content words that nothing accounts for."""
         return tuple(word for reading in self.readings for word in reading.unknown)
-
-    @property
-    def limits(self) -> tuple[str, ...]:
-        """Limits that the statement states."""
-        return tuple(dict.fromkeys(limit for reading in self.readings for limit in reading.limits))
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -146,7 +145,8 @@ class Parsed:
 
 def parse(statement: Statement, ledger: Ledger) -> Parsed:
     """Read a statement and look up what it cites."""
-    readings = read(statement.text)
+    readings, stated = read(statement.text)
+    limits = tuple(dict.fromkeys((*stated, *(limit for reading in readings for limit in reading.limits))))
     claims: list[Claim] = []
     loose: list[tuple[Number, Reading]] = []
     for reading in readings:
@@ -154,18 +154,25 @@ def parse(statement: Statement, ledger: Ledger) -> Parsed:
         for mention in reading.mentions:
             numbers = numbers_of(mention.quantities, reading)
             taken.update(number.span for number in numbers)
-            claims.append(Claim(mention, numbers, reading.places, reading.limits, reading.text))
+            claims.append(Claim(_assessed(mention, reading, statement), numbers, reading.places, limits, reading.text))
         loose += [(n, reading) for n in numbers_of(reading.quantities, reading) if n.span not in taken]
     cited = {name: ledger[name] for name in statement.cites if name in ledger}
     missing = tuple(name for name in statement.cites if name not in ledger)
-    return Parsed(statement, readings, tuple(claims), tuple(loose), cited, missing)
+    return Parsed(statement, readings, tuple(claims), tuple(loose), limits, cited, missing)
+
+
+def _assessed(mention: Mention, reading: Reading, statement: Statement) -> Mention:
+    """Under "Not assessed" a bare name, with its reason in brackets, is not a claim of presence."""
+    if statement.section == "not_assessed" and not mention.quantities and not _STATES.search(reading.text):
+        return dataclasses.replace(mention, assessed=False)
+    return mention
 
 
 @functools.lru_cache(maxsize=4096)
-def read(text: str) -> tuple[Reading, ...]:
-    """The readings of a text's sentences; remembered, since drafts are checked again and again."""
-    cut = text[:MAX_CHARACTERS]
-    return tuple(read_sentence(cut[first:last]) for first, last in split_sentences(cut))
+def read(text: str) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
+    """The readings of a text's sentences and the limits it states; remembered, since drafts are checked again."""
+    cut, limits = split_limits(text[:MAX_CHARACTERS])
+    return tuple(read_sentence(cut[first:last]) for first, last in split_sentences(cut)), limits
 
 
 def numbers_of(quantities: tuple[Quantity, ...], reading: Reading) -> tuple[Number, ...]:

@@ -17,7 +17,9 @@ _NOT_COVERED = re.compile(
     r"|outside (of )?the (scan|field)|\buncovered\b|not (on|in) (this|the) scan",
     re.I,
 )
-_PARTLY = re.compile(r"\b(part(ly|ially)|only in part|incomplete(ly)?|not (fully|completely|entirely))\b", re.I)
+_PARTLY = re.compile(
+    r"\b(part(ly|ially)|only in part|only (a )?parts? of|incomplete(ly)?|not (fully|completely|entirely))\b", re.I
+)
 _COVERED = re.compile(r"\b(covered|included|imaged|in the field of view)\b", re.I)
 
 

@@ -1,0 +1,148 @@
+"""How many false sentences the checker catches, and how many true ones it stops.
+
+From random ledgers come true sentences in many wordings, and from each of them errors of
+every class. Caught means: neither supported nor neutral. Run it from the checkout:
+
+    python -m benchmarks.counterfactuals [--sentences 6000] [--seed 0] [--write-docs]
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import math
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.errors import ERRORS
+from benchmarks.facts import say
+from benchmarks.scenes import Fact, Scene, sample
+from benchmarks.wordings import DEVELOPMENT, HELD_OUT, Wording
+from vlm.grounding import Context, Statement, Verdict, check
+
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "grounding.md"
+BEGIN, END = "<!-- counterfactuals: begin -->", "<!-- counterfactuals: end -->"
+TRUE = "true"
+PASSED = ("supported", "neutral")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One sentence that was checked."""
+
+    label: str  # TRUE or a class of error
+    text: str
+    cites: tuple[str, ...]
+    verdict: Verdict
+    scene: Scene
+    fact: Fact
+
+    @property
+    def passed(self) -> bool:
+        """Whether the sentence would enter a report as it stands."""
+        return self.verdict.name in PASSED
+
+
+def trials(wording: Wording, *, sentences: int, seed: int) -> Iterator[Trial]:
+    """True sentences and errors in one wording, about half of each, until there are so many."""
+    rng = random.Random(seed)
+    made = 0
+    while made < sentences:
+        scene = sample(rng)
+        context = Context(prior=scene.prior)
+        for fact in scene.facts:
+            yield _trial(TRUE, fact, scene, wording, context, rng)
+            made += 1
+            able = [(label, wrong) for label, change in ERRORS.items() if (wrong := change(fact, scene, wording, rng))]
+            for label, wrong in rng.sample(able, min(3, len(able))):
+                yield _trial(label, wrong, scene, wording, context, rng)
+                made += 1
+
+
+def _trial(label: str, fact: Fact, scene: Scene, wording: Wording, context: Context, rng: random.Random) -> Trial:
+    text = say(fact, wording, rng)
+    statement = Statement(id="S1", section=fact.section, text=text, cites=fact.cites)
+    return Trial(label, text, fact.cites, check([statement], scene.ledger, context=context)["S1"], scene, fact)
+
+
+def wilson(hits: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927)."""
+    if of == 0:
+        return 0.0, 1.0
+    z, share = 1.959964, hits / of
+    middle = share + z * z / (2 * of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return (middle - half) / (1 + z * z / of), (middle + half) / (1 + z * z / of)
+
+
+def table(found: list[Trial]) -> list[tuple[str, int, int, float, float]]:
+    """(class, caught, of, low, high) for every class of error, and false alarms on the true ones last."""
+    counts: dict[str, list[bool]] = collections.defaultdict(list)
+    for trial in found:
+        counts[trial.label].append(not trial.passed)
+    rows = [(label, sum(counts[label]), len(counts[label])) for label in (*ERRORS, TRUE) if counts[label]]
+    return [(label, hits, of, *wilson(hits, of)) for label, hits, of in rows]
+
+
+def shown(results: dict[str, list[Trial]]) -> str:
+    """The tables of all wordings side by side, as Markdown."""
+    tables = {name: {row[0]: row[1:] for row in table(found)} for name, found in results.items()}
+    head = " | ".join(f"{name}: caught of n (95 %)" for name in tables)
+    lines = [f"| class | {head} |", "| --- |" + " --- |" * len(tables)]
+    for label in (*ERRORS, TRUE):
+        cells = []
+        for rows in tables.values():
+            hits, of, low, high = rows.get(label, (0, 0, 0.0, 1.0))
+            cells.append(f"{hits / max(of, 1):.2%} of {of} ({low:.1%} to {high:.1%})")
+        lines.append(f"| {'*false alarms on true sentences*' if label == TRUE else label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run both wordings, print the tables, and show what slipped through in the development wording."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sentences", type=int, default=6000, help="for each wording")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--show", type=int, default=0, help="examples of misses and false alarms, development wording only"
+    )
+    parser.add_argument("--write-docs", action="store_true")
+    options = parser.parse_args()
+    began = time.perf_counter()
+    results = {w.name: list(trials(w, sentences=options.sentences, seed=options.seed)) for w in (DEVELOPMENT, HELD_OUT)}
+    text = shown(results)
+    print(text)
+    print(f"{sum(map(len, results.values()))} sentences in {time.perf_counter() - began:.0f} s")
+    for trial in _examples(results[DEVELOPMENT.name], options.show):
+        print(
+            f"[{trial.label}] {trial.text}  {trial.cites} -> {trial.verdict.name} {trial.verdict.rule} {trial.verdict.reason}"
+        )
+    if options.write_docs:
+        write_docs(text, options.sentences, options.seed)
+
+
+def _examples(found: list[Trial], most: int) -> Iterator[Trial]:
+    left = collections.Counter({label: most for label in (*ERRORS, TRUE)})
+    for trial in found:
+        if trial.passed != (trial.label == TRUE) and left[trial.label] > 0:
+            left[trial.label] -= 1
+            yield trial
+
+
+def write_docs(text: str, sentences: int, seed: int) -> None:
+    """Put the table between its marks in docs/grounding.md, with the command, the commit and the date."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    page = DOCS.read_text(encoding="utf-8")
+    before, after = page.split(BEGIN)[0], page.split(END)[1]
+    note = f"`python -m benchmarks.counterfactuals --sentences {sentences} --seed {seed}`, commit {commit.stdout.strip()}, {day}."
+    DOCS.write_text(f"{before}{BEGIN}\n{note}\n\n{text}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
