@@ -205,6 +205,7 @@ def child() -> None:
     shape = (frame["slots"], frame["rows"], frame["columns"])
     memory = mmap.mmap(frame["memory"], 2 * shape[0] * shape[1] * shape[2])
     out = np.frombuffer(memory, dtype=np.uint16).reshape(shape)
+    rows, columns = (slice(None, None, step) for step in frame["steps"])
     for line in sys.stdin.buffer:
         job = json.loads(line)
         answer: dict[str, Any] = {"slot": job["slot"]}
@@ -215,7 +216,8 @@ def child() -> None:
                     stream.seek(at)
                     parts.append(stream.read(length))
             data = b"".join(parts)
-            out[job["slot"]] = decode(data, job["syntax"], rows=shape[1], columns=shape[2], bits_allocated=job["bits"])
+            words = decode(data, job["syntax"], rows=shape[1], columns=shape[2], bits_allocated=job["bits"])
+            out[job["slot"]] = words[rows, columns]
             answer["signed"] = codestream_is_signed(data)
         except (DecodeError, OSError) as error:
             answer["error"] = str(error) if isinstance(error, DecodeError) else "unreadable"

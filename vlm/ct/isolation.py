@@ -18,7 +18,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 import numpy as np
@@ -51,10 +50,13 @@ class FrameError(DecodeError):
 
 
 class SharedFrames:
-    """(slots, rows, columns) uint16 that children write and this process reads."""
+    """(slots, rows, columns) uint16 that children write and this process reads.
 
-    def __init__(self, slots: int, rows: int, columns: int) -> None:
-        self.slots, self.rows, self.columns = slots, rows, columns
+    ``steps`` are 1 or −1 for rows and columns: frames are written reversed as the volume wants them.
+    """
+
+    def __init__(self, slots: int, rows: int, columns: int, *, steps: tuple[int, int]) -> None:
+        self.slots, self.rows, self.columns, self.steps = slots, rows, columns, steps
         size = 2 * slots * rows * columns
         if hasattr(os, "memfd_create"):
             self.descriptor = os.memfd_create("tomoscribe-frames")
@@ -65,13 +67,9 @@ class SharedFrames:
         self._memory = mmap.mmap(self.descriptor, size)
         self.words: NDArray[np.uint16] = np.frombuffer(self._memory, dtype=np.uint16).reshape(slots, rows, columns)
 
-    def __enter__(self) -> SharedFrames:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self.descriptor)  # the memory goes when the last view of it does
+    def close(self) -> None:
+        """Let go of the descriptor; the memory stays until the last view of ``words`` goes."""
+        os.close(self.descriptor)
 
 
 def decode_frames(jobs: Sequence[Job], frames: SharedFrames) -> Iterator[tuple[int, bool | None]]:
@@ -108,7 +106,7 @@ def _feed(stdin: IO[bytes], jobs: Sequence[Job], frames: SharedFrames) -> None:
     """Write the first line and every job; a child that died closes the pipe, which is noticed elsewhere."""
     head = {
         "memory": frames.descriptor, "slots": frames.slots, "rows": frames.rows, "columns": frames.columns,
-        "most_bytes": MOST_BYTES + frames.words.nbytes,
+        "steps": frames.steps, "most_bytes": MOST_BYTES + frames.words.nbytes,
     }  # fmt: skip
     try:
         stdin.write(json.dumps(head).encode() + b"\n")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,7 @@ from vlm.errors import IntakeError
 Progress = Callable[[str, float], None]  # a step's name and the share of it that is done, 0…1
 THREADS = 2
 FEW_SLOTS = 16  # a second child costs more than it saves below this
-Words = NDArray[np.uint16] | NDArray[np.int16]
+Slots = tuple[Slice | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,22 +108,20 @@ def padding_rule(each: Slice) -> PaddingRule | None:
 class _Writer:
     """Puts slices into the buffer: rescaled, reversed, padding found. Threads share it, each with its own finder."""
 
-    def __init__(self, slots: tuple[Slice | None, ...], turn: Turn, *, replace_padding: bool) -> None:
-        first = next(each for each in slots if each is not None)
-        self.slots, self.turn, self.replace = slots, turn, replace_padding
-        self.hu: NDArray[np.int16] = np.empty((len(slots), first.image.rows, first.image.columns), dtype=np.int16)
+    def __init__(self, hu: NDArray[np.int16], slots: Slots, turn: Turn, *, replace_padding: bool) -> None:
+        self.hu, self.slots, self.turn, self.replace = hu, slots, turn, replace_padding
         self.padding: NDArray[np.bool_] | None = None
         self.clipped = 0
         self.signs = 0
         self._lock = threading.Lock()
 
     def put(self, k: int, words: NDArray[np.uint16], finder: PaddingFinder) -> None:
-        """Write slot ``k``; ``words`` (rows, columns) as stored."""
+        """Write slot ``k``; ``words`` (rows, columns) as stored but reversed, possibly the slot's own memory."""
         each = self.slots[k]
         assert each is not None
-        image, frame, place = each.image, each.frame, self._place(k)
+        image, frame, place = each.image, each.frame, self.place(k)
         numbers = masked_bits(words, bits_stored=image.bits_stored, high_bit=image.high_bit, signed=image.signed)
-        clipped = to_hu(self._reversed(numbers), slope=frame.slope, intercept=frame.intercept, out=self.hu[place])
+        clipped = to_hu(numbers, slope=frame.slope, intercept=frame.intercept, out=self.hu[place])
         padding = finder.find(self.hu[place], padding_rule(each)) if self.replace else None
         if clipped:
             with self._lock:
@@ -134,21 +132,17 @@ class _Writer:
 
     def put_hole(self, k: int) -> None:
         """Slot ``k`` has no slice: air, and padding."""
-        self.hu[self._place(k)] = AIR_HU
-        self._padding()[self._place(k)] = True
+        self.hu[self.place(k)] = AIR_HU
+        self._padding()[self.place(k)] = True
 
     def note_sign(self, odd: bool) -> None:
         """Count a slice whose codestream and tag disagree about the sign."""
         with self._lock:
             self.signs += odd
 
-    def _place(self, k: int) -> int:
+    def place(self, k: int) -> int:
+        """Where slot ``k`` lies in the buffer: slices are reversed by writing them from the end."""
         return len(self.slots) - 1 - k if self.turn.keeps_axes and self.turn.flips[2] else k
-
-    def _reversed(self, numbers: Words) -> Words:
-        if not self.turn.keeps_axes:
-            return numbers
-        return numbers[:: -1 if self.turn.flips[1] else 1, :: -1 if self.turn.flips[0] else 1]
 
     def _padding(self) -> NDArray[np.bool_]:
         with self._lock:
@@ -176,60 +170,67 @@ def turned(array: NDArray[Any], turn: Turn) -> NDArray[Any]:
     return np.ascontiguousarray(stored[ends].T)
 
 
-def load(
-    slots: tuple[Slice | None, ...], turn: Turn, *, replace_padding: bool = True, progress: Progress | None = None
-) -> Stack:
+def load(slots: Slots, turn: Turn, *, replace_padding: bool = True, progress: Progress | None = None) -> Stack:
     """Read every slot into one buffer; holes are air and padding. Raises the IntakeError of the first bad slice."""
-    writer = _Writer(slots, turn, replace_padding=replace_padding)
-    done = [0] * THREADS
     first = next(each for each in slots if each is not None)
-    packed = sum(1 for each in slots if each is not None and each.image.syntax not in NATIVE)
+    rows, columns = first.image.rows, first.image.columns
+    steps = (-1 if turn.flips[1] else 1, -1 if turn.flips[0] else 1) if turn.keeps_axes else (1, 1)
+    frames: SharedFrames | None = None
+    if any(each is not None and each.image.syntax not in NATIVE for each in slots):
+        frames = SharedFrames(len(slots), rows, columns, steps=steps)
+        hu = frames.words.view(np.int16)
+    else:
+        hu = np.empty((len(slots), rows, columns), dtype=np.int16)
+    writer = _Writer(hu, slots, turn, replace_padding=replace_padding)
+    done = [0] * THREADS
 
-    def step(part: int) -> None:
-        done[part] += 1
-        if progress and done[part] % 8 == 0:
-            progress("reading slices", sum(done) / len(slots))
+    def work(part: int) -> None:
+        for _ in _fill(writer, frames, steps, _part(slots, part)):
+            done[part] += 1
+            if progress and done[part] % 8 == 0:
+                progress("reading slices", sum(done) / len(slots))
 
-    def native(part: int) -> None:
-        finder = PaddingFinder()
-        for k in _part(slots, part):
-            each = slots[k]
-            if each is None:
-                writer.put_hole(k)
-            elif each.image.syntax in NATIVE:
-                writer.put(k, native_frame(each), finder)
-            else:
-                continue
-            step(part)
-
-    def compressed(part: int, frames: SharedFrames) -> None:
-        finder = PaddingFinder()
-        jobs = [
-            Job(k, each.image.path, _ranges(each), each.image.syntax, each.image.bits_allocated)
-            for k in _part(slots, part)
-            if (each := slots[k]) is not None and each.image.syntax not in NATIVE
-        ]
-        try:
-            for k, signed in decode_frames(jobs, frames):
-                each = slots[k]
-                assert each is not None
-                writer.note_sign(signed is not None and signed != each.image.signed)
-                writer.put(k, frames.words[k], finder)
-                step(part)
-        except FrameError as error:
-            broken = slots[error.slot]
-            assert broken is not None
-            raise broken_pixels(broken.image, str(error)) from None
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(native, range(THREADS)))
-        if packed:
-            with SharedFrames(len(slots), first.image.rows, first.image.columns) as frames:
-                list(pool.map(compressed, range(THREADS), [frames] * THREADS))
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(work, range(THREADS)))
+    finally:
+        if frames is not None:
+            frames.close()
     return writer.stack()
 
 
-def _part(slots: tuple[Slice | None, ...], part: int) -> range:
+def _fill(writer: _Writer, frames: SharedFrames | None, steps: tuple[int, int], part: range) -> Iterator[int]:
+    """Write the slots of ``part``; yields each slot that is done."""
+    finder, jobs = PaddingFinder(), list[Job]()
+    for k in part:
+        each = writer.slots[k]
+        if each is None:
+            writer.put_hole(k)
+        elif each.image.syntax in NATIVE:
+            writer.put(k, native_frame(each)[:: steps[0], :: steps[1]], finder)
+        else:
+            image = each.image
+            jobs.append(Job(writer.place(k), image.path, _ranges(each), image.syntax, image.bits_allocated))
+            continue
+        yield k
+    if frames is None or not jobs:
+        return
+    slot_at = {writer.place(k): k for k in part}
+    try:
+        for place, signed in decode_frames(jobs, frames):
+            k = slot_at[place]
+            each = writer.slots[k]
+            assert each is not None
+            writer.note_sign(signed is not None and signed != each.image.signed)
+            writer.put(k, frames.words[place], finder)
+            yield k
+    except FrameError as error:
+        broken = writer.slots[slot_at[error.slot]]
+        assert broken is not None
+        raise broken_pixels(broken.image, str(error)) from None
+
+
+def _part(slots: Slots, part: int) -> range:
     """The slots of one thread: neighbours, which mostly share their padding. Few slots stay together."""
     if len(slots) < FEW_SLOTS:
         return range(len(slots)) if part == 0 else range(0)
