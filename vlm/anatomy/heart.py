@@ -119,7 +119,9 @@ def _mediastinum(case: Case) -> Bools:
     """(Z, Y, X) soft tissue in front of the spine, between the outer borders of the lungs, without bone and aorta."""
     volume = case.working
     grid = volume.grid
-    hu = ndimage.uniform_filter(volume.hu.T, (1, 3, 3), output=np.float32)  # noise of low dose and sharp kernels
+    hu: NDArray[np.float32] = ndimage.uniform_filter(
+        volume.hu.T, (1, 3, 3), output=np.float32
+    )  # noise of low dose and sharp kernels
     soft = (hu > SOFT_HU) & body(case).voxels.T & ~skeleton(case).voxels.T
     lung = lungs(case).both.voxels.T
     traced = aorta(case)
@@ -141,7 +143,7 @@ def _mediastinum(case: Case) -> Bools:
         part[:, : columns[0]] = False
         part[:, columns[-1] + 1 :] = False
         out[k] = part & _between(lung[k])
-    return out
+    return np.asarray(out)
 
 
 def _between(lung: Bools) -> Bools:
@@ -244,5 +246,4 @@ def _disk(radius_mm: float, step_mm: tuple[float, float]) -> Bools:
     """(Y, X) a disk of this radius; at least the centre."""
     ry, rx = (int(radius_mm / step) for step in step_mm)
     y, x = np.mgrid[-ry : ry + 1, -rx : rx + 1]
-    disk: Bools = (y * step_mm[0]) ** 2 + (x * step_mm[1]) ** 2 <= radius_mm**2
-    return disk
+    return np.asarray((y * step_mm[0]) ** 2 + (x * step_mm[1]) ** 2 <= radius_mm**2)

@@ -174,8 +174,8 @@ def skeleton(case: Case) -> Mask:
     volume = case.working
     hu = volume.hu.T
     dense = (hu > BONE_HU) & (hu < METAL_HU) & body(case).voxels.T
-    keep_smooth = _near_spine(case)
-    blobs = _opened(dense, volume.grid, SMOOTH_BLOB_MM)
+    keep_smooth = spine_region(case)
+    blobs = opened_by(dense, volume.grid, SMOOTH_BLOB_MM)
     dense &= ~_grown(blobs, volume.grid, RIM_MM) | keep_smooth
     labels, count = cc3d.connected_components(dense, connectivity=6, return_N=True)
     if count == 0:
@@ -189,7 +189,8 @@ def skeleton(case: Case) -> Mask:
     return Mask("skeleton", keep[labels].T, volume.grid)
 
 
-def _near_spine(case: Case) -> Bools:
+@once
+def spine_region(case: Case) -> Bools:
     """(Z, Y, X): the cylinder of the vertebral bodies and arches around the canal."""
     volume = case.working
     nz, ny, nx = volume.hu.T.shape
@@ -208,7 +209,7 @@ def _near_spine(case: Case) -> Bools:
     return out
 
 
-def _opened(mask: Bools, grid: Grid, radius_mm: float) -> Bools:
+def opened_by(mask: Bools, grid: Grid, radius_mm: float) -> Bools:
     """(Z, Y, X) opening by a ball in mm, through two distance transforms."""
     if not mask.any():
         return mask
@@ -231,4 +232,4 @@ def _grown(mask: Bools, grid: Grid, radius_mm: float) -> Bools:
 def bone_near_spine(case: Case) -> Mask:
     """The vertebrae with the roots of the ribs: skeleton within the cylinder of the spine."""
     bones = skeleton(case)
-    return Mask("spine", bones.voxels & _near_spine(case).T, bones.grid)
+    return Mask("spine", bones.voxels & spine_region(case).T, bones.grid)
