@@ -1,0 +1,120 @@
+"""What the composer says, leaves out and orders, from ledgers made by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from vlm.ct import Box
+from vlm.evidence import Coverage, Evidence, Ledger, Measurement, Observation, Region, Search
+from vlm.grounding import Context
+from vlm.language.compose import ScanFacts, compose
+from vlm.language.drafting import checked
+from vlm.language.phrases import fill
+from vlm.report import Sentence
+
+FACTS = ScanFacts(slices=300, step_mm=1.0, kernel="soft", contrast=False, regions=("chest",))
+MEASURED = {"smallest": Measurement(quantity="diameter", value=6.0), "sensitivity": 0.92}
+
+
+def region(x: float = 50.0) -> Region:
+    return Region(centroid_mm=(x, 0, 0), box_mm=Box(low_mm=(x - 5, -5, -5), high_mm=(x + 5, 5, 5)), slices=(4, 8))
+
+
+def nodule(diameter: float, side: str = "right") -> Observation:
+    return Observation(
+        tool="nodules",
+        finding="lung_nodule",
+        presence="present",
+        side=side,  # type: ignore[arg-type]
+        site="upper_zone",
+        measurements=(
+            Measurement(quantity="diameter", value=diameter),
+            Measurement(quantity="short_axis", value=diameter * 0.8),
+        ),
+        region=region(50.0 if side == "right" else -50.0),
+    )
+
+
+def effusion_search(side: str, **more: object) -> Search:
+    limit = Measurement(quantity="volume", value=30.0)
+    known = {"covered": 1.0, "smallest": limit, "sensitivity": 0.95} | more
+    return Search(tool="effusion", finding="pleural_effusion", side=side, **known)  # type: ignore[arg-type]
+
+
+def written(*records: Evidence) -> list[Sentence]:
+    ledger = Ledger()
+    for record in records:
+        ledger.add(record)
+    return checked(compose(ledger, FACTS), ledger, context=Context(), fill=lambda _: [])
+
+
+def texts(sentences: list[Sentence], section: str) -> list[str]:
+    return [sentence.text for sentence in sentences if sentence.section == section]
+
+
+def test_a_nodule_is_told_with_size_and_place_and_stands_in_the_impression() -> None:
+    sentences = written(nodule(16.6))
+    assert texts(sentences, "lungs_and_pleura") == ["Nodule of 17 x 13 mm in the right upper zone."]
+    assert texts(sentences, "impression") == ["Right upper zone nodule, 17 mm."]
+    assert all(s.verdict in ("supported", "neutral") for s in sentences)
+
+
+def test_many_nodules_share_a_sentence_that_counts_them() -> None:
+    sentences = written(*(nodule(30.0 - n) for n in range(9)))
+    told = texts(sentences, "lungs_and_pleura")
+    assert len(told) == 6
+    assert told[-1] == "Four further lung nodules in the right lung of up to 25 mm."
+    assert not texts(sentences, "to_review")
+
+
+def test_both_sides_without_effusion_are_one_denial() -> None:
+    assert texts(written(effusion_search("left"), effusion_search("right")), "lungs_and_pleura") == [
+        "No pleural effusion."
+    ]
+
+
+def test_one_side_is_denied_by_name() -> None:
+    seen = Observation(
+        tool="effusion",
+        finding="pleural_effusion",
+        presence="present",
+        side="right",
+        measurements=(Measurement(quantity="volume", value=420.0),),
+        region=region(),
+    )
+    sentences = written(seen, effusion_search("right", found=1), effusion_search("left"))
+    assert "No left pleural effusion." in texts(sentences, "lungs_and_pleura")
+    assert not any(text.startswith("No pleural") for text in texts(sentences, "lungs_and_pleura"))
+
+
+def test_a_search_outside_the_scan_is_not_a_denial() -> None:
+    sentences = written(effusion_search("left", covered=0.0, failed=("not_covered",)))
+    assert not texts(sentences, "lungs_and_pleura")
+    assert texts(sentences, "not_assessed") == ["Left pleural effusion: not assessed, not covered by the scan."]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [({"covered": 0.7}, "only partly covered"), ({"smallest": None}, "limit has not been measured")]
+)
+def test_a_limited_search_says_its_limit(more: dict[str, object], said: str) -> None:
+    told = texts(written(effusion_search("left", **more), effusion_search("right", **more)), "lungs_and_pleura")
+    assert len(told) == 1
+    assert said in told[0]
+
+
+def test_what_a_tool_is_not_sure_of_stands_under_to_review() -> None:
+    doubt = Observation(tool="hernia", finding="hiatal_hernia", presence="uncertain", region=region(), note="small")
+    sentences = written(doubt)
+    assert texts(sentences, "to_review") == ["Possible hiatal hernia."]
+    assert not texts(sentences, "impression")
+
+
+def test_a_region_outside_the_scan_is_said_to_be_outside() -> None:
+    sentences = written(Coverage(tool="field_of_view", site="pelvis", covered=0.0))
+    assert texts(sentences, "not_assessed") == ["Pelvis: not assessed, not covered by the scan."]
+
+
+def test_a_bracket_with_a_missing_fact_falls_away() -> None:
+    assert fill("[{grade} ]effusion[, about {volume}]", {"volume": "{E1.volume}"}) == "Effusion, about {E1.volume}."
+    with pytest.raises(KeyError):
+        fill("{side} effusion", {})
