@@ -15,10 +15,16 @@ from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding.claims import Claim, Parsed, parse
 from vlm.grounding.rules_absent import absent
 from vlm.grounding.rules_change import change_agrees
-from vlm.grounding.rules_place import cites_are_used, inside_the_scan, not_assessed, places_alone
+from vlm.grounding.rules_place import cites_are_used, inside_the_scan, not_assessed, places_alone, places_are_accounted
 from vlm.grounding.rules_present import present
 from vlm.grounding.rules_report import consistent, omitted, repeated
-from vlm.grounding.rules_words import cites_exist, nothing_forbidden, vocabulary_known
+from vlm.grounding.rules_words import (
+    cites_exist,
+    digits_are_read,
+    no_narrower_word,
+    nothing_forbidden,
+    vocabulary_known,
+)
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Context, Statement, Verdict, worst
 from vlm.grounding.world import World
 
@@ -95,6 +101,9 @@ def judge(parsed: Parsed, world: World) -> list[Verdict]:
         cites_exist(parsed, world),
         nothing_forbidden(parsed, world),
         change_agrees(parsed, world),
+        digits_are_read(parsed, world),
+        no_narrower_word(parsed, world),
+        places_are_accounted(parsed, world),
     ]
     for claim in parsed.claims:
         wrong += judge_claim(claim, parsed, world)

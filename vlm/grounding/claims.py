@@ -24,6 +24,8 @@ Bound = Literal["equal", "at_least", "at_most", "up_to"]
 
 MAX_CHARACTERS = 4000  # a statement is a sentence; what is longer is not read to its end and not believed
 
+REACH = 24  # characters from a distance to the place that it is measured to
+
 # unit of the text -> (kind, factor to the unit of the ledger)
 UNIT_KINDS: dict[str, tuple[Kind, float]] = {
     "mm": ("size", 1.0),
@@ -55,6 +57,15 @@ _DISTANCE_AFTER = re.compile(r"^\s*(away\s+)?(from|to|off|beneath|below|deep to|
 _DISTANCE_BEFORE = re.compile(r"\b(distance|away|distant)\b[^,;.]{0,40}$", re.I)
 _RATIO = re.compile(r"\bratio\b[^;.]{0,25}$|\bctr\b[^;.]{0,15}$|\bindex\b[^;.]{0,15}$", re.I)
 _SCORE = re.compile(r"\b(score|agatston)\b[^;.]{0,25}$", re.I)
+# "33 mm wide" says which length it is, "6 mm from the pleura" what is measured to: by themselves they would be findings.
+_MEASURED_AS = re.compile(
+    r"((?:mm|cm|millimet\w+|centimet\w+))"
+    r"(\s+(?:wide|thick|deep|high|tall|long|broad|across|in (?:diameter|width|thickness|height))"
+    r"|\s+(?:away |distant )?(?:from|to|off|beneath|deep to|under) the [a-z]+(?: (?:pleura|surface|wall|fissure))?)\b",
+    re.I,
+)
+_CROSSED = re.compile(r"[x×*]|\bby\b", re.I)
+_DIGITS = re.compile(r"(?<![A-Za-z0-9])\d+(?:[.,]\d+)?")
 _STATES = re.compile(r"\b(is|are|was|were|present|seen|shows?|there|no|with|in)\b", re.I)
 _SLICE = re.compile(r"\b(slice|slices|image|images|series)\b[^;.]{0,20}$", re.I)
 
@@ -80,6 +91,7 @@ class Number:
     bound: Bound
     quantities: tuple[str, ...]  # what a word beside it restricts it to; () when none does
     order: int  # place within "17 x 14 mm", from 0
+    crossed: bool  # "17 x 14 mm"; False for a range "4-8 mm"
     of: int  # how many numbers stand in that group
     span: tuple[int, int]
 
@@ -111,8 +123,12 @@ class Claim:
     def sites(self) -> tuple[str, ...]:
         """Every site that qualifies the finding; what only a distance is measured to is left out."""
         named = self.mention.sites or ((self.mention.site,) if self.mention.site else ())
-        far = {p.site for p in self.places if any(_measured_to(number, p) for number in self.numbers)}
+        far = {place.site for place in self.places if self.is_distance_to(place)}
         return tuple(site for site in named if site not in far)
+
+    def is_distance_to(self, place: Place) -> bool:
+        """True when the place is only what a distance is measured to: "6 mm from the pleura"."""
+        return any(n.kind == "distance" and 0 <= place.span[0] - n.span[1] <= REACH for n in self.numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,19 @@ class Parsed:
     def unknown(self) -> tuple[str, ...]:
         """Content words that nothing accounts for."""
         return tuple(word for reading in self.readings for word in reading.unknown)
+
+    @property
+    def stray_digits(self) -> tuple[str, ...]:
+        """Numbers of the text that the reader gave no meaning: years, codes, anything it took for a date."""
+        stray: list[str] = []
+        for reading in self.readings:
+            spans = [quantity.span for quantity in reading.quantities] + [place.span for place in reading.places]
+            stray += [
+                match.group()
+                for match in _DIGITS.finditer(reading.text)
+                if not any(first < match.end() and match.start() < last for first, last in spans)
+            ]
+        return tuple(stray)
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -172,7 +201,12 @@ def _assessed(mention: Mention, reading: Reading, statement: Statement) -> Menti
 def read(text: str) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
     """The readings of a text's sentences and the limits it states; remembered, since drafts are checked again."""
     cut, limits = split_limits(text[:MAX_CHARACTERS])
-    return tuple(read_sentence(cut[first:last]) for first, last in split_sentences(cut)), limits
+    plain = _MEASURED_AS.sub(lambda match: match.group(1) + " " * len(match.group(2)), cut)
+    readings = [
+        dataclasses.replace(read_sentence(plain[first:last]), text=cut[first:last])  # offsets are the same
+        for first, last in split_sentences(cut)
+    ]
+    return tuple(readings), limits
 
 
 def numbers_of(quantities: tuple[Quantity, ...], reading: Reading) -> tuple[Number, ...]:
@@ -185,12 +219,14 @@ def numbers_of(quantities: tuple[Quantity, ...], reading: Reading) -> tuple[Numb
         ordered = sorted(group, key=lambda quantity: quantity.span)
         before = reading.text[: ordered[0].span[0]]
         after = _without_unit(reading.text[ordered[-1].span[1] :])
+        between = reading.text[ordered[0].span[1] : ordered[-1].span[0]]
+        crossed = bool(_CROSSED.search(between))
         for order, quantity in enumerate(ordered):
-            found.append(_number(quantity, reading.text, before, after, order, len(ordered)))
+            found.append(_number(quantity, reading.text, before, after, order, len(ordered), crossed))
     return tuple(found)
 
 
-def _number(quantity: Quantity, text: str, before: str, after: str, order: int, of: int) -> Number:
+def _number(quantity: Quantity, text: str, before: str, after: str, order: int, of: int, crossed: bool) -> Number:
     kind, factor = UNIT_KINDS.get(quantity.unit.lower(), ("bare", 1.0))
     bound = _bound(before, after)
     near = _near(before, after)
@@ -204,7 +240,7 @@ def _number(quantity: Quantity, text: str, before: str, after: str, order: int, 
         named = next((names for words, names in QUALIFIERS if words.search(near)), ())
     digits = re.search(r"\d+(?:[.,](\d+))?", text[quantity.span[0] : quantity.span[1]])
     decimals = len(digits.group(1) or "") if digits else 0
-    return Number(quantity.value, factor, decimals, kind, bound, named, order, of, quantity.span)
+    return Number(quantity.value, factor, decimals, kind, bound, named, order, crossed, of, quantity.span)
 
 
 def _bare_kind(before: str) -> Kind:
@@ -241,8 +277,3 @@ def _near(before: str, after: str) -> str:
     left = re.split(r"[,;()\d]", before[-32:])[-1]
     right = re.split(r"[,;()\d]|\band\b", after[:32])[0]
     return f"{left} | {right}"
-
-
-def _measured_to(number: Number, place: Place) -> bool:
-    """True when the place is what a distance is measured to: "6 mm from the pleura"."""
-    return number.kind == "distance" and 0 <= place.span[0] - number.span[1] <= 24

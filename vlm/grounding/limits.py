@@ -47,7 +47,9 @@ _ALONE: dict[str, str] = {
     "phase": rf"(?:not the right|wrong|unsuitable|not a suitable) (?:contrast )?phase(?: of {_CONTRAST})?",
     "side_unsure": r"left and right (?:could not be|cannot be|are not|were not|not) (?:confirmed|told apart|certain)",
     "not_found": r"(?:the )?structure (?:was |is )?not (?:found|identified)",
-    "not_measured": r"(?:the )?(?:tool's )?detection limit (?:has not been|is not|was not|not|is) (?:measured|known|unknown)",
+    "not_measured": (
+        r"(?:the )?(?:tool's )?detection limit (?:has not been|is not|was not|not|is) (?:measured|known|unknown)"
+    ),
     "not_implemented": r"no tool (?:looks|looked) for (?:it|them|this)(?: yet)?",
     "density_withheld": r"(?:the )?pixel values do not allow densities|without (?:usable )?densities",
     "length_withheld": r"(?:the )?geometry does not allow lengths|without (?:usable )?lengths",

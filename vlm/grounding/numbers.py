@@ -37,6 +37,8 @@ def carrying(number: Number, measurements: Collection[Measurement], finding: str
     by_name = {m.quantity: m for m in measurements}
     if number.kind != "size":
         return [by_name[name] for name in KIND_QUANTITIES.get(number.kind, ()) if name in by_name]
+    if number.of > 1 and not number.crossed:
+        return []  # a range is no measurement of one thing
     if number.of > 1:
         names: tuple[str, ...] = CROSSED[number.order] if number.order < len(CROSSED) else ()
         return [by_name[name] for name in names if name in by_name]

@@ -14,9 +14,11 @@ from vlm.grounding.world import World
 COMPARED = (*LENGTHS, "volume", "fraction", "score", "ratio", "height_loss", "attenuation")
 
 _COMPARISON = re.compile(
-    r"\b(compared (to|with)|comparison|prior|previous(ly)?|earlier|interval (change|growth|increase|decrease)|since"
-    r"|stable|unchanged|progress\w*|regress\w*|new(ly)?|resol(ved|ution)|again|still|no longer|persist\w*"
-    r"|(has|have) (grown|increased|decreased|enlarged|shrunk|resolved|progressed|improved|worsened|appeared))\b",
+    r"\b(compar(ed|ison|able)|prior|previous(ly)?|earlier|former(ly)?|before|interval (change|growth|increase|decrease)"
+    r"|since|stable|unchanged|(without|no|any|little) (significant |relevant )?change|changed|progress\w*|regress\w*|new(ly)?"
+    r"|resol(ved|ution)|resolving|again|still|no longer|persist\w*|remain\w*|develop(ed|ing)|recurren\w+"
+    r"|((has|have|had) )?(grown|shrunk|worsen(ed|ing)|improv(ed|ing|ement)|appeared|disappeared)"
+    r"|(has|have|had) (slightly |clearly |markedly )?(increased|decreased|enlarged|become))\b",
     re.I,
 )
 _NONE_GIVEN = re.compile(
@@ -33,8 +35,12 @@ def change_agrees(parsed: Parsed, world: World) -> Verdict | None:
     for claim in parsed.claims:
         if claim.mention.change is not None and (wrong := claim_changed(claim, parsed, world)):
             return wrong
-    if prior is None and parsed.statement.section not in NEUTRAL_SECTIONS and (found := _COMPARISON.search(text)):
+    if parsed.statement.section in NEUTRAL_SECTIONS or not (found := _COMPARISON.search(text)):
+        return None
+    if prior is None:
         return Verdict("unsupported", "G10", f"{found.group(0)!r} compares; no prior is registered")
+    if not any(claim.mention.change for claim in parsed.claims):
+        return Verdict("unsupported", "G10", f"{found.group(0)!r} compares, and no change that can be checked is said")
     return None
 
 

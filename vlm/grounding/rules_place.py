@@ -8,6 +8,7 @@ from vlm.evidence import Coverage, Evidence, Observation, Search
 from vlm.findings.mentions import Place
 from vlm.grounding.claims import Claim, Number, Parsed
 from vlm.grounding.numbers import carrying, prints
+from vlm.grounding.places import site_fit
 from vlm.grounding.rules_absent import limits_of
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import FULL_COVER, World
@@ -51,7 +52,8 @@ def not_assessed(claim: Claim, parsed: Parsed, world: World) -> list[Verdict]:
 
 def inside_the_scan(claim: Claim, _: Parsed, world: World) -> Verdict | None:
     """G11: nothing is said of an organ outside the field of view, save that it is not covered."""
-    for site in world.sites_claimed(claim.finding, claim.sites):
+    named = [place.site for place in claim.places if place.site and not claim.is_distance_to(place)]
+    for site in (*world.sites_claimed(claim.finding, claim.sites), *named):
         for name, record in world.coverage(claim.mention.side, site):
             if record.covered == 0.0:
                 return Verdict("unsupported", "G11", f"speaks of the {_said(site)}; {name}: it is not covered")
@@ -135,6 +137,22 @@ def structure(parsed: Parsed, world: World) -> list[Verdict]:
             shown = ", ".join(str(m) for m in able) or "no such measurement"
             return [Verdict("contradicted", "G5", f"says {number}; {', '.join(held)}: {shown}")]
     return []
+
+
+def places_are_accounted(parsed: Parsed, world: World) -> Verdict | None:
+    """G4: a place that the reader gave to no finding is where something cited lies."""
+    held = [(n, r) for n, r in parsed.cited.items() if not isinstance(r, Coverage)]
+    for claim in parsed.claims:
+        for place in claim.places:
+            if place.site is None or claim.is_distance_to(place):
+                continue
+            if any(place.site in other.sites for other in parsed.claims):
+                continue
+            fits = [site_fit(place.site, world.site_of(r), world.vocabulary) for _, r in held]
+            good = ("within", "wider") if claim.mention.presence == "absent" else ("within",)
+            if held and not any(fit in good for fit in fits):
+                return Verdict("contradicted", "G4", f"says {_said(place.site)}; {held[0][0]} is not there")
+    return None
 
 
 def cites_are_used(parsed: Parsed, world: World) -> Verdict | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -139,8 +140,11 @@ def _numbers_of_many(claim: Claim, members: Cited, world: World) -> Verdict | No
         if number.kind in ("bare", "slice"):
             continue
         near = _beside(claim, number, members, world)
-        able = [m for r in near.values() for m in carrying(number, r.measurements, r.finding)]
-        if number.bound == "up_to":
+        able = [m for r in near.values() for m in carrying(_alone(number), r.measurements, r.finding)]
+        if number.of > 1 and not number.crossed:
+            ends = sorted(m.rounded for m in able)
+            good = bool(ends) and number.in_ledger_unit == (ends[0] if number.order == 0 else ends[-1])
+        elif number.bound == "up_to":
             good = bool(able) and max(m.rounded for m in able) == max(
                 (m.rounded for m in able if prints(number, m)), default=None
             )
@@ -152,6 +156,11 @@ def _numbers_of_many(claim: Claim, members: Cited, world: World) -> Verdict | No
             shown = ", ".join(str(m) for m in able) or "no such measurement"
             return Verdict("contradicted", "G5", f"says {number}; {', '.join(near)}: {shown}")
     return None
+
+
+def _alone(number: Number) -> Number:
+    """An end of a range, looked at by itself."""
+    return number if number.crossed else dataclasses.replace(number, of=1)
 
 
 def _beside(claim: Claim, number: Number, members: Cited, world: World) -> Cited:

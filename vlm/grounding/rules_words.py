@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from vlm.evidence import Evidence, Observation, Search
 from vlm.grounding.claims import MAX_CHARACTERS, Parsed
 from vlm.grounding.fleischner import licence
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
@@ -49,6 +50,50 @@ def vocabulary_known(parsed: Parsed, _: World) -> Verdict | None:
         shown = ", ".join(repr(word[:40]) for word in parsed.unknown[:5])
         return Verdict("unsupported", "G0", f"nothing accounts for {shown}")
     return None
+
+
+def digits_are_read(parsed: Parsed, _: World) -> Verdict | None:
+    """G5: no number of the text is left without a meaning."""
+    if parsed.stray_digits:
+        return Verdict("contradicted", "G5", f"nothing accounts for the number {parsed.stray_digits[0][:20]}")
+    return None
+
+
+# Words that say more than the finding they are read as: a cause, a kind, a tissue. Evidence must say them, too.
+_NARROWER = re.compile(
+    r"\b(\w*carcinom\w*|cancer\w*|malignan\w*|neoplas\w*|tumou?r\w*|\w*adenoma\w*|lymphoma\w*|\w*sarcoma\w*"
+    r"|metasta\w*|\w*blastom\w*"
+    r"|thymoma|teratoma|lipoma|\w*myoma\w*|fibroids?|h[a]?emangioma\w*|abscess\w*|empyema|h[a]?emo\w+|h[a]?ematoma\w*|infarct\w*"
+    r"|hydropneumo\w*|tension|bull(a|ae|ous)|blebs?|centri\w+|paraseptal|pan(lobular|acinar)|lytic|sclerotic|blastic|granulom\w*"
+    r"|covid\w*|corona(virus)?|viral|bacterial|fungal|aspiration|organi[sz]ing|interstitial|tubercul\w*|hydatid|pneumatoc\w*"
+    r"|honeycomb\w*|traction|linear|band\w*|subsegmental|plate\w*|disco?id|round(ed)?|compressive|passive|obstructive"
+    r"|tamponade|pathologic\w*|osteopor\w*|cardiomyopath\w*|colitis|enteritis|diverticulitis|pyelonephritis|ipmn|cirrho\w*"
+    r"|ascending|saccular|fusiform|mycotic|ruptur\w*|leak\w*|bleed\w*|perforat\w*|strangulat\w*|incarcerat\w*|acute|chronic|old"
+    r"|congestion|hypertension|stenosis|pneumonic|infect\w*|inflammat\w*|benign|suspicious|aggressive|simple|complicated|complex)\b",
+    re.I,
+)
+
+
+def no_narrower_word(parsed: Parsed, world: World) -> Verdict | None:
+    """G2: "carcinoma" for a mass or "empyema" for an effusion say more than was measured."""
+    allowed = [parsed_name for record in parsed.cited.values() for parsed_name in _own_words(record, world)]
+    for claim in parsed.claims:
+        spoken = f"{claim.mention.text} {' '.join(claim.mention.attributes)}"
+        for found in _NARROWER.finditer(spoken.replace("_", " ")):
+            word = found.group().lower()
+            if not any(word in own for own in allowed):
+                return Verdict(
+                    "unsupported", "G2", f"{word!r} says more than {', '.join(parsed.cited) or 'no evidence'}"
+                )
+    return None
+
+
+def _own_words(record: Evidence, world: World) -> list[str]:
+    if not isinstance(record, Observation | Search):
+        return [record.site.replace("_", " ")]
+    entry = world.vocabulary.findings.get(record.finding)
+    words = [record.finding.replace("_", " "), entry.name.lower() if entry else ""]
+    return [*words, *(value.lower() for value in record.attributes.values()), *(k.lower() for k in record.attributes)]
 
 
 def cites_exist(parsed: Parsed, _: World) -> Verdict | None:
