@@ -257,7 +257,7 @@ def _ct_image(
     frames = tags.count(tag.FRAMES, 1)
     if max(rows, columns) > MOST_ROWS or frames > MOST_FRAMES or rows * columns * frames > MOST_VOXELS:
         raise _too_large(
-            name, "image size", f"{columns}×{rows}×{frames}", f"at most {MOST_ROWS}×{MOST_ROWS}×{MOST_FRAMES}"
+            name, "image size", f"{columns}x{rows}x{frames}", f"at most {MOST_ROWS}×{MOST_ROWS}×{MOST_FRAMES}"
         )
     bits_allocated = tags.need_short(tag.BITS_ALLOCATED, 1, 64)
     bits_stored = tags.need_short(tag.BITS_STORED, 1, bits_allocated)

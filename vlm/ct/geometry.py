@@ -24,6 +24,7 @@ EVEN_SHARE, EVEN_MM = 0.01, 0.02  # gaps even: 1 % (highdicom) or 0.02 mm, which
 JITTER_SHARE, JITTER_MM = 0.05, 0.2  # gaps nearly even: 5 % (dicom2nifti) or 0.2 mm (dcm2niix)
 HOLE_SHARE = 0.10  # a gap within 10 % of a multiple of the median is missing slices
 MISSING_SLICES, MISSING_SHARE = 2, 0.05  # as many may be missing
+SIDEWAYS_MM = 0.2  # a slice may stand this far beside the line of the others
 TILT_DEGREES = 0.1  # angle between step and normal from which a stack counts as tilted
 THICK_MM, VERY_THICK_MM = 5.0, 10.0
 SHORT_SLICES, SHORT_MM = 10, 50.0
@@ -87,6 +88,7 @@ def stack(positions_lps_mm: Floats, orientation: Floats) -> Stacking:
             expected=f"at least {FEWEST_POSITIONS} slice positions",
             remedy="Give the folder that holds the whole series.",
         )
+    _along_one_line(sorted_points)
     notes: list[Note] = []
     first, last, kept = 0, len(order) - 1, [int(i) for i in order]
     slots: list[int | None] = [*kept]
@@ -111,6 +113,23 @@ def stack(positions_lps_mm: Floats, orientation: Floats) -> Stacking:
         )
     notes += size_notes(len(slots), float(abs(step @ normal)))
     return Stacking(tuple(slots), sorted_points[first], step, tilt if tilt > TILT_DEGREES else 0.0, tuple(notes))
+
+
+def _along_one_line(points: Floats) -> None:
+    """E_MIXED_GEOMETRY when a slice stands beside the line of its neighbours; ``points`` in order along the normal."""
+    steps = np.diff(points, axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    direction = np.median(steps / lengths[:, None], axis=0)
+    direction /= np.linalg.norm(direction)
+    beside = np.linalg.norm(steps - (steps @ direction)[:, None] * direction, axis=1)
+    if float(beside.max()) > SIDEWAYS_MM:
+        raise refusal(
+            "E_MIXED_GEOMETRY",
+            tag="Image Position (0020,0032)",
+            found=f"a slice {float(beside.max()):.1f} mm beside the line of the others",
+            expected="slices along one line",
+            remedy="Export the original series again.",
+        )
 
 
 def size_notes(slices: int, spacing_mm: float) -> list[Note]:
@@ -178,7 +197,7 @@ def _uneven(along: Floats, gaps: Floats, first: int, last: int) -> Note:
         raise refusal(
             "E_UNEVEN_SPACING",
             tag="gaps between slices",
-            found=f"{gaps.min():.2f}–{gaps.max():.2f} mm",
+            found=f"{gaps.min():.2f} to {gaps.max():.2f} mm",
             expected="even gaps",
             remedy="Export one reconstruction with even spacing.",
         )

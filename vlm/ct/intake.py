@@ -111,6 +111,7 @@ CODES: Mapping[str, Code] = {
     "R_MONO1": _repair("MONOCHROME1: values unchanged, only the display is inverted."),
     "R_CLIPPED": _repair("Values beyond 16 bits were clipped."),
     "R_SCALE_IGNORED": _repair("NIfTI: a scale that is not a number was taken as none."),
+    "R_SCALED": _repair("NIfTI: stored values were scaled as the header says."),
     "R_UNITS": _repair("NIfTI: lengths were converted to millimetres."),
     "R_SERIES_CHOSEN": _repair("Other series or images were left unread."),
 }

@@ -94,23 +94,26 @@ def read_all(path: Path, name: str) -> bytes | bytearray:
     if not starts_like_gzip(read_raw(path, 3)):
         return path.read_bytes()
     size, out = path.stat().st_size, bytearray()
-    engine = zlib.decompressobj(31)
+    engine, started = zlib.decompressobj(31), False
     try:
         with path.open("rb") as stream:
             while chunk := stream.read(1 << 20):
-                while chunk and not engine.eof:
+                while chunk:
+                    if engine.eof:  # another member of the same stream, or zeros after the last one
+                        chunk = chunk.lstrip(b"\0")
+                        if chunk and not chunk.startswith(b"\x1f"):
+                            raise _refuse("E_CORRUPT", name, "gzip", "followed by other bytes", "one gzip stream")
+                        engine = zlib.decompressobj(31) if chunk else engine
+                        if not chunk:
+                            break
                     out += engine.decompress(chunk, 1 << 24)
-                    chunk = engine.unconsumed_tail
+                    started = True
+                    chunk = engine.unused_data if engine.eof else engine.unconsumed_tail
                     if len(out) > MOST_BYTES or (len(out) > SMALL_BYTES and len(out) > MOST_RATIO * size):
                         raise _refuse("E_TOO_LARGE", name, "gzip", f"more than {len(out) >> 20} MiB inflated", "a CT")
-                if engine.eof:
-                    rest = engine.unused_data + chunk if not engine.unused_data else engine.unused_data
-                    if rest.strip(b"\0") or stream.read(1).strip(b"\0"):
-                        raise _refuse("E_CORRUPT", name, "gzip", "bytes after the end", "one gzip stream")
-                    break
     except zlib.error:
         raise _refuse("E_CORRUPT", name, "gzip", "broken or with a wrong checksum", "a whole gzip stream") from None
-    if not engine.eof:
+    if not (engine.eof and started):
         raise _refuse("E_TRUNCATED", name, "gzip", f"cut after {len(out)} bytes", "a whole gzip stream")
     return out
 
@@ -161,12 +164,12 @@ def _shape(dim: list[int], name: str) -> tuple[int, int, int]:
         raise _refuse("E_CORRUPT", name, "dim", dim[: dim[0] + 1] if 1 <= dim[0] <= 7 else dim[0], "1…7 positive sizes")
     sizes = [*dim[1 : dim[0] + 1], 1, 1][: max(3, dim[0])]
     if any(size > 1 for size in sizes[3:]):
-        raise _refuse("E_PHASES", name, "dim", "×".join(map(str, sizes)), "three dimensions")
+        raise _refuse("E_PHASES", name, "dim", "x".join(map(str, sizes)), "three dimensions")
     x, y, z = sizes[:3]
     if max(x, y, z) > MOST_SIZE or x * y * z > MOST_VOXELS:
-        raise _refuse("E_TOO_LARGE", name, "dim", f"{x}×{y}×{z}", f"at most {MOST_VOXELS} voxels")
+        raise _refuse("E_TOO_LARGE", name, "dim", f"{x}x{y}x{z}", f"at most {MOST_VOXELS} voxels")
     if min(x, y, z) < 3:
-        raise _refuse("E_TOO_FEW_SLICES", name, "dim", f"{x}×{y}×{z}", "at least 3 slices")
+        raise _refuse("E_TOO_FEW_SLICES", name, "dim", f"{x}x{y}x{z}", "at least 3 slices")
     return x, y, z
 
 
@@ -177,6 +180,8 @@ def _scale(raw: Any, notes: list[Note]) -> tuple[float, float]:
     if not (np.isfinite(slope) and np.isfinite(intercept)):
         notes.append(note("R_SCALE_IGNORED", "scl_slope or scl_inter is not a number and was taken as none."))
         return 1.0, 0.0
+    if (slope, intercept) != (1.0, 0.0):
+        notes.append(note("R_SCALED", f"Values are stored x {slope:.6g} + {intercept:.6g}, as the header says."))
     return slope, intercept
 
 
@@ -215,7 +220,7 @@ def _to_mm(raw: Any, steps: NDArray[np.float64], shape: tuple[int, int, int], na
     factor = {METRE: 1000.0, MICRON: 0.001}.get(unit, 1.0)
     view = np.sort(steps * shape)[1:] * factor  # the two wider axes
     if not (FIELD_OF_VIEW_MM[0] <= view[0] and view[1] <= FIELD_OF_VIEW_MM[1]):
-        raise _refuse("E_NO_GEOMETRY", name, "field of view", f"{view[0]:.4g}×{view[1]:.4g} mm", "a body's size")
+        raise _refuse("E_NO_GEOMETRY", name, "field of view", f"{view[0]:.4g}x{view[1]:.4g} mm", "a body's size")
     if factor != 1.0:
         notes.append(note("R_UNITS", f"Lengths were converted from {'metres' if unit == METRE else 'microns'}."))
     return factor
@@ -302,7 +307,7 @@ def voxels(data: bytes | bytearray, head: Header) -> tuple[NDArray[np.int16], ND
 
 
 def _mm(values: NDArray[np.float64]) -> str:
-    return "×".join(f"{float(value):.4g}" for value in values)
+    return "x".join(f"{float(value):.4g}" for value in values)
 
 
 REMEDIES = {

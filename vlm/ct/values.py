@@ -127,7 +127,7 @@ def value_notes(hu: NDArray[np.int16], padding: NDArray[np.bool_] | None) -> lis
         raise refusal(
             "E_NOT_HU",
             tag="voxel values",
-            found=f"{lowest}…{highest}" + (": looks like HU + 1024" if shifted else ""),
+            found=f"{lowest} to {highest}" + (": looks like HU + 1024" if shifted else ""),
             expected="Hounsfield units with air near −1000 and soft tissue near 0",
             remedy="Re-export with rescale applied (offset −1024 was lost)."
             if shifted
