@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.errors import ERRORS
+from benchmarks.errors import ERRORS, Truth
 from benchmarks.facts import say
 from benchmarks.scenes import Fact, Scene, sample
 from benchmarks.wordings import DEVELOPMENT, HELD_OUT, Wording
@@ -58,7 +58,11 @@ def trials(wording: Wording, *, sentences: int, seed: int) -> Iterator[Trial]:
         for fact in scene.facts:
             yield _trial(TRUE, fact, scene, wording, context, rng)
             made += 1
-            able = [(label, wrong) for label, change in ERRORS.items() if (wrong := change(fact, scene, wording, rng))]
+            able = [
+                (label, wrong)
+                for label, change in ERRORS.items()
+                if (wrong := change(Truth(fact, scene, wording, rng)))
+            ]
             for label, wrong in rng.sample(able, min(3, len(able))):
                 yield _trial(label, wrong, scene, wording, context, rng)
                 made += 1
@@ -127,7 +131,7 @@ def main() -> None:
 
 
 def _examples(found: list[Trial], most: int) -> Iterator[Trial]:
-    left = collections.Counter({label: most for label in (*ERRORS, TRUE)})
+    left = collections.Counter(dict.fromkeys((*ERRORS, TRUE), most))
     for trial in found:
         if trial.passed != (trial.label == TRUE) and left[trial.label] > 0:
             left[trial.label] -= 1
@@ -140,7 +144,8 @@ def write_docs(text: str, sentences: int, seed: int) -> None:
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     page = DOCS.read_text(encoding="utf-8")
     before, after = page.split(BEGIN)[0], page.split(END)[1]
-    note = f"`python -m benchmarks.counterfactuals --sentences {sentences} --seed {seed}`, commit {commit.stdout.strip()}, {day}."
+    command = f"python -m benchmarks.counterfactuals --sentences {sentences} --seed {seed}"
+    note = f"`{command}`, commit {commit.stdout.strip()}, {day}."
     DOCS.write_text(f"{before}{BEGIN}\n{note}\n\n{text}\n{END}{after}", encoding="utf-8")
 
 

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from benchmarks.scenes import KINDS, Fact, Scene
 from benchmarks.wordings import Wording
 from vlm.evidence import Observation, Search
 from vlm.findings.vocabulary import load_vocabulary
 
-Change = Callable[[Fact, Scene, Wording, random.Random], Fact | None]
+
+@dataclass(frozen=True)
+class Truth:
+    """A true fact, the scene that carries it, and how it will be worded."""
+
+    fact: Fact
+    scene: Scene
+    wording: Wording
+    rng: random.Random
+
+
+Change = Callable[[Truth], Fact | None]
 
 # Words no report vocabulary holds: other trades, made-up organs and drugs, and orders to the checker.
 STRANGE = (
@@ -25,194 +36,205 @@ STRANGE = (
 )  # fmt: skip
 
 
-def finding_swapped(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def finding_swapped(true: Truth) -> Fact | None:
     """Another finding under the same cites."""
-    if fact.kind not in ("present", "absent", "other"):
+    if true.fact.kind not in ("present", "absent", "other"):
         return None
     vocabulary = load_vocabulary()
     others = [
         k.finding
         for k in KINDS
-        if not vocabulary.is_a(fact.finding, k.finding) and not vocabulary.is_a(k.finding, fact.finding)
-        and k.finding in wording.names
+        if not vocabulary.is_a(true.fact.finding, k.finding) and not vocabulary.is_a(k.finding, true.fact.finding)
+        and k.finding in true.wording.names
     ]  # fmt: skip
-    return replace(fact, finding=rng.choice(others), grade=None, attribute=None)
+    return replace(true.fact, finding=true.rng.choice(others), grade=None, attribute=None)
 
 
-def presence_flipped(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def presence_flipped(true: Truth) -> Fact | None:
     """There for not there, and the other way round."""
-    if fact.kind == "present" and fact.certainty == "definite":
-        return replace(fact, kind="absent", numbers=(), grade=None, attribute=None, count=None)
-    if fact.kind == "absent":
-        return replace(fact, kind="present", least=None, limits=(), count=1)
+    if true.fact.kind == "present" and true.fact.certainty == "definite":
+        return replace(true.fact, kind="absent", numbers=(), grade=None, attribute=None, count=None)
+    if true.fact.kind == "absent":
+        return replace(true.fact, kind="present", least=None, limits=(), count=1)
     return None
 
 
-def side_flipped(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def side_flipped(true: Truth) -> Fact | None:
     """Left for right, or both for one."""
-    if fact.kind not in ("present", "group") or fact.side not in ("left", "right"):
+    if true.fact.kind not in ("present", "group") or true.fact.side not in ("left", "right"):
         return None
-    return replace(fact, side="left" if fact.side == "right" else "right")
+    return replace(true.fact, side="left" if true.fact.side == "right" else "right")
 
 
-def site_moved(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def site_moved(true: Truth) -> Fact | None:
     """Another lobe, zone, level or organ."""
-    if fact.kind != "present" or fact.site is None:
+    if true.fact.kind != "present" or true.fact.site is None:
         return None
-    kind = next(k for k in KINDS if k.finding == fact.finding)
-    others = [site for site in kind.sites if site != fact.site]
-    others += {"upper_lobe": ["lower_lobe"], "lower_lobe": ["upper_lobe"], "chest_wall": ["liver"]}.get(fact.site, [])
-    return replace(fact, site=rng.choice(others)) if others else None
+    kind = next(k for k in KINDS if k.finding == true.fact.finding)
+    others = [site for site in kind.sites if site != true.fact.site]
+    others += {"upper_lobe": ["lower_lobe"], "lower_lobe": ["upper_lobe"], "chest_wall": ["liver"]}.get(
+        true.fact.site, []
+    )
+    return replace(true.fact, site=true.rng.choice(others)) if others else None
 
 
-def number_off(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def number_off(true: Truth) -> Fact | None:
     """A number that is 10 % off, at least by one step of its rounding."""
-    if not fact.numbers:
+    if not true.fact.numbers:
         return None
-    which = rng.randrange(len(fact.numbers))
-    how, text = fact.numbers[which]
-    changed = _off(text, rng)
-    return replace(fact, numbers=(*fact.numbers[:which], (how, changed), *fact.numbers[which + 1 :]))
+    which = true.rng.randrange(len(true.fact.numbers))
+    how, text = true.fact.numbers[which]
+    changed = _off(text, true.rng)
+    return replace(true.fact, numbers=(*true.fact.numbers[:which], (how, changed), *true.fact.numbers[which + 1 :]))
 
 
-def unit_wrong(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def unit_wrong(true: Truth) -> Fact | None:
     """The right digits with another unit."""
-    for which, (how, text) in enumerate(fact.numbers):
+    for which, (how, text) in enumerate(true.fact.numbers):
         for right, wrong in ((" mm", " cm"), (" cm", " mm"), (" ml", " l"), (" %", " mm")):
-            if text.endswith(right) and not (how == "fraction"):
+            if text.endswith(right) and how != "fraction":
                 changed = (how, text.removesuffix(right) + wrong)
-                return replace(fact, numbers=(*fact.numbers[:which], changed, *fact.numbers[which + 1 :]))
+                return replace(
+                    true.fact, numbers=(*true.fact.numbers[:which], changed, *true.fact.numbers[which + 1 :])
+                )
     return None
 
 
-def size_under_limit(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def size_under_limit(true: Truth) -> Fact | None:
     """ "No nodule of 2 mm or more" from a search that finds 4 mm."""
-    if fact.kind not in ("absent", "other") or fact.least is None:
+    if true.fact.kind not in ("absent", "other") or true.fact.least is None:
         return None
-    smallest = next((r.smallest for n, r in scene.ledger if n in fact.cites and isinstance(r, Search)), None)
-    return replace(fact, least=f"{max(1, round(smallest.rounded * 0.6)):.0f} mm") if smallest else None
+    smallest = next((r.smallest for n, r in true.scene.ledger if n in true.fact.cites and isinstance(r, Search)), None)
+    return replace(true.fact, least=f"{max(1, round(smallest.rounded * 0.6)):.0f} mm") if smallest else None
 
 
-def count_wrong(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def count_wrong(true: Truth) -> Fact | None:
     """Another number of regions."""
-    if fact.kind == "group" and isinstance(fact.count, int):
-        wrong: list[int | str] = [n for n in (2, 3, 4, 5, 6) if n != fact.count]
-        return replace(fact, count=rng.choice(wrong))
-    if fact.kind == "present" and fact.count == 1 and fact.certainty == "definite":
+    if true.fact.kind == "group" and isinstance(true.fact.count, int):
+        wrong: list[int | str] = [n for n in (2, 3, 4, 5, 6) if n != true.fact.count]
+        return replace(true.fact, count=true.rng.choice(wrong))
+    if true.fact.kind == "present" and true.fact.count == 1 and true.fact.certainty == "definite":
         wrong = [2, 3, "multiple", "few"]
-        return replace(fact, count=rng.choice(wrong), numbers=())
+        return replace(true.fact, count=true.rng.choice(wrong), numbers=())
     return None
 
 
-def grade_wrong(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def grade_wrong(true: Truth) -> Fact | None:
     """Another grade of the same scale."""
-    if fact.grade is None:
+    if true.fact.grade is None:
         return None
     ladder = [["minimal", "micro"], ["small", "mild"], ["moderate"], ["large", "severe", "marked"], ["massive"]]
-    others = [g for rung in ladder if fact.grade not in rung for g in rung[:1]]
-    return replace(fact, grade=rng.choice(others))
+    others = [g for rung in ladder if true.fact.grade not in rung for g in rung[:1]]
+    return replace(true.fact, grade=true.rng.choice(others))
 
 
-def attribute_wrong(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def attribute_wrong(true: Truth) -> Fact | None:
     """Solid for ground-glass, or an attribute that nothing gives."""
-    if fact.kind != "present" or fact.certainty != "definite":
+    if true.fact.kind != "present" or true.fact.certainty != "definite":
         return None
-    if fact.attribute:
+    if true.fact.attribute:
         return replace(
-            fact, attribute=rng.choice([a for a in ("solid", "part_solid", "ground_glass") if a != fact.attribute])
+            true.fact,
+            attribute=true.rng.choice([a for a in ("solid", "part_solid", "ground_glass") if a != true.fact.attribute]),
         )
-    return replace(fact, attribute=rng.choice(("spiculated", "loculated"))) if fact.finding == "lung_nodule" else None
+    return (
+        replace(true.fact, attribute=true.rng.choice(("spiculated", "loculated")))
+        if true.fact.finding == "lung_nodule"
+        else None
+    )
 
 
-def certainty_wrong(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def certainty_wrong(true: Truth) -> Fact | None:
     """Sure for doubtful, doubtful for sure."""
-    if fact.kind != "present":
+    if true.fact.kind != "present":
         return None
-    if fact.certainty == "definite":
-        return replace(fact, certainty="possible", grade=None, attribute=None)
-    return replace(fact, certainty="definite")
+    if true.fact.certainty == "definite":
+        return replace(true.fact, certainty="possible", grade=None, attribute=None)
+    return replace(true.fact, certainty="definite")
 
 
-def limit_dropped(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def limit_dropped(true: Truth) -> Fact | None:
     """The limit of a search left unsaid."""
-    if fact.kind not in ("absent", "other") or not fact.limits:
+    if true.fact.kind not in ("absent", "other") or not true.fact.limits:
         return None
-    return replace(fact, limits=())
+    return replace(true.fact, limits=())
 
 
-def limit_invented(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def limit_invented(true: Truth) -> Fact | None:
     """A limit that the search does not have."""
-    if fact.kind != "absent" or fact.limits:
+    if true.fact.kind != "absent" or true.fact.limits:
         return None
-    return replace(fact, limits=(rng.choice(("no_contrast", "metal", "noise")),), least=None)
+    return replace(true.fact, limits=(true.rng.choice(("no_contrast", "metal", "noise")),), least=None)
 
 
-def uncovered_organ(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def uncovered_organ(true: Truth) -> Fact | None:
     """Something said of an organ that lies outside the scan."""
-    if fact.kind not in ("present", "absent") or "pelvis" not in scene.uncovered:
+    if true.fact.kind not in ("present", "absent") or "pelvis" not in true.scene.uncovered:
         return None
-    site = rng.choice(("pelvis", "uterus", "bladder", "prostate"))
-    return replace(fact, site=site, side=None, numbers=fact.numbers if fact.kind == "present" else ())
+    site = true.rng.choice(("pelvis", "uterus", "bladder", "prostate"))
+    return replace(true.fact, site=site, side=None, numbers=true.fact.numbers if true.fact.kind == "present" else ())
 
 
-def assessed_after_all(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def assessed_after_all(true: Truth) -> Fact | None:
     """A denial where nothing could look, or "not covered" of what is covered."""
-    if fact.kind == "not_assessed":
-        return replace(fact, kind="absent", limits=(), section="heart_and_vessels")
-    if fact.kind == "coverage" and 0.0 < fact.covered:
-        return replace(fact, covered=0.0)
-    if fact.kind == "coverage":
-        return replace(fact, covered=0.5)
+    if true.fact.kind == "not_assessed":
+        return replace(true.fact, kind="absent", limits=(), section="heart_and_vessels")
+    if true.fact.kind == "coverage" and true.fact.covered > 0.0:
+        return replace(true.fact, covered=0.0)
+    if true.fact.kind == "coverage":
+        return replace(true.fact, covered=0.5)
     return None
 
 
-def prior_invented(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def prior_invented(true: Truth) -> Fact | None:
     """A change without a prior, or another change than the prior shows."""
-    if fact.kind == "change":
-        return replace(fact, change=rng.choice([c for c in wording.change if c != fact.change]))
-    if fact.kind == "present" and fact.certainty == "definite" and scene.prior is None:
-        return replace(fact, kind="change", change=rng.choice(list(wording.change)))
+    if true.fact.kind == "change":
+        return replace(true.fact, change=true.rng.choice([c for c in true.wording.change if c != true.fact.change]))
+    if true.fact.kind == "present" and true.fact.certainty == "definite" and true.scene.prior is None:
+        return replace(true.fact, kind="change", change=true.rng.choice(list(true.wording.change)))
     return None
 
 
-def word_invented(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def word_invented(true: Truth) -> Fact | None:
     """A content word that nothing accounts for."""
-    if fact.kind not in ("present", "absent", "other", "group", "not_assessed"):
+    if true.fact.kind not in ("present", "absent", "other", "group", "not_assessed"):
         return None
-    return replace(fact, strange=rng.choice(STRANGE))
+    return replace(true.fact, strange=true.rng.choice(STRANGE))
 
 
-def id_missing(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def id_missing(true: Truth) -> Fact | None:
     """An id that the ledger does not hold, or none at all."""
-    return replace(fact, cites=rng.choice(((f"E{len(scene.ledger) + rng.randint(1, 9)}",), ())))
+    return replace(true.fact, cites=true.rng.choice(((f"E{len(true.scene.ledger) + true.rng.randint(1, 9)}",), ())))
 
 
-def id_of_another(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def id_of_another(true: Truth) -> Fact | None:
     """The id of another observation of the same finding, where the words tell them apart."""
-    if fact.kind != "present" or not fact.numbers:
+    if true.fact.kind != "present" or not true.fact.numbers:
         return None
-    own = scene.ledger[fact.cites[0]]
+    own = true.scene.ledger[true.fact.cites[0]]
     assert isinstance(own, Observation)
     told_apart = []
-    for name, record in scene.ledger.observations(fact.finding).items():
+    for name, record in true.scene.ledger.observations(true.fact.finding).items():
         printed = {str(m) for m in record.measurements}
-        if name not in fact.cites and (record.side != own.side or not printed & {str(m) for m in own.measurements}):
+        if name not in true.fact.cites and (
+            record.side != own.side or not printed & {str(m) for m in own.measurements}
+        ):
             told_apart.append(name)
-    return replace(fact, cites=(rng.choice(told_apart),)) if told_apart else None
+    return replace(true.fact, cites=(true.rng.choice(told_apart),)) if told_apart else None
 
 
-def id_of_another_finding(fact: Fact, scene: Scene, wording: Wording, rng: random.Random) -> Fact | None:
+def id_of_another_finding(true: Truth) -> Fact | None:
     """An id that exists and is about something else."""
-    if fact.kind not in ("present", "absent", "other", "group"):
+    if true.fact.kind not in ("present", "absent", "other", "group"):
         return None
     vocabulary = load_vocabulary()
     others = [
         name
-        for name, record in scene.ledger
+        for name, record in true.scene.ledger
         if isinstance(record, Observation | Search)
-        and not vocabulary.is_a(record.finding, fact.finding) and not vocabulary.is_a(fact.finding, record.finding)
+        and not vocabulary.is_a(record.finding, true.fact.finding) and not vocabulary.is_a(true.fact.finding, record.finding)
     ]  # fmt: skip
-    return replace(fact, cites=(rng.choice(others),)) if others else None
+    return replace(true.fact, cites=(true.rng.choice(others),)) if others else None
 
 
 ERRORS: Mapping[str, Change] = {

@@ -12,8 +12,18 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 GRADE_WORDS = {"micro": "tiny", "marked": "marked"}
 ATTRIBUTE_WORDS = {"part_solid": "part-solid", "ground_glass": "ground-glass"}
 MASS_NOUNS = frozenset(
-    "consolidation atelectasis emphysema bronchiectasis cardiomegaly coronary_artery_calcification aortic_calcification"
-    " ascites pneumoperitoneum splenomegaly".split()
+    {
+        "consolidation",
+        "atelectasis",
+        "emphysema",
+        "bronchiectasis",
+        "cardiomegaly",
+        "coronary_artery_calcification",
+        "aortic_calcification",
+        "ascites",
+        "pneumoperitoneum",
+        "splenomegaly",
+    }
 )
 ON_A_SIDE = frozenset({"pleural_effusion", "pneumothorax", "kidney_stone"})  # the side alone places them
 

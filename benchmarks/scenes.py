@@ -73,13 +73,24 @@ def _length(low: float, high: float) -> Callable[[random.Random], tuple[Measurem
     return lambda r: (M(quantity="diameter", value=r.uniform(low, high), plus_minus=1.0),)
 
 
-def _nodule(r: random.Random) -> tuple[Measurement, ...]:
-    long_axis = r.uniform(4.6, 29)
+def _solid(low: float, high: float, *, distance: bool) -> Callable[[random.Random], tuple[Measurement, ...]]:
+    def measure(r: random.Random) -> tuple[Measurement, ...]:
+        long_axis = r.uniform(low, high)
+        lengths = (
+            M(quantity="diameter", value=long_axis, plus_minus=1.0),
+            M(quantity="short_axis", value=long_axis * r.uniform(0.6, 0.95), plus_minus=1.0),
+            M(quantity="volume", value=long_axis**3 / 2000),
+        )
+        return (*lengths, M(quantity="distance", value=r.uniform(2, 40))) if distance else lengths
+
+    return measure
+
+
+def _node(r: random.Random) -> tuple[Measurement, ...]:
+    short_axis = r.uniform(10.6, 30)
     return (
-        M(quantity="diameter", value=long_axis, plus_minus=1.0),
-        M(quantity="short_axis", value=long_axis * r.uniform(0.6, 0.95), plus_minus=1.0),
-        M(quantity="distance", value=r.uniform(2, 40)),
-        M(quantity="volume", value=long_axis**3 / 2000),
+        M(quantity="diameter", value=short_axis * r.uniform(1.1, 1.8), plus_minus=1.0),
+        M(quantity="short_axis", value=short_axis, plus_minus=1.0),
     )
 
 
@@ -99,8 +110,10 @@ LOBES = ("upper_lobe", "lower_lobe")
 ZONES = ("upper_zone", "middle_zone", "lower_zone")
 DENSITY = (("density", ("solid", "part_solid", "ground_glass")),)
 KINDS = (
-    Kind("lung_nodule", True, LOBES, _nodule, M(quantity="diameter", value=4.0), DENSITY, most=4),
-    Kind("lung_mass", True, LOBES, _length(31, 95), M(quantity="diameter", value=30.0), often=0.2),
+    Kind(
+        "lung_nodule", True, LOBES, _solid(4.6, 29, distance=True), M(quantity="diameter", value=4.0), DENSITY, most=4
+    ),
+    Kind("lung_mass", True, LOBES, _solid(31, 95, distance=False), M(quantity="diameter", value=30.0), often=0.2),
     Kind("pleural_effusion", True, (), _fluid, M(quantity="volume", value=15.0), paired_search=True),
     Kind(
         "pneumothorax",
@@ -133,7 +146,7 @@ KINDS = (
         "lymphadenopathy",
         True,
         ("hilum", "axilla"),
-        _one("short_axis", 10.6, 30),
+        _node,
         M(quantity="short_axis", value=10.0),
         most=2,
     ),
@@ -252,11 +265,12 @@ def _present(kind: Kind, name: str, record: Observation, section: str, rng: rand
 def _printed(record: Observation, rng: random.Random) -> tuple[tuple[str, str], ...]:
     """What a sentence prints of an observation: crossed or single lengths, in millimetres or centimetres."""
     long_axis, short_axis = record.measured("diameter"), record.measured("short_axis")
+    node = record.finding == "lymphadenopathy"  # a single length of a node is its short axis
     printed: list[tuple[str, str]] = []
     if long_axis and short_axis and rng.random() < 0.5:
         printed.append(("size", f"{long_axis.rounded:.0f} x {short_axis.rounded:.0f} mm"))
     elif long_axis or short_axis:
-        length = long_axis or short_axis
+        length = short_axis if node else long_axis
         assert length is not None
         shown = f"{length.rounded / 10:.1f} cm" if rng.random() < 0.25 else str(length)
         printed.append(("size", shown))

@@ -57,13 +57,14 @@ _DISTANCE_AFTER = re.compile(r"^\s*(away\s+)?(from|to|off|beneath|below|deep to|
 _DISTANCE_BEFORE = re.compile(r"\b(distance|away|distant)\b[^,;.]{0,40}$", re.I)
 _RATIO = re.compile(r"\bratio\b[^;.]{0,25}$|\bctr\b[^;.]{0,15}$|\bindex\b[^;.]{0,15}$", re.I)
 _SCORE = re.compile(r"\b(score|agatston)\b[^;.]{0,25}$", re.I)
-# "33 mm wide" says which length it is, "6 mm from the pleura" what is measured to: by themselves they would be findings.
+# "33 mm wide" says which length, "6 mm from the pleura" what it is measured to: alone they would be findings.
 _MEASURED_AS = re.compile(
     r"((?:mm|cm|millimet\w+|centimet\w+))"
     r"(\s+(?:wide|thick|deep|high|tall|long|broad|across|in (?:diameter|width|thickness|height))"
     r"|\s+(?:away |distant )?(?:from|to|off|beneath|deep to|under) the [a-z]+(?: (?:pleura|surface|wall|fissure))?)\b",
     re.I,
 )
+_LIST_CUTS = re.compile(r",\s|;|\b(?:and|or|nor|with)\b", re.I)
 _CROSSED = re.compile(r"[x×*]|\bby\b", re.I)
 _DIGITS = re.compile(r"(?<![A-Za-z0-9])\d+(?:[.,]\d+)?")
 _STATES = re.compile(r"\b(is|are|was|were|present|seen|shows?|there|no|with|in)\b", re.I)
@@ -183,11 +184,34 @@ def parse(statement: Statement, ledger: Ledger) -> Parsed:
         for mention in reading.mentions:
             numbers = numbers_of(mention.quantities, reading)
             taken.update(number.span for number in numbers)
+            mention = _in_its_own_part(mention, reading)
             claims.append(Claim(_assessed(mention, reading, statement), numbers, reading.places, limits, reading.text))
         loose += [(n, reading) for n in numbers_of(reading.quantities, reading) if n.span not in taken]
     cited = {name: ledger[name] for name in statement.cites if name in ledger}
     missing = tuple(name for name in statement.cites if name not in ledger)
     return Parsed(statement, readings, tuple(claims), tuple(loose), limits, cited, missing)
+
+
+def _in_its_own_part(mention: Mention, reading: Reading) -> Mention:
+    """A mention with the side and the sites of its own part of a list: "no left X, right Y or Z".
+
+    Only narrows what the reader gave: places that stand in another part, or in the words of
+    another finding, qualify that one. What is dropped here is still checked as a place.
+    """
+    if len(reading.mentions) < 2:
+        return mention
+    cuts = [0, *(m.end() for m in _LIST_CUTS.finditer(reading.text)), len(reading.text) + 1]
+    first = max(cut for cut in cuts if cut <= mention.span[0])
+    last = min(cut for cut in cuts if cut > mention.span[0])
+    own = [p for p in reading.places if first <= p.span[0] < last]
+    others = [m.span for m in reading.mentions if m.span != mention.span]
+    taken = {p.site for p in reading.places if any(a <= p.span[0] and p.span[1] <= b for a, b in others)}
+    here = tuple(site for site in mention.sites if any(p.site == site for p in own))
+    sites = here or tuple(site for site in mention.sites if site not in taken)
+    sides = {p.side for p in own if p.side}
+    side = sides.pop() if mention.side == "bilateral" and len(sides) == 1 else mention.side
+    site = mention.site if mention.site in sites else next(iter(sites), None)
+    return dataclasses.replace(mention, side=side, sites=sites, site=site)
 
 
 def _assessed(mention: Mention, reading: Reading, statement: Statement) -> Mention:

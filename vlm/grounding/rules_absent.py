@@ -176,12 +176,16 @@ def limits_said(claim: Claim, searches: Searches, world: World) -> Verdict | Non
 
 
 def _known_limit(limit: str, claim: Claim, world: World) -> bool:
+    """True for a limit that is so, though this claim does not owe it."""
+    searches = [s for s in world.ledger.searches().values() if world.vocabulary.is_a(claim.finding, s.finding)]
+    if limit == "not_measured" and any(s.smallest is None for s in searches):
+        return True
     if limit in ("partly_covered", "not_covered"):
         sites = world.sites_claimed(claim.finding, claim.sites)
-        return any(c.covered < FULL_COVER for site in sites for _, c in world.coverage(claim.mention.side, site))
-    return any(
-        limit in s.failed for s in world.ledger.searches().values() if world.vocabulary.is_a(claim.finding, s.finding)
-    )
+        if any(s.covered < 1.0 for s in searches):
+            return True
+        return any(c.covered < 1.0 for site in sites for _, c in world.coverage(claim.mention.side, site))
+    return any(limit in s.failed for s in searches)
 
 
 def _covers(search: Search, side: Side | None, site: str | None, claim: Claim, world: World) -> bool:

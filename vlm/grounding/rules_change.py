@@ -14,8 +14,10 @@ from vlm.grounding.world import World
 COMPARED = (*LENGTHS, "volume", "fraction", "score", "ratio", "height_loss", "attenuation")
 
 _COMPARISON = re.compile(
-    r"\b(compar(ed|ison|able)|prior|previous(ly)?|earlier|former(ly)?|before|interval (change|growth|increase|decrease)"
-    r"|since|stable|unchanged|(without|no|any|little) (significant |relevant )?change|changed|progress\w*|regress\w*|new(ly)?"
+    r"\b(compar(ed|ison|able)|prior|previous(ly)?|earlier|former(ly)?|before"
+    r"|interval (change|growth|increase|decrease)"
+    r"|since|stable|unchanged|(without|no|any|little) (significant |relevant )?change|changed"
+    r"|progress\w*|regress\w*|new(ly)?"
     r"|resol(ved|ution)|resolving|again|still|no longer|persist\w*|remain\w*|develop(ed|ing)|recurren\w+"
     r"|((has|have|had) )?(grown|shrunk|worsen(ed|ing)|improv(ed|ing|ement)|appeared|disappeared)"
     r"|(has|have|had) (slightly |clearly |markedly )?(increased|decreased|enlarged|become))\b",
