@@ -1,1 +1,1 @@
-"""One vocabulary of findings and one reader of report text."""
+"""One vocabulary of findings, and one reader of report text."""

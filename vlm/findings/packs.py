@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vlm.errors import UsageError
 from vlm.findings.mentions import Mention
@@ -27,8 +27,9 @@ class Column:
     name: str  # as the pack spells it
     findings: tuple[str, ...]  # keys; their kinds count, too
     without: tuple[str, ...]  # kinds that do not count
-    uncertain: bool  # whether "possible" counts
+    uncertain: Literal["positive", "likely", "negative"]  # counts: also what is possible, what is likely, neither
     history: bool  # whether the past counts
+    also: tuple[tuple[str, str], ...] = ()  # (finding, attribute): counts only when it is described so
 
     def counts(self, mention: Mention, vocabulary: Vocabulary, *, uncertain_positive: bool = False) -> bool:
         """Whether a mention makes the column 1."""
@@ -36,12 +37,16 @@ class Column:
             return False
         if mention.status not in (("current", "historical") if self.history else ("current",)):
             return False
-        if (mention.presence == "uncertain" or mention.certainty != "definite") and not (
-            self.uncertain or uncertain_positive
-        ):
+        counted = "positive" if uncertain_positive else self.uncertain
+        if mention.presence == "uncertain" and counted != "positive":
+            return False
+        if mention.certainty != "definite" and counted == "negative":
             return False
         kinds = vocabulary.ancestors(mention.finding) | {mention.finding}
-        return not kinds.isdisjoint(self.findings) and kinds.isdisjoint(self.without)
+        if not kinds.isdisjoint(self.without):
+            return False
+        described = any(finding in kinds and attribute in mention.attributes for finding, attribute in self.also)
+        return described or not kinds.isdisjoint(self.findings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +113,7 @@ def _column(entry: Any, uncertain: object) -> Column:  # parsed TOML from outsid
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise ValueError("every [[column]] has a name")
     name = entry["name"]
-    if strange := set(entry) - {"name", "findings", "without", "uncertain", "history"}:
+    if strange := set(entry) - {"name", "findings", "without", "also", "uncertain", "history"}:
         raise ValueError(f"column {name!r}: unknown field {min(strange)!r}")
     vocabulary = load_vocabulary()
     lists: dict[str, tuple[str, ...]] = {}
@@ -123,12 +128,20 @@ def _column(entry: Any, uncertain: object) -> Column:  # parsed TOML from outsid
     if not lists["findings"]:
         raise ValueError(f"column {name!r} names no finding")
     counted = entry.get("uncertain", uncertain)
-    if counted not in ("positive", "negative"):
-        raise ValueError(f'column {name!r}: uncertain is "positive" or "negative", not {counted!r}')
+    if counted not in ("positive", "likely", "negative"):
+        raise ValueError(f'column {name!r}: uncertain is "positive", "likely" or "negative", not {counted!r}')
     return Column(
         name=name,
         findings=lists["findings"],
         without=lists["without"],
-        uncertain=counted == "positive",
+        uncertain=counted,
         history=bool(entry.get("history", False)),
+        also=tuple(_described(name, text, vocabulary) for text in entry.get("also", [])),
     )
+
+
+def _described(name: str, text: str, vocabulary: Vocabulary) -> tuple[str, str]:
+    finding, _, attribute = (part.strip() for part in str(text).partition("+"))
+    if finding not in vocabulary.findings or attribute not in vocabulary.attributes:
+        raise ValueError(f"column {name!r}: also is a list of 'finding + attribute', not {text!r}")
+    return finding, attribute

@@ -18,7 +18,7 @@ from vlm.findings.vocabulary import load_vocabulary
 
 __all__ = ["presence_of", "read_report", "read_sentence", "split_sentences"]
 
-_FLIPPED: dict[Presence, Presence] = {"present": "absent", "absent": "present", "uncertain": "uncertain"}
+_OPPOSITE: dict[Presence, Presence] = {"present": "absent", "absent": "absent", "uncertain": "uncertain"}
 _CHANGES: tuple[Change, ...] = ("resolved", "new", "unchanged", "smaller", "larger")
 _SIDES: dict[str, Side] = {"left": "left", "right": "right", "bilateral": "bilateral"}
 _LIMITS = {
@@ -117,8 +117,11 @@ class _Context:
         grammar = self.grammar
         presence, certainty = grammar.presence(found.first, found.last)
         if found.opposite:
-            presence = _FLIPPED[presence]
+            near_denial = any(s.kind == "deny" and 0 <= found.first - s.cue[1] <= 2 for s in grammar.scopes)
+            presence = "present" if presence == "absent" and near_denial else _OPPOSITE[presence]
         scopes = {scope.kind for scope in grammar.holding(found.first, found.last)}
+        if presence == "present" and certainty == "definite" and self._one_of_two(found):
+            presence, certainty = "uncertain", "possible"
         status = grammar.status(found.first, found.last)
         if status == "current" and self.section in ("indication", "technique", "history"):
             status = "historical" if self.section == "history" else "indication"
@@ -145,6 +148,19 @@ class _Context:
             other=any(item.has("cue", "other") for item in near),
             hedged=bool(scopes & {"possible", "likely"}),
         )
+
+    def _one_of_two(self, found: Found) -> bool:
+        """Whether the finding is one of two that "or" joins, with nothing denied: then neither is sure."""
+        start, end = self.grammar.clause(found.first)
+        for step, begin in ((1, found.last), (-1, found.first - 1)):
+            joined = False
+            for i in range(begin, begin + 5 * step, step):
+                if not start <= i < end or self.tokens[i].word in (",", "and", "in", "of", "is", "with"):
+                    break
+                joined = joined or self.tokens[i].word == "or"
+                if joined and any(_is_finding(item) and item.first <= i < item.last for item in self.items):
+                    return True
+        return False
 
     def _near(self, found: Found) -> list[Item]:
         """Items that qualify a finding: in its clause, with no other finding between; those before it first."""

@@ -24,6 +24,10 @@ _PREPOSITIONS = frozenset(_PREPOSITION_WORDS.split())
 _JOINS = frozenset(("and", "or", ",", "/", "the", "both", "&", "as", "well"))
 _STOP_WORDS = ". ; : ( ) with without in at on of to from is are was were by"
 _STOPS = frozenset((*_STOP_WORDS.split(), '"'))
+_SHARED = frozenset(("lobe", "segment", "hilum", "fissure", "base", "apex"))  # other organs have them, too
+_DESCRIBING = frozenset(("calcification",))  # an adjective before its noun
+_DESCRIBED = frozenset(("opacity", "lesion"))  # a general noun after its adjective
+_AIRSPACE = frozenset(("pneumonia", "consolidation", "ground_glass_opacity", "lung_opacity", "pulmonary_edema"))
 REACH = 12  # words that may stand between a dimension and its direction
 
 
@@ -58,8 +62,8 @@ def finding_at(sign: str, site: str | None) -> tuple[str, bool] | None:
         for place in sites:
             if place == "*":
                 depth = -1
-            elif vocabulary.site_contains(place, site):
-                depth = len(vocabulary.containers(place))
+            elif place == f"={site}" or vocabulary.site_contains(place, site):
+                depth = len(vocabulary.containers(place.removeprefix("=")))
             else:
                 continue
             if best is None or depth > best[0]:
@@ -75,6 +79,8 @@ class Resolver:
         self.tokens, self.items, self.grammar, self.topic = tokens, items, grammar, topic
         self.item_at: dict[int, int] = {i: n for n, item in enumerate(items) for i in range(item.first, item.last)}
         self.site_items = [n for n, item in enumerate(items) if item.key("site") is not None]
+        self.site_items = [n for n in self.site_items if not self._is_of_other_organ(n)]
+        self._sites = frozenset(self.site_items)
 
     def found(self) -> list[Found]:
         """Every finding of the sentence, in order of place."""
@@ -87,15 +93,54 @@ class Resolver:
                 if sense.kind == "finding":
                     sites, at = self._sites_for(n, item)
                     out.append(Found(sense.key, item.first, item.last, sites, at))
-                elif sense.kind == "sign":
+                elif sense.opposite and sense.key == "abnormality" and not self._is_said(n):
+                    continue
+                elif sense.kind == "sign" and not self._only_describes(n, sense.key):
                     out.extend(self._sign(n, item, sense))
         return sorted(_without_doubles(out, self.vocabulary, self.grammar), key=lambda f: (f.first, f.last))
+
+    def _is_said(self, n: int) -> bool:
+        """Whether "normal", "clear" is said of an organ: after a verb or colon, or right before the organ's name."""
+        item = self.items[n]
+        if n + 1 < len(self.items) and self.items[n + 1].first == item.last and self.items[n + 1].key("site"):
+            return True
+        i = item.first - 1
+        while i >= 0 and (at := self.item_at.get(i)) is not None and self.items[at].key("plain") == "":
+            if self.items[at].has("cue", "finite"):
+                return True
+            i -= 1
+        return i >= 0 and self.tokens[i].word in (":", "-") or (i >= 0 and self.item_at.get(i, -1) in self._sites)
+
+    def _only_describes(self, n: int, sign: str) -> bool:
+        """Whether the word is part of a neighbour's name: "calcified nodule", "atelectatic density increase"."""
+        if sign in _DESCRIBING and n + 1 < len(self.items):
+            return self.items[n].last == self.items[n + 1].first and _names_finding(self.items[n + 1])
+        if sign == "opacity" and self._explained(n):
+            return True
+        if sign in _DESCRIBED and n > 0:
+            return self.items[n].first == self.items[n - 1].last and _names_finding(self.items[n - 1])
+        return False
+
+    def _is_of_other_organ(self, n: int) -> bool:
+        """Whether a "lobe", "segment" or "hilum" is another organ's than the lung's, named beside or before it."""
+        if self.items[n].key("site") not in _SHARED:
+            return False
+        start, end = self.grammar.clause(self.items[n].first)
+        others = [m for m in self.site_items if self.items[m].key("site") not in _SHARED]
+        near = [m for m in others if start <= self.items[m].first < end] or [m for m in others if m < n]
+        if near:
+            site = self.items[min(near, key=lambda m: abs(m - n))].key("site")
+            return site is not None and self._is_elsewhere(site)
+        return bool(self.topic) and all(self._is_elsewhere(site) for site in self.topic)
+
+    def _is_elsewhere(self, site: str) -> bool:
+        return any(self.vocabulary.site_contains(outer, site) for outer in ("abdomen", "thyroid", "breast", "prostate"))
 
     # ------------------------------------------------------------ signs
 
     def _sign(self, n: int, item: Item, sense: Sense) -> list[Found]:
         fallback: list[Found] = []
-        for level in self._levels(n, item):
+        for number, level in enumerate(self._levels(n, item)):
             made: dict[str, list[int]] = {}
             for at in level:
                 site = self.items[at].key("site")
@@ -104,6 +149,8 @@ class Resolver:
                     made.setdefault(result[0], []).append(at)
                 elif result and not fallback and site != "lymph_node":
                     fallback = [Found(result[0], item.first, item.last, self._keys([at]), (at,), sense.opposite)]
+            if number in (1, 2) and not made and any(self._binds(at) for at in level):
+                return fallback  # the word's own site has no such finding; another's is not meant
             if made:
                 return [
                     Found(key, item.first, item.last, self._keys(at), tuple(at), sense.opposite)
@@ -111,13 +158,35 @@ class Resolver:
                 ]
         if fallback:
             return fallback
+        start, end = self.grammar.clause(item.first)
+        if any(self._binds(at) and start <= self.items[at].first < end for at in self.site_items):
+            default = finding_at(sense.key, None)
+            if default is None or sense.opposite:
+                return []  # the clause speaks of an organ that has no such finding
         return self._without_site(item, sense)
+
+    def _binds(self, at: int) -> bool:
+        """Whether a site beside a word is the word's own, and not a mere neighbour or a word for "partial"."""
+        return self.items[at].key("site") not in ("lymph_node", "segment", "lobe", "soft_tissue", "muscle")
+
+    def _explained(self, n: int) -> bool:
+        """Whether a density is only the look of what is named next: "density compatible with atelectasis"."""
+        for m in range(n + 1, min(n + 4, len(self.items))):
+            item = self.items[m]
+            if item.has("cue", "likely_before"):
+                after = [i for i in self.items[m + 1 : m + 5] if _names_finding(i)]
+                return bool(after) and not any(
+                    i.key("finding") in _AIRSPACE or i.key("sign") == "opacity" for i in after
+                )
+            if self.items[m - 1].last != item.first or item.key("site") or _names_finding(item):
+                return False
+        return False
 
     def _without_site(self, item: Item, sense: Sense) -> list[Found]:
         """The sign's finding where the clause names no site: an earlier clause's, the default, the topic's."""
         clause = self.grammar.clause(item.first)
         earlier = [at for at in reversed(self.site_items) if self.items[at].first < clause[0]]
-        for at in earlier:
+        for at in earlier[:1]:
             result = finding_at(sense.key, self.items[at].key("site"))
             if result and result[1]:
                 return [Found(result[0], item.first, item.last, self._keys([at]), (at,), sense.opposite)]
@@ -170,7 +239,7 @@ class Resolver:
         while i >= start:
             at = self.item_at.get(i)
             word = self.tokens[i].word
-            if at is not None and self.items[at].key("site"):
+            if at is not None and at in self._sites:
                 found.append(at)
                 i = self.items[at].first - 1
                 continue
@@ -202,7 +271,7 @@ class Resolver:
         while i < end:
             at = self.item_at.get(i)
             word = self.tokens[i].word
-            if at is not None and self.items[at].key("site"):
+            if at is not None and at in self._sites:
                 found.append(at)
                 i = self.items[at].last
                 continue
@@ -274,8 +343,19 @@ class Resolver:
             taken = [m for m in before if not any(self.items[k].key("direction") for k in range(m + 1, n))]
             if taken:
                 return taken
-        nearby = [m for m in range(n + 1, len(self.items)) if self.items[m].first <= item.last + 3]
-        return [m for m in nearby if self.items[m].last <= end and self.items[m].key("dimension")][:1]
+        after: list[int] = []
+        reach = item.last + 3
+        for m in range(n + 1, len(self.items)):
+            if self.items[m].first > reach or self.items[m].last > end or self.items[m].key("direction"):
+                break
+            if self.items[m].key("dimension"):
+                after.append(m)
+                reach = self.items[m].last + 3
+        return after if item.key("direction") == "normal" else after[:1]
+
+
+def _names_finding(item: Item) -> bool:
+    return any(sense.kind in ("finding", "sign") for sense in item.senses)
 
 
 def _without_doubles(found: list[Found], vocabulary: Vocabulary, grammar: Grammar) -> list[Found]:
@@ -292,6 +372,7 @@ def _without_doubles(found: list[Found], vocabulary: Vocabulary, grammar: Gramma
             and other.opposite == one.opposite
             and grammar.presence(other.first, other.last)[0] == presence
             and abs(other.first - one.first) <= 8
+            and set(one.sites) <= set(other.sites)
             for other in found
         )
         double = any(k.finding == one.finding and (k.first, k.last) == (one.first, one.last) for k in kept)

@@ -49,6 +49,12 @@ _ADVERBS = frozenset(
 )
 
 
+_NOW = frozenset(
+    ("also", "again", "current", "currently", "present", "now", "today", "still", "compared", "difference")
+)
+_CHANGE_CUES = frozenset(("larger", "smaller", "unchanged", "new"))
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """A stretch of tokens and what holds for a finding in it."""
@@ -110,7 +116,15 @@ class Grammar:
                 groups[-1] = (groups[-1][0], i + 1)
             else:
                 groups.append((i, i + 1))
-        return groups
+        return [g for n, g in enumerate(groups) if not (g[0] in seen and self._relative(g, groups[n + 1 :]))]
+
+    def _relative(self, group: tuple[int, int], later: list[tuple[int, int]]) -> bool:
+        """Whether a bare participle belongs to its noun: "opacities seen in the base were not observed"."""
+        if group[1] - group[0] > 1 or not later:
+            return False
+        denied = any(key == "deny_before" and first < group[0] for key, first, _ in self.cues)
+        begin = later[0][0]
+        return not denied and not any(self.tokens[i].word in (",", ";", "but") for i in range(group[1], begin))
 
     def _clauses(self) -> list[tuple[int, int]]:
         tokens = self.tokens
@@ -178,9 +192,12 @@ class Grammar:
             return [Scope(key, start, end, cue)]
         if kind in ("possible", "likely", "historical", "hypothetical"):
             if way == "after":
+                if kind == "historical" and self._still_there():
+                    return []
                 return [Scope(kind, start, first, cue)]
-            stop = len(self.tokens) if kind == "historical" else end
-            return [Scope(kind, last, self._to_stop(last, stop), cue)]
+            if way == "list":
+                return [Scope(kind, last, self._to_stop(last, len(self.tokens)), cue)]
+            return [Scope(kind, last, self._to_comma(last, end) if kind == "historical" else end, cue)]
         if key == "other_person":
             return [Scope(key, first, self._to_stop(last, len(self.tokens)), cue)]
         return [Scope(key, start, end, cue)]  # new, larger, smaller, unchanged, resolved
@@ -233,11 +250,24 @@ class Grammar:
             "some",
         )
 
+    def _still_there(self) -> bool:
+        """Whether the sentence also speaks of now: "stable", "in the current examination"."""
+        return any(t.word in _NOW for t in self.tokens) or any(key in _CHANGE_CUES for key, _, _ in self.cues)
+
+    def _to_comma(self, begin: int, end: int) -> int:
+        return next((i for i in range(begin, end) if self.tokens[i].word in (",", ";", ")")), end)
+
     def _to_stop(self, begin: int, end: int) -> int:
         for i in range(begin, end):
-            if self.tokens[i].word in (";", "•", '"') or (self.tokens[i].word == "." and self._ends_sentence(i)):
+            word = self.tokens[i].word
+            if word in (";", "•", '"') or (word == "." and self._ends_sentence(i)):
                 return i
+            if word == "," and self._verb_within(i, end):
+                return i  # "with a history of A, there is B": the list is over
         return end
+
+    def _verb_within(self, begin: int, end: int) -> bool:
+        return any(begin < first < end for first, _ in self.verbs)
 
     def _back_to_separator(self, i: int) -> int:
         for j in range(i - 1, -1, -1):

@@ -87,7 +87,7 @@ class Finding:
     name: str
     words: tuple[str, ...]
     lay: tuple[str, ...]
-    when: tuple[tuple[str, tuple[str, ...]], ...]  # (sign, sites); () is "no site named", ("*",) is "any site"
+    when: tuple[tuple[str, tuple[str, ...]], ...]  # (sign, sites); () "no site named", "*" any, "=x" x alone
     site: str | None
     side: Literal["sided", "midline", "any"]
     parents: tuple[str, ...]
@@ -284,7 +284,7 @@ def _check(vocabulary: Vocabulary) -> None:
         for sign, sites in finding.when:
             if sign not in vocabulary.signs:
                 raise ValueError(f"finding.{key}: sign {sign!r} is not an entry")
-            if strange := [s for s in sites if s != "*" and s not in vocabulary.sites]:
+            if strange := [s for s in sites if s != "*" and s.removeprefix("=") not in vocabulary.sites]:
                 raise ValueError(f"finding.{key}: site {strange[0]!r} is not an entry")
         if finding.grades:
             least = [value for _, value in finding.grades.bands]
