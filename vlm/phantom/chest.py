@@ -199,8 +199,8 @@ class _Drawing:
         canvas.hu[window] += cover * (slope + 16 * canvas.field(window, sigma_mm=2.4, seed=[seed, 1]))
         canvas.keep(self.shapes[side], f"lung_{side}", box=box)
         root = (52.0 if side == "right" else -52.0, -12.0, -20.0)
-        tips = self.points(side, 340, 2.0, (-150, 92))
-        for group in (tips[:180], tips[180:]):  # arteries, veins
+        tips = self.points(side, 480, 2.0, (-150, 92))
+        for group in (tips[:250], tips[250:]):  # arteries, veins
             branches = grow(root, group, tip_radius_mm=0.7, root_radius_mm=6.0)
             canvas.draw_branches(branches, blood_hu, within=f"lung_{side}")
 

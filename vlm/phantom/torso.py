@@ -174,7 +174,7 @@ def draw_abdomen(canvas: Canvas, raised: dict[str, float]) -> None:
 
     def liver(x: Floats, y: Floats, z: Floats) -> Floats:
         left_end = -45.0 - x + 0.45 * (-60 - z)  # the left lobe thins out
-        return np.maximum(np.maximum(below(4.5)(x, y, z), left_end), -190 - z)
+        return np.maximum(np.maximum(below(2.0)(x, y, z), left_end), -190 - z)
 
     def stomach(x: Floats, y: Floats, z: Floats) -> Floats:
         return np.maximum(below(4.0)(x, y, z), bag(x, y, z))
@@ -182,7 +182,7 @@ def draw_abdomen(canvas: Canvas, raised: dict[str, float]) -> None:
     canvas.paint(below(0.0), MUSCLE)
     canvas.paint(below(3.0), FAT)
     canvas.paint(liver, LIVER, "liver")
-    canvas.paint(lambda x, y, z: np.maximum(below(4.5)(x, y, z), spleen(x, y, z)), SPLEEN, "spleen")
+    canvas.paint(lambda x, y, z: np.maximum(below(3.5)(x, y, z), spleen(x, y, z)), SPLEEN, "spleen")
     canvas.paint(stomach, FOOD, "stomach")
     canvas.paint(lambda x, y, z: np.maximum(stomach(x, y, z) + 3.0, 40.0 - y), AIR)
 
@@ -221,7 +221,7 @@ def draw_bones(canvas: Canvas) -> None:
         ring = np.maximum(oval(x, y + 102, 14.0, 12.5), level(z) - 10)
         spinous = np.maximum(np.maximum(np.abs(x) - 3, np.abs(y + 117) - 8), level(z) - 6)
         across = np.maximum(np.maximum(np.abs(x) - 30, np.abs(y + 100 + 0.2 * np.abs(x)) - 4), level(z) - 5)
-        return np.minimum(np.minimum(ring, spinous), across)
+        return np.asarray(np.minimum(np.minimum(ring, spinous), across))
 
     canvas.paint(body(0.0, 99.0), DISC, box=spine)
     canvas.paint(body(0.0, (VERTEBRA_MM - DISC_MM) / 2), CORTEX, "vertebrae", box=spine)

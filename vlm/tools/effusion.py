@@ -1,0 +1,140 @@
+"""Pleural effusion: fluid between lung and ribs, its side, volume, density and thickness.
+
+In: an open case. Out: an Observation for each side with fluid and a Search for each side.
+Fluid is known by its density and its place: in an axial slice it lies beyond the last lung
+of a ray that runs from the middle of that half of the chest to the ribs. From there it is
+followed to where it has the same density, in front of the liver too. Liver, spleen and
+stomach have lung or nothing between them and such a ray, and are no seed.
+"""
+
+from __future__ import annotations
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vlm.anatomy.air import depth_mm, distance_mm
+from vlm.anatomy.lungs import SIDES, LungSide, lungs
+from vlm.ct.volume import Mask
+from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.tools.lung_field import Bools, field, search, smooth
+from vlm.tools.pleural_shell import DIRECTIONS, Shell, shell
+from vlm.tools.registry import tool
+
+NAME = "effusion"
+FLUID_HU = (-15.0, 35.0)  # simple and protein-rich fluid (Abramowitz, AJR 2009;192:618), blurred; blood is denser
+BLUR_MM = 1.5
+CORE_MM = 2.0  # fluid is at least twice as thick; muscle between ribs and borders of fat are not
+WALL_MM = 2.0  # parietal pleura and the fascia inside the ribs
+RIM_WALL_MM = 1.0  # once fluid is sure: half a voxel of the rib's own rim
+SEED_ML = 2.0  # of core on rays from lung to ribs; at most 1.2 in 23 clear sides of real scans
+SIDEWARDS = (-125.0, 80.0)  # degrees from the side: back as far as beside the spine, front as far as the heart
+MIDLINE_MM = 10.0  # a side begins this far from the midline
+LUNG_EDGE_HU = -430.0  # halfway between lung and fluid
+EDGE_HU = (-70.0, 50.0)  # what the rim may be: fluid mixed with fat, noise
+RIM_MM = 4.0  # how far from the core the rim may lie: the core lost CORE_MM and the blur
+LAYER_HU = (-60.0, 45.0)  # fluid thinner than the core, beyond the lung
+LAYER_MM = 25.0  # and so near to it
+UNSURE_HU = 30.0  # denser: exudate, blood, thick pleura or tumour cannot be told apart
+ANTERIOR_SHARE = 0.25  # more of it in front of the middle than this: fluid that does not layer
+
+
+@tool(NAME, observes=("pleural_effusion",), needs=("lungs", "skeleton"))
+def effusion(case: Case) -> list[Evidence]:
+    """Find fluid in the pleural space of each side, with volume, density and thickness."""
+    out: list[Evidence] = []
+    for side in SIDES:
+        seen = field(case, side)
+        outline = shell(case, side) if seen.seen else None
+        failed: tuple[str, ...] = ()
+        found: Observation | None = None
+        if seen.seen and (outline is None or np.isfinite(outline.wall_mm).mean() < 0.1):
+            failed = ("not_found",)
+        elif outline is not None and "density_withheld" not in seen.failed:
+            found = _observed(case, side, outline)
+        if found is not None:
+            out.append(found)
+        out.append(search(NAME, "pleural_effusion", seen, found=int(found is not None), site="pleura", failed=failed))
+    return out
+
+
+def _observed(case: Case, side: LungSide, outline: Shell) -> Observation | None:
+    """The effusion of a side, or None."""
+    core = _core(case, side, outline)
+    if core is None:
+        return None
+    fluid = _with_rim(case, side, outline, core)
+    grid = case.working.grid
+    density = float(case.working.hu.T[core].mean())
+    spread = float(case.working.hu.T[core].std())
+    levels = np.atleast_1d(fluid.any(axis=(1, 2)))
+    thickness = 2.0 * float(depth_mm(fluid, grid).max())
+    rows = np.arange(fluid.shape[1])
+    per_row = fluid.sum(axis=(0, 2))
+    anterior = float(per_row[rows > outline.centre[0]].sum() / max(1, per_row.sum()))
+    attributes = {"loculated": "likely"} if anterior > ANTERIOR_SHARE else {}
+    volume = Mask(f"effusion_{side}", fluid.T, grid)
+    cut = bool(levels[0]) or bool(levels[-1])
+    return Observation(
+        tool=NAME,
+        finding="pleural_effusion",
+        presence="present" if density <= UNSURE_HU else "uncertain",
+        side=side,
+        site="pleura",
+        measurements=(
+            Measurement(quantity="volume", value=volume.volume_ml),
+            Measurement(quantity="thickness", value=thickness),
+            Measurement(quantity="attenuation", value=density),
+            Measurement(quantity="attenuation_sd", value=spread),
+        ),
+        attributes=attributes,
+        region=case.keep(volume),
+        note="cut by the end of the scan" if cut else "",
+    )
+
+
+def _core(case: Case, side: LungSide, outline: Shell) -> Bools | None:
+    """(Z, Y, X) bool: surely fluid in the pleural space of a side; None when there is too little."""
+    found, grid = lungs(case), case.working.grid
+    blurred = smooth(case, BLUR_MM)
+    x_mm = grid.to_mm(np.c_[np.arange(grid.shape[0]), np.zeros((grid.shape[0], 2))])[:, 0] - found.midline_mm
+    own = x_mm > MIDLINE_MM if side == "right" else x_mm < -MIDLINE_MM
+    fluid = (blurred > FLUID_HU[0]) & (blurred < FLUID_HU[1]) & outline.inside_wall(WALL_MM)
+    fluid &= ~found.both.voxels.T & own[None, None, :]
+    deep = depth_mm(fluid, grid) > CORE_MM
+    if not deep.any():
+        return None
+    opened = fluid & (distance_mm(deep, grid) <= CORE_MM)
+    seeds = deep & outline.outside_lung() & _sidewards(side)[outline.direction][None]
+    labels: NDArray[np.uint32] = cc3d.connected_components(opened, connectivity=6)
+    seed_ml = np.bincount(labels[seeds], minlength=int(labels.max()) + 1) * grid.voxel_ml
+    seed_ml[0] = 0.0
+    if seed_ml.max() < SEED_ML:
+        return None
+    keep: Bools = (seed_ml >= SEED_ML / 2)[labels]
+    return keep
+
+
+def _sidewards(side: LungSide) -> Bools:
+    """(DIRECTIONS,) rays that meet ribs and no mediastinum."""
+    degrees = np.arange(DIRECTIONS) * 360.0 / DIRECTIONS
+    from_side = degrees if side == "right" else 180.0 - degrees
+    from_side = np.mod(from_side + 180.0, 360.0) - 180.0
+    return np.asarray((from_side > SIDEWARDS[0]) & (from_side < SIDEWARDS[1]))
+
+
+def _with_rim(case: Case, side: LungSide, outline: Shell, core: Bools) -> Bools:
+    """The core with the rim that blur and partial volume took from it, to lung on one side and ribs on the other."""
+    grid, hu = case.working.grid, case.working.hu.T
+    near = distance_mm(core, grid) <= RIM_MM
+    sheet = smooth(case, 0.8)
+    rim = near & outline.inside_wall(RIM_WALL_MM) & (hu > LUNG_EDGE_HU) & (sheet < EDGE_HU[1])
+    inner = distance_mm(lungs(case).of(side).voxels.T, grid) <= RIM_MM  # beside lung, mixed with it
+    rim &= (sheet > EDGE_HU[0]) | inner
+    layer = outline.outside_lung() & _sidewards(side)[outline.direction][None] & outline.inside_wall(RIM_WALL_MM)
+    layer &= (sheet > LAYER_HU[0]) & (sheet < LAYER_HU[1]) & (distance_mm(core, grid) <= LAYER_MM)
+    filled = ndimage.binary_opening(core | rim | layer, ndimage.generate_binary_structure(3, 1)) | core
+    labels: NDArray[np.uint32] = cc3d.connected_components(filled, connectivity=6)
+    keep: Bools = np.isin(labels, np.unique(labels[core]))
+    return keep

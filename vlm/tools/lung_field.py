@@ -1,0 +1,136 @@
+"""What every tool of lung and pleura asks first: how much of a lung is seen, how well, and which zone a place is in.
+
+In: an open case. Out: conditions for Searches, noise, zones. Arrays here are (Z, Y, X)
+C-ordered views of the working grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vlm.anatomy.lungs import LungSide, lungs
+from vlm.evidence import Case, Measurement, Search, once
+from vlm.tools.registry import measured_limit
+
+THICK_MM = 5.5  # thicker slices average over what a tool of the lung measures
+COVERED_ENOUGH = 0.98  # a lung is whole from here on; the estimate of a cut lung stays below
+NOISE_LIMIT_HU = 60.0  # of 2 mm blocks inside the lung; dose too low to judge density
+LEAST_LUNG_ML = 40.0  # of one side; less aerated lung shows nothing
+ZONES = ("lower_zone", "middle_zone", "upper_zone")  # thirds of the height of a lung, from below
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """How one lung is seen: share of it in the scan, and the conditions that limit every search in it."""
+
+    side: LungSide
+    covered: float
+    failed: tuple[str, ...]
+
+    @property
+    def seen(self) -> bool:
+        """True when there is lung to look at."""
+        return "not_covered" not in self.failed
+
+
+def field(case: Case, side: LungSide, *, thick_mm: float = THICK_MM) -> Field:
+    """How the lung of a side is seen."""
+    found = lungs(case)
+    if found.of(side).volume_ml < LEAST_LUNG_ML:
+        return Field(side=side, covered=0.0, failed=("not_covered",))
+    failed = []
+    covered = float(found.covered[side])
+    if covered < COVERED_ENOUGH:
+        failed.append("partly_covered")
+    if case.volume.grid.spacing_mm[2] > thick_mm or (case.volume.scan.slice_thickness_mm or 0.0) > thick_mm:
+        failed.append("thick_slices")
+    if noise_hu(case) > NOISE_LIMIT_HU:
+        failed.append("noise")
+    failed += sorted(case.volume.scan.limits & {"density_withheld", "length_withheld"})
+    return Field(side=side, covered=covered, failed=tuple(failed))
+
+
+def search(
+    tool: str,
+    finding: str,
+    seen: Field | None,
+    *,
+    found: int = 0,
+    site: str | None = None,
+    failed: tuple[str, ...] = (),
+    measurements: tuple[Measurement, ...] = (),
+    note: str = "",
+) -> Search:
+    """The Search of a finding in one lung with its coverage, its conditions and the tool's measured limit."""
+    smallest, sensitivity = measured_limit(tool, finding)
+    conditions = (*seen.failed, *failed) if seen else failed
+    if smallest is None and "not_covered" not in conditions and "not_implemented" not in conditions:
+        conditions = (*conditions, "not_measured")
+    return Search(
+        tool=tool,
+        finding=finding,
+        covered=seen.covered if seen else 0.0,
+        found=found,
+        side=seen.side if seen else None,
+        site=site,
+        smallest=smallest,
+        sensitivity=sensitivity,
+        failed=tuple(dict.fromkeys(conditions)),
+        measurements=measurements,
+        note=note,
+    )
+
+
+@once
+def noise_hu(case: Case) -> float:
+    """Standard deviation of the noise of the working grid inside the lungs, HU; 0 without lung.
+
+    From differences of neighbours along x, where noise is and structure is rare: the median
+    of their sizes is that of the noise.
+    """
+    inside = ndimage.binary_erosion(lungs(case).both.voxels.T)
+    hu = case.working.hu.T
+    three = inside[:, :, 1:-1] & inside[:, :, :-2] & inside[:, :, 2:]
+    if np.count_nonzero(three) < 100:
+        return 0.0
+    bend = hu[:, :, 1:-1][three] - 0.5 * (hu[:, :, :-2][three].astype(np.float32) + hu[:, :, 2:][three])
+    return float(1.4826 * np.median(np.abs(bend - np.median(bend))) / np.sqrt(1.5))
+
+
+def zones(case: Case, side: LungSide) -> NDArray[np.intp]:
+    """(Z,) for every level of the working grid the zone index of a lung; a cut lung is completed."""
+    found, grid = lungs(case), case.working.grid
+    first, last = found.of(side).slices
+    height = last - first + 1
+    missing = max(0.0, height / max(float(found.covered[side]), 0.05) - height)
+    apex, base = found.apex_covered[side], found.base_covered[side]
+    below = missing * (0.0 if base else 1.0 if apex else 0.5)
+    above = missing * (0.0 if apex else 1.0 if base else 0.5)
+    low, whole = first - below, height + below + above
+    place = (np.arange(grid.shape[2]) - low) / whole * 3
+    return np.clip(place.astype(np.intp), 0, 2)
+
+
+def zone_of(case: Case, side: LungSide, voxels: Bools) -> str:
+    """The zone that holds most of a (Z, Y, X) mask, or ``lung`` when none holds 60 % of it."""
+    per_level = voxels.sum(axis=(1, 2))
+    share = np.bincount(zones(case, side), weights=per_level, minlength=3) / max(1, int(per_level.sum()))
+    best = int(share.argmax())
+    return ZONES[best] if share[best] >= 0.6 else "lung"
+
+
+def smooth(case: Case, sigma_mm: float) -> Floats:
+    """(Z, Y, X) the working grid blurred by a Gaussian, HU; computed once for each width."""
+
+    def blurred() -> Floats:
+        sigma = [sigma_mm / step for step in case.working.grid.spacing_mm[::-1]]
+        return np.asarray(ndimage.gaussian_filter(case.working.hu.T.astype(np.float32), sigma, truncate=3.0))
+
+    return case.part(f"vlm.tools.lung_field.smooth.{sigma_mm}", blurred)  # type: ignore[return-value]  # what it gave
