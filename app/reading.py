@@ -20,9 +20,10 @@ import numpy as np
 
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
+from vlm.anatomy.laterality import laterality
 from vlm.anatomy.registration import register
 from vlm.ct import ReadScan, Volume, read
-from vlm.evidence import Case, Evidence, Ledger, Search
+from vlm.evidence import Case, Evidence, Ledger, Observation, Search, without_side
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding import Context, Prior
 from vlm.grounding.prior import compare
@@ -119,6 +120,7 @@ def scan_facts(case: Case) -> ScanFacts:
         kernel=case.volume.scan.kernel,
         contrast=contrast(case).enhanced,
         regions=tuple(site for site in REGIONS if coverage(case).of(site) >= MOSTLY),
+        sides_confirmed=laterality(case).verdict != "contradicted",
     )
 
 
@@ -141,11 +143,12 @@ def run_tools(case: Case, tools: dict[str, Tool], clock: Clock) -> None:
             ]
         return found, round(time.perf_counter() - start, 3)
 
+    flipped = laterality(case).verdict == "contradicted"
     with clock.step("tools"), ThreadPoolExecutor(max_workers=WORKERS) as pool:
         for tool, (found, seconds) in zip(tools.values(), pool.map(run, tools.values()), strict=True):
             clock.seconds[f"tool {tool.name}"] = seconds
             for record in found:
-                case.ledger.add(record)
+                case.ledger.add(without_side(record) if flipped else record)
 
 
 def compare_with(case: Case, path: Path, tools: dict[str, Tool], clock: Clock) -> Prior | None:
@@ -167,16 +170,14 @@ def draft(case: Case, facts: ScanFacts, prior: Prior | None) -> list[Sentence]:
 
 
 def fill_omissions(ledger: Ledger, names: Sequence[str]) -> list[Draft]:
-    """A sentence for each piece of evidence that the writer left out."""
+    """A sentence for each present observation that the writer left out; doubts stand under "To review"."""
     writer = Composer(ledger, load_vocabulary(), load_phrases())
-    drafts = []
-    for name in names:
-        record = ledger[name]
-        finding = getattr(record, "finding", None)
-        if finding is not None:
-            section = writer.vocabulary.section_of(finding)
-            drafts.append(writer.draft(section, writer.phrases.pattern(finding, "present"), name))
-    return drafts
+    missed = {name: seen for name in names if isinstance(seen := ledger[name], Observation)}
+    return [
+        writer.draft(writer.vocabulary.section_of(seen.finding), writer.phrases.pattern(seen.finding, "present"), name)
+        for name, seen in missed.items()
+        if seen.presence == "present"
+    ]
 
 
 def assemble(
@@ -249,6 +250,16 @@ def capabilities_off(case: Case) -> tuple[CapabilityOff, ...]:
         )
         for name in failed
     ]
+    sides = laterality(case)
+    if sides.verdict == "contradicted":
+        against = ", ".join(sign.says for sign in sides.signs if sign.vote < 0)
+        off.append(
+            CapabilityOff(
+                capability="left and right",
+                reason=f"the anatomy contradicts the header: {against}",
+                remedy="Check how the scan was exported, or for situs inversus.",
+            )
+        )
     off.append(
         CapabilityOff(
             capability="image encoder, language model, similar cases",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vlm.ct import Box
-from vlm.evidence import Coverage, Evidence, Ledger, Measurement, Observation, Region, Search
+from vlm.evidence import Coverage, Evidence, Ledger, Measurement, Observation, Region, Search, without_side
 from vlm.grounding import Context
 from vlm.language.compose import ScanFacts, compose
 from vlm.language.drafting import checked
@@ -118,3 +118,13 @@ def test_a_bracket_with_a_missing_fact_falls_away() -> None:
     assert fill("[{grade} ]effusion[, about {volume}]", {"volume": "{E1.volume}"}) == "Effusion, about {E1.volume}."
     with pytest.raises(KeyError):
         fill("{side} effusion", {})
+
+
+def test_sides_that_contradict_the_anatomy_are_withheld_from_evidence() -> None:
+    seen = without_side(nodule(14.0))
+    assert seen.side is None
+    assert "withheld" in seen.note
+    searched = without_side(effusion_search("left"))
+    assert isinstance(searched, Search)
+    assert "side_unsure" in searched.failed
+    assert without_side(Coverage(tool="field_of_view", site="pelvis", covered=0.0)).note == ""

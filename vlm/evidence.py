@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -201,6 +201,16 @@ class Coverage:
 
 
 Evidence = Observation | Search | Measured | Coverage
+
+
+def without_side(record: Evidence) -> Evidence:
+    """The record without left and right, for a scan whose sides contradict the anatomy."""
+    if record.side not in ("left", "right"):
+        return record
+    note = "; ".join(part for part in (record.note, "side withheld: it contradicts the anatomy") if part)
+    if isinstance(record, Search):
+        return replace(record, side=None, note=note, failed=(*record.failed, "side_unsure"))
+    return replace(record, side=None, note=note)
 
 
 class Ledger:

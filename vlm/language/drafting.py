@@ -1,11 +1,12 @@
-"""From drafts to checked sentences: render, check, move what fails to review, fill what was left out.
+"""From drafts to checked sentences: render, check, revise once, move what fails to review.
 
 Whoever wrote the drafts, this is the only way into a report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from vlm.evidence import Ledger
 from vlm.grounding import Context, Statement, Verdict, check, omissions
@@ -13,6 +14,9 @@ from vlm.report import FINDINGS_SECTIONS, Draft, Sentence, render
 
 # Given the ids of evidence that no sentence tells, drafts that tell it.
 Filler = Callable[[Sequence[str]], list[Draft]]
+
+CERTAINTIES = ("possible", "likely")  # limits that stand before a sentence, not in brackets after it
+PASSES = ("supported", "neutral")
 
 
 def checked(drafts: Sequence[Draft], ledger: Ledger, *, context: Context, fill: Filler) -> list[Sentence]:
@@ -27,17 +31,17 @@ def checked(drafts: Sequence[Draft], ledger: Ledger, *, context: Context, fill: 
     left_out = omissions(_statements(drafts, ledger), ledger, context=context)
     if left_out:
         drafts = _in_place([*drafts, *fill(left_out)])
+    drafts = _revised(drafts, check(_statements(drafts, ledger), ledger, context=context))
     statements = _statements(drafts, ledger)
     verdicts = check(statements, ledger, context=context)
     kept: list[Sentence] = []
     review: list[Sentence] = []
     for statement, draft in zip(statements, drafts, strict=True):
-        verdict = verdicts[statement.id]
-        sentence = _sentence(statement, draft, verdict)
-        if verdict.name in ("contradicted", "unsupported") and draft.section != "to_review":
-            review.append(sentence.model_copy(update={"section": "to_review"}))
-        else:
+        sentence = _sentence(statement, draft, verdicts[statement.id])
+        if sentence.verdict in PASSES or draft.section == "to_review":
             kept.append(sentence)
+        else:
+            review.append(sentence.model_copy(update={"section": "to_review"}))
     return _numbered(kept, review)
 
 
@@ -54,6 +58,24 @@ def _in_place(drafts: Sequence[Draft]) -> list[Draft]:
     return sorted(drafts, key=lambda draft: order.get(draft.section, len(order)))
 
 
+def _revised(drafts: Sequence[Draft], verdicts: Mapping[str, Verdict]) -> list[Draft]:
+    """Sentences that are true only with a limit, with that limit; all others as they were."""
+    return [
+        replace(draft, template=_with_limits(draft.template, verdict)) if verdict.name == "limited" else draft
+        for draft, verdict in zip(drafts, verdicts.values(), strict=True)
+    ]
+
+
+def _with_limits(template: str, verdict: Verdict) -> str:
+    """The template with the limits that its verdict names."""
+    words = [word for limit, word in zip(verdict.limits, verdict.words, strict=True) if limit not in CERTAINTIES]
+    doubt = next((limit for limit in verdict.limits if limit in CERTAINTIES), "")
+    text = template.rstrip(".")
+    if doubt:
+        text = f"{doubt.capitalize()} {text if text.startswith('{') else text[:1].lower() + text[1:]}"
+    return f"{text} ({', '.join(words)})." if any(words) else f"{text}."
+
+
 def _sentence(statement: Statement, draft: Draft, verdict: Verdict) -> Sentence:
     return Sentence(
         id=statement.id,
@@ -62,7 +84,7 @@ def _sentence(statement: Statement, draft: Draft, verdict: Verdict) -> Sentence:
         cites=statement.cites,
         author=draft.author,
         verdict=verdict.name,
-        reason=verdict.reason if verdict.name not in ("supported", "neutral") else "",
+        reason="" if verdict.name in PASSES else verdict.reason,
     )
 
 
