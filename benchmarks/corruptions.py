@@ -54,7 +54,7 @@ ODD_VALUES: dict[str, tuple[Any, ...]] = {
     "ImagePositionPatient": ([0, 0, 0], [1e9, 0, 0], [5, 5], ["nan", "0", "0"]),
     "ImageOrientationPatient": ([0] * 6, [1, 0, 0, 1, 0, 0], [1, 0, 0, 0, -1, 0]),
     "PixelSpacing": ([0, 0], [-1, -1], [0.7], [7.0, 7.0], [0.8, 0.7]),
-    "RescaleIntercept": ("0", "1e30", "x"),
+    "RescaleIntercept": ("0", "1e30"),
     "RescaleSlope": ("0", "-1", "2"),
     "Rows": (0, 65535, 16),
     "Columns": (0, 65535, 16),

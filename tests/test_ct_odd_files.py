@@ -14,8 +14,9 @@ from conftest import SHARED
 
 from vlm.ct import read, survey
 from vlm.ct.archive import opened
-from vlm.ct.dicom import Image, read_header
+from vlm.ct.dicom import read_header
 from vlm.ct.geometry import Turn
+from vlm.ct.image import Image
 from vlm.ct.pixels import load
 from vlm.ct.series import Slice, candidates
 from vlm.errors import IntakeError

@@ -1,28 +1,40 @@
-"""One DICOM file becomes an Image: where its pixels lie, what they are, where its frames are in space.
+"""One DICOM file becomes an Image, or is skipped by its kind, or refused.
 
 Headers are read by pydicom, only the tags of ``tags.py``, and stop before the pixels. Sizes
-are checked against the file before anything is allocated or decoded. A file that is no CT
-comes back as Skipped with its kind; a CT that cannot be used raises IntakeError.
+are checked against the file before anything is allocated or decoded. Deflated files are
+inflated by us, with limits counted on the way.
 """
 
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
-import numpy as np
 from pydicom import dcmread
 from pydicom.uid import UID
 
 from vlm.ct import tags as tag
-from vlm.ct.decode import DEFLATED, NATIVE, SYNTAXES, UNCOMPRESSED_LITTLE
-from vlm.ct.geometry import is_orientation
-from vlm.ct.intake import refusal
+from vlm.ct.decode import BIG_ENDIAN, DEFLATED, NATIVE, SYNTAXES, UNCOMPRESSED_LITTLE
+from vlm.ct.frames import classic_frame, enhanced_frames
+from vlm.ct.image import (
+    DERIVED,
+    Image,
+    Skipped,
+    contrast,
+    frame_must_be_hu,
+    kernel_name,
+    lossy_ratio,
+    must_be_hu,
+    not_a_slice,
+    patient_position,
+    positive,
+    stored_padding,
+)
+from vlm.ct.intake import corrupt, refusal, too_large, truncated
 from vlm.ct.tags import Tags, kernel_class, pseudonym
 from vlm.errors import IntakeError
 
@@ -31,76 +43,19 @@ ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 MOST_ROWS, MOST_FRAMES, MOST_VOXELS = 2048, 4096, 1_500_000_000
 MOST_BYTES = 2 << 30  # one file, 2 GiB
 MOST_INFLATED, MOST_RATIO, SMALL_BYTES = 512 << 20, 200, 16 << 20  # a deflated data set; ratio counts above 16 MiB
-FINEST_MM, COARSEST_MM = 0.05, 5.0  # pixel spacing of a CT
-FARTHEST_MM = 1e5
-LOSSY_REFUSED_RATIO, LOSSY_SLOPE, LOSSY_BITS = 20.0, 4.0, 12
-PRESENT_ONLY = {"SCREEN SAVE", "DOSE_INFO", "PATIENT_INFO", "SCREEN", "SECONDARY"}
-NOT_HU = {"PERFUSION", "RCBF", "RCBV", "CBF", "CBV", "MTT", "TTP", "TMAX", "IODINE", "ZEFF", "Z_EFF", "EFF_Z",
-          "EFFECTIVE_Z", "ELECTRON_DENSITY", "SUBTRACTION", "MATERIAL", "MD_IODINE", "VELOCITY"}  # fmt: skip
-DERIVED = {"MPR", "MIP", "MINIP", "MAX_IP", "MIN_IP", "AVERAGE", "PROJECTION IMAGE", "CURVED_MPR", "RESAMPLED",
-           "MONOENERGETIC", "MONO", "VOLUME", "VRT", "SSD", "VNC", "VIRTUAL_NONCONTRAST", "REFORMATTED"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """One slice: its place in space and the rescale of its values."""
-
-    number: int  # within the file, from 0
-    position: tuple[float, ...]  # (3,) LPS mm
-    orientation: tuple[float, ...]  # (6,)
-    spacing: tuple[float, float]  # between rows, between columns, mm
-    slope: float
-    intercept: float
-    phase: tuple[str, ...]  # what may split phases and reconstructions at one position
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """One CT file: what its pixels are and where they lie."""
+class _File:
+    """The file a header belongs to; ``size`` is that of the inflated bytes."""
 
     path: Path
-    name: str  # for messages
-    syntax: str
-    sop_uid: str
-    patient: str  # pseudonyms
-    series: str
-    series_uid: str
-    frame_of_reference: str
-    image_type: tuple[str, ...]
-    kernel_name: str  # for grouping only, never shown
-    rows: int
-    columns: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-    monochrome1: bool
-    padding: tuple[int, int] | None  # stored values
-    padding_repaired: bool
-    lossy_ratio: float | None
-    pixel_offset: int  # of the value of Pixel Data, in the (inflated) file
-    pixel_bytes: int | None  # None: encapsulated
-    little_endian: bool
-    preamble: bool
-    derived: bool
-    kernel: Literal["soft", "sharp", "unknown"]
-    contrast: bool | None
-    thickness_mm: float | None
-    spacing_between_mm: float | None
-    voltage_kv: float | None
-    exposure_mas: float | None
-    patient_position: str
-    offsets: tuple[int, ...] = ()  # extended offset table
-    frames: tuple[Frame, ...] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that is no slice of a CT: its kind, and the series it belongs to where it has one."""
-
     name: str
-    kind: str
-    series: str = ""
+    size: int
+    syntax: str
+    preamble: bool
+    little_endian: bool
+    stated_class: str  # Media Storage SOP Class, from the file meta
 
 
 def starts_like_dicom(head: bytes) -> bool:
@@ -126,7 +81,7 @@ def read_header(path: Path, name: str) -> Image | Skipped:
     """
     size = path.stat().st_size
     if size > MOST_BYTES:
-        raise _too_large(name, "file size", f"{size} bytes", f"at most {MOST_BYTES}")
+        raise too_large(name, "file size", f"{size} bytes", f"at most {MOST_BYTES}")
     with path.open("rb", buffering=16384) as stream:
         return _header(stream, size, path, name)
 
@@ -149,18 +104,16 @@ def _header(stream: BinaryIO, size: int, path: Path, name: str) -> Image | Skipp
             implicit = bool(dataset.original_encoding[0])
             syntax = "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2." + ("1" if little else "2")
         stated_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) if preamble else ""
-        return _image(
-            tags, stream, size, path=path, name=name, syntax=syntax, preamble=preamble, little=little,
-            stated_class=stated_class,
-        )  # fmt: skip
+        file = _File(path, name, size, syntax, preamble, little, stated_class)
+        return _image(tags, stream, file)
     except IntakeError:
         raise
     except RecursionError:
-        raise _corrupt(name, "sequences", "nested too deep", f"at most {tag.DEEPEST_SEQUENCE} levels") from None
+        raise corrupt(name, "sequences", "nested too deep", f"at most {tag.DEEPEST_SEQUENCE} levels") from None
     except MemoryError:
-        raise _too_large(name, "header", "more than fits in memory", "a CT header") from None
+        raise too_large(name, "header", "more than fits in memory", "a CT header") from None
     except Exception as error:  # pydicom raises many kinds on broken files; all of them mean this
-        raise _corrupt(name, "header", type(error).__name__, "a DICOM data set") from None
+        raise corrupt(name, "header", type(error).__name__, "a DICOM data set") from None
 
 
 def inflate(stream: BinaryIO, name: str) -> bytes:
@@ -172,7 +125,7 @@ def inflate(stream: BinaryIO, name: str) -> bytes:
             out += engine.decompress(chunk, 1 << 20)
             chunk = engine.unconsumed_tail
             if len(out) > MOST_INFLATED or (len(out) > SMALL_BYTES and len(out) > MOST_RATIO * packed):
-                raise _too_large(name, "deflated data set", f"more than {len(out)} bytes", f"at most {MOST_RATIO}:1")
+                raise too_large(name, "deflated data set", f"more than {len(out)} bytes", f"at most {MOST_RATIO}:1")
     if not engine.eof:
         raise truncated(name, "deflated data set", "cut short")
     return bytes(out)
@@ -215,123 +168,107 @@ def meta_end(head: bytes) -> tuple[int, str]:
     return at, syntax
 
 
-def _image(
-    tags: Tags, stream: BinaryIO, size: int, *, path: Path, name: str, syntax: str, preamble: bool, little: bool,
-    stated_class: str,
-) -> Image | Skipped:  # fmt: skip
-    sop_class = tags.uid(tag.SOP_CLASS) or stated_class  # some anonymisers empty it and leave the file meta
-    series_uid = tags.uid(tag.SERIES_UID)
-    series = pseudonym(series_uid)
-    cut = stream.tell() >= size
+def _image(tags: Tags, stream: BinaryIO, file: _File) -> Image | Skipped:
+    sop_class = tags.uid(tag.SOP_CLASS) or file.stated_class  # some anonymisers empty it and leave the file meta
+    series = pseudonym(tags.uid(tag.SERIES_UID))
+    cut = stream.tell() >= file.size
     if not sop_class:
-        if not preamble or not cut:
-            raise refusal(
-                "E_NOT_DICOM",
-                file=name,
-                tag="SOP Class (0008,0016)",
-                found="absent",
-                expected="a DICOM image",
-                remedy="Leave this file out, or export it again.",
-            )
-        raise truncated(name, "header", "cut before the SOP class")
+        if file.preamble and cut:
+            raise truncated(file.name, "header", "cut before the SOP class")
+        raise refusal(
+            "E_NOT_DICOM",
+            file=file.name,
+            tag="SOP Class (0008,0016)",
+            found="absent",
+            expected="a DICOM image",
+            remedy="Leave this file out, or export it again.",
+        )
     if sop_class != CT_IMAGE and sop_class not in ENHANCED_CT:
         kind = UID(sop_class).name
-        return Skipped(name, kind if kind != sop_class else "unknown object", series)
+        return Skipped(file.name, kind if kind != sop_class else "unknown object", series)
     image_type = tuple(word.upper() for word in tags.texts(tag.IMAGE_TYPE))
-    if skip := _not_a_slice(tags, image_type):
-        return Skipped(name, skip, series)
-    _must_be_hu(tags, image_type, name)
+    if skip := not_a_slice(tags, image_type):
+        return Skipped(file.name, skip, series)
+    must_be_hu(tags, image_type, file.name)
     if cut:
-        raise truncated(name, "header", "cut before the pixel data")
-    return _ct_image(
-        tags, stream, size, path=path, name=name, syntax=syntax, preamble=preamble, little=little,
-        enhanced=sop_class in ENHANCED_CT, image_type=image_type, series_uid=series_uid,
-    )  # fmt: skip
+        raise truncated(file.name, "header", "cut before the pixel data")
+    return _ct_image(tags, stream, file, enhanced=sop_class in ENHANCED_CT, image_type=image_type)
 
 
-def _ct_image(
-    tags: Tags, stream: BinaryIO, size: int, *, path: Path, name: str, syntax: str, preamble: bool, little: bool,
-    enhanced: bool, image_type: tuple[str, ...], series_uid: str,
-) -> Image:  # fmt: skip
-    rows, columns = tags.need_short(tag.ROWS, 1, 65535), tags.need_short(tag.COLUMNS, 1, 65535)
-    frames = tags.count(tag.FRAMES, 1)
-    if max(rows, columns) > MOST_ROWS or frames > MOST_FRAMES or rows * columns * frames > MOST_VOXELS:
-        raise _too_large(
-            name, "image size", f"{columns}x{rows}x{frames}", f"at most {MOST_ROWS}×{MOST_ROWS}×{MOST_FRAMES}"
-        )
-    bits_allocated = tags.need_short(tag.BITS_ALLOCATED, 1, 64)
-    bits_stored = tags.need_short(tag.BITS_STORED, 1, bits_allocated)
-    high_bit = tags.short(tag.HIGH_BIT)
-    high_bit = (
-        bits_stored - 1 if high_bit is None else tags.need_short(tag.HIGH_BIT, bits_stored - 1, bits_allocated - 1)
-    )
-    signed = bool(tags.need_short(tag.SIGNED, 0, 1))
-    if bits_allocated not in (8, 16):
-        raise tags.corrupt(tag.BITS_ALLOCATED, bits_allocated, "8 or 16")
-    offset, length = _pixels(stream, size, tags, syntax, need=rows * columns * frames * bits_allocated // 8)
-    slices = _enhanced_frames(tags, frames, name) if enhanced else (_classic_frame(tags, name),)
-    padding, repaired = _padding(tags, signed, bits_stored)
-    contrast = _contrast(tags)
-    kernel_name = _kernel_name(tags)
-    per_frame = (size - offset) / max(1, frames)
-    ratio = _lossy(
-        tags, syntax, slices, name, bits_stored, raw=rows * columns * bits_allocated / 8 / max(1.0, per_frame)
-    )
+def _ct_image(tags: Tags, stream: BinaryIO, file: _File, *, enhanced: bool, image_type: tuple[str, ...]) -> Image:
+    rows, columns, count = _size(tags)
+    bits_allocated, bits_stored, high_bit, signed = _pixel_format(tags)
+    need = rows * columns * count * bits_allocated // 8
+    offset, length = _pixels(stream, file, need=need)
+    frames = enhanced_frames(tags, count, file.name) if enhanced else (classic_frame(tags, file.name),)
+    if enhanced:
+        for group in tags.items(tag.FRAME_GROUPS):
+            frame_must_be_hu(group, file.name)
+    padding, padding_repaired = stored_padding(tags, signed)
+    kernel, series_uid = kernel_name(tags), tags.uid(tag.SERIES_UID)
+    packed = need / max(1, file.size - offset)
     return Image(
-        path=path, name=name, syntax=syntax, sop_uid=tags.uid(tag.SOP_UID),
+        path=file.path,
+        name=file.name,
+        syntax=file.syntax,
+        sop_uid=tags.uid(tag.SOP_UID),
         patient=pseudonym(tags.text(tag.PATIENT_ID), tags.text(tag.BIRTH_DATE)),
-        series=pseudonym(series_uid), series_uid=series_uid,
-        frame_of_reference=pseudonym(tags.uid(tag.FRAME_OF_REFERENCE)), image_type=image_type, kernel_name=kernel_name,
-        rows=rows, columns=columns, bits_allocated=bits_allocated, bits_stored=bits_stored, high_bit=high_bit,
-        signed=signed, monochrome1=tags.text(tag.PHOTOMETRIC).upper() == "MONOCHROME1", padding=padding,
-        padding_repaired=repaired, lossy_ratio=ratio, pixel_offset=offset, pixel_bytes=length, little_endian=little,
-        preamble=preamble, derived=bool(DERIVED.intersection(image_type[2:])), kernel=kernel_class(kernel_name),
-        contrast=contrast, thickness_mm=_positive(tags.number(tag.THICKNESS)),
-        spacing_between_mm=_positive(tags.number(tag.SPACING_BETWEEN)), voltage_kv=_positive(tags.number(tag.KVP)),
-        exposure_mas=_positive(tags.number(tag.EXPOSURE)), patient_position=_patient_position(tags), frames=slices,
-    )  # fmt: skip
+        series=pseudonym(series_uid),
+        series_uid=series_uid,
+        frame_of_reference=pseudonym(tags.uid(tag.FRAME_OF_REFERENCE)),
+        image_type=image_type,
+        kernel_name=kernel,
+        rows=rows,
+        columns=columns,
+        bits_allocated=bits_allocated,
+        bits_stored=bits_stored,
+        high_bit=high_bit,
+        signed=signed,
+        monochrome1=tags.text(tag.PHOTOMETRIC).upper() == "MONOCHROME1",
+        padding=padding,
+        padding_repaired=padding_repaired,
+        lossy_ratio=lossy_ratio(tags, file.syntax, frames, bits_stored=bits_stored, packed=packed),
+        pixel_offset=offset,
+        pixel_bytes=length,
+        little_endian=file.little_endian,
+        preamble=file.preamble,
+        derived=bool(DERIVED.intersection(image_type[2:])),
+        kernel=kernel_class(kernel),
+        contrast=contrast(tags),
+        thickness_mm=positive(tags.number(tag.THICKNESS)),
+        spacing_between_mm=positive(tags.number(tag.SPACING_BETWEEN)),
+        voltage_kv=positive(tags.number(tag.KVP)),
+        exposure_mas=positive(tags.number(tag.EXPOSURE)),
+        patient_position=patient_position(tags),
+        frames=frames,
+    )
 
 
-def _not_a_slice(tags: Tags, image_type: tuple[str, ...]) -> str:
-    """Why an object of a CT class is no slice of a volume; "" when it is one."""
-    if "LOCALIZER" in image_type or "SCOUT" in image_type:
-        return "localizer"
-    if PRESENT_ONLY.intersection(image_type[2:]):
-        return "screen capture"
-    if (tags.short(tag.SAMPLES) or 1) != 1:
-        return "colour image"
-    if tags.text(tag.PHOTOMETRIC).upper() not in ("", "MONOCHROME1", "MONOCHROME2"):
-        return "colour image"
-    if tags.text(tag.BURNED_IN).upper() == "YES":
-        return "image with burned-in text"
-    return ""
+def _size(tags: Tags) -> tuple[int, int, int]:
+    """(rows, columns, frames), each within what a CT has; E_TOO_LARGE beyond."""
+    rows, columns = tags.need_short(tag.ROWS, 1, 65535), tags.need_short(tag.COLUMNS, 1, 65535)
+    count = tags.count(tag.FRAMES, 1)
+    if max(rows, columns) > MOST_ROWS or count > MOST_FRAMES or rows * columns * count > MOST_VOXELS:
+        most = f"at most {MOST_ROWS}x{MOST_ROWS}x{MOST_FRAMES}"
+        raise too_large(tags.file, "image size", f"{columns}x{rows}x{count}", most)
+    return rows, columns, count
 
 
-def _must_be_hu(tags: Tags, image_type: tuple[str, ...], name: str) -> None:
-    """E_NOT_HU for maps in CT clothes: by type of image, colour, or the unit of rescaled values."""
-    kinds = [tags.text(tag.RESCALE_TYPE)]
-    for group in (*tags.items(tag.SHARED_GROUPS)[:1], *tags.items(tag.FRAME_GROUPS)[:1]):
-        kinds += [each.text(tag.RESCALE_TYPE) for each in group.items(tag.VALUE_TRANSFORM)]
-    odd = next((kind for kind in kinds if kind and kind.upper() != "HU"), "")
-    if odd and not re.fullmatch(r"[A-Za-z0-9_/ ]{1,16}", odd):
-        odd = "of another unit"
-    found = f"Rescale Type {odd}" if odd else next((word for word in image_type[2:] if word in NOT_HU), "")
-    if not found and tags.text(tag.PIXEL_PRESENTATION).upper().startswith("COLOR"):
-        found = "Pixel Presentation COLOR"
-    if found:
-        raise refusal(
-            "E_NOT_HU",
-            file=name,
-            tag="kind of values",
-            found=found,
-            expected="Hounsfield units",
-            remedy="Give the series of CT images this was made from.",
-        )
+def _pixel_format(tags: Tags) -> tuple[int, int, int, bool]:
+    """(Bits Allocated, Bits Stored, High Bit, signed), consistent with each other; E_CORRUPT otherwise."""
+    allocated = tags.need_short(tag.BITS_ALLOCATED, 1, 64)
+    if allocated not in (8, 16):
+        raise tags.corrupt(tag.BITS_ALLOCATED, allocated, "8 or 16")
+    stored = tags.need_short(tag.BITS_STORED, 1, allocated)
+    high = stored - 1
+    if tag.HIGH_BIT in tags:
+        high = tags.need_short(tag.HIGH_BIT, stored - 1, allocated - 1)
+    return allocated, stored, high, bool(tags.need_short(tag.SIGNED, 0, 1))
 
 
-def _pixels(stream: BinaryIO, size: int, tags: Tags, syntax: str, *, need: int) -> tuple[int, int | None]:
+def _pixels(stream: BinaryIO, file: _File, *, need: int) -> tuple[int, int | None]:
     """Where the value of Pixel Data starts and its length (None: encapsulated); checked against the file."""
-    name = tags.file
+    name, syntax = file.name, file.syntax
     if syntax not in SYNTAXES and syntax not in NATIVE:
         kind = UID(syntax).name
         raise refusal(
@@ -342,7 +279,7 @@ def _pixels(stream: BinaryIO, size: int, tags: Tags, syntax: str, *, need: int) 
             expected="uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000",
             remedy="Export as uncompressed or JPEG-LS.",
         )
-    order = "<" if tags_little(syntax) else ">"
+    order = "<" if syntax != BIG_ENDIAN else ">"
     head = stream.read(12)
     if len(head) < 8 or struct.unpack(order + "HH", head[:4]) != (0x7FE0, 0x0010):
         raise truncated(name, "pixel data", "absent")
@@ -352,197 +289,11 @@ def _pixels(stream: BinaryIO, size: int, tags: Tags, syntax: str, *, need: int) 
         start, length = stream.tell(), struct.unpack(order + "I", head[8:12])[0] if len(head) == 12 else 0
     if length == 0xFFFFFFFF:
         if syntax in NATIVE:
-            raise _corrupt(name, "pixel data", "of undefined length", "uncompressed pixels")
+            raise corrupt(name, "pixel data", "of undefined length", "uncompressed pixels")
         return start, None
     if syntax not in NATIVE:
-        raise _corrupt(name, "pixel data", "not encapsulated", "fragments of compressed pixels")
-    have = min(length, size - start)
+        raise corrupt(name, "pixel data", "not encapsulated", "fragments of compressed pixels")
+    have = min(length, file.size - start)
     if have < need:
         raise truncated(name, "pixel data", f"{have} of {need} bytes")
     return start, need
-
-
-def tags_little(syntax: str) -> bool:
-    """True unless the syntax is big endian."""
-    return syntax != "1.2.840.10008.1.2.2"
-
-
-def _classic_frame(tags: Tags, name: str) -> Frame:
-    return Frame(
-        0,
-        *_plane(tags, tags, tags, name),
-        *_rescale(tags, name),
-        phase=tuple(
-            tags.text(key)
-            for key in (tag.TEMPORAL, tag.TRIGGER_TIME, tag.NOMINAL_PHASE, tag.ACQUISITION, tag.ACQUISITION_TIME)
-        ),
-    )
-
-
-def _enhanced_frames(tags: Tags, frames: int, name: str) -> tuple[Frame, ...]:
-    """The frames of an enhanced file: each functional group per frame first, then shared."""
-    shared = tags.first(tag.SHARED_GROUPS)
-    each = tags.items(tag.FRAME_GROUPS)
-    if len(each) != frames:
-        raise _corrupt(name, "Per-frame Functional Groups (5200,9230)", len(each), f"{frames} items")
-    out = []
-    for number, group in enumerate(each):
-        _must_be_hu_frame(group, name)
-        position, orientation, measures, transform, content = (
-            group.first(key) or (shared.first(key) if shared else None)
-            for key in (
-                tag.PLANE_POSITION,
-                tag.PLANE_ORIENTATION,
-                tag.PIXEL_MEASURES,
-                tag.VALUE_TRANSFORM,
-                tag.FRAME_CONTENT,
-            )
-        )
-        if position is None or orientation is None or measures is None:
-            raise _no_geometry(name, "functional groups", "without position, orientation or spacing")
-        if transform is None:
-            raise _no_rescale(name)
-        phase = content.text(tag.TEMPORAL_INDEX) if content else ""
-        out.append(
-            Frame(number, *_plane(position, orientation, measures, name), *_rescale(transform, name), phase=(phase,))
-        )
-    return tuple(out)
-
-
-def _must_be_hu_frame(group: Tags, name: str) -> None:
-    if kind := group.first(tag.CT_FRAME_TYPE):
-        _must_be_hu(kind, tuple(word.upper() for word in kind.texts(tag.FRAME_TYPE)), name)
-
-
-def _plane(
-    position: Tags, orientation: Tags, measures: Tags, name: str
-) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, float]]:
-    """Position, orientation and spacing of one slice, checked; E_NO_GEOMETRY otherwise."""
-    where = position.numbers(tag.POSITION, 3)
-    if where is None or max(abs(value) for value in where) > FARTHEST_MM:
-        raise _no_geometry(name, tag.NAMES[tag.POSITION], position.shown_numbers(tag.POSITION))
-    axes = orientation.numbers(tag.ORIENTATION, 6)
-    if axes is None or not is_orientation(np.asarray(axes)):
-        raise _no_geometry(name, tag.NAMES[tag.ORIENTATION], orientation.shown_numbers(tag.ORIENTATION))
-    spacing = measures.numbers(tag.PIXEL_SPACING, 2)
-    if spacing is None or not all(FINEST_MM <= value <= COARSEST_MM for value in spacing):
-        raise _no_geometry(name, tag.NAMES[tag.PIXEL_SPACING], measures.shown_numbers(tag.PIXEL_SPACING))
-    return where, axes, (spacing[0], spacing[1])
-
-
-def _rescale(tags: Tags, name: str) -> tuple[float, float]:
-    slope, intercept = tags.number(tag.SLOPE), tags.number(tag.INTERCEPT)
-    if slope is None or intercept is None or slope <= 0 or slope > 1000 or abs(intercept) > 1e5:
-        raise _no_rescale(name)
-    return slope, intercept
-
-
-def _padding(tags: Tags, signed: bool, bits_stored: int) -> tuple[tuple[int, int] | None, bool]:
-    """Stored values that mean padding, and whether one was written with the wrong sign."""
-    value, limit = tags.short(tag.PADDING), tags.short(tag.PADDING_LIMIT)
-    if value is None:
-        return None, False
-    ends = [value] if limit is None else [value, limit]
-    if signed:
-        ends = [end - 65536 if end >= 32768 else end for end in ends]
-    element = tags.vr(tag.PADDING)
-    repaired = signed and value >= 32768 and element == "US"
-    return (min(ends), max(ends)), repaired and bits_stored > 0
-
-
-def _lossy(
-    tags: Tags, syntax: str, frames: tuple[Frame, ...], name: str, bits_stored: int, *, raw: float
-) -> float | None:
-    """The compression ratio of lossy pixels, None for lossless ones; refuses what is beyond use."""
-    always = syntax in ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
-    if tags.text(tag.LOSSY) != "01" and not always:
-        return None
-    stated = [value for text in tags.texts(tag.LOSSY_RATIO) if (value := _float(text)) is not None]
-    ratio = max([*stated, raw])
-    slope = max(frame.slope for frame in frames)
-    if (bits_stored < LOSSY_BITS and (bits_stored <= 8 or slope > LOSSY_SLOPE)) or slope > LOSSY_SLOPE:
-        raise refusal(
-            "E_LOSSY_8BIT",
-            file=name,
-            tag="lossy pixels",
-            found=f"{bits_stored} bits, {slope:.0f} HU per grey level, {ratio:.1f}:1",
-            expected=f"{LOSSY_BITS} bits and at most {LOSSY_SLOPE:.0f} HU per grey level",
-            remedy="Send the original images.",
-        )
-    if ratio > LOSSY_REFUSED_RATIO:
-        raise refusal(
-            "E_LOSSY_RATIO",
-            file=name,
-            tag="lossy compression",
-            found=f"{ratio:.1f}:1",
-            expected=f"at most {LOSSY_REFUSED_RATIO:.0f}:1",
-            remedy="Send the original images.",
-        )
-    return ratio
-
-
-def _float(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 < value < 1e6 else None
-
-
-def _kernel_name(tags: Tags) -> str:
-    if name := tags.text(tag.KERNEL):
-        return name
-    for group in (*tags.items(tag.FRAME_GROUPS)[:1], *tags.items(tag.SHARED_GROUPS)[:1]):
-        if found := group.first(tag.CT_RECONSTRUCTION):
-            return found.text(tag.KERNEL)
-    return ""
-
-
-def _contrast(tags: Tags) -> bool | None:
-    """Intravenous contrast as the header says; None when it says nothing either way."""
-    words = " ".join(tags.texts(tag.CONTRAST_AGENT)).lower()
-    if words:
-        said_no = words.strip() in {"no", "none", "n", "without", "nativ", "native", "non contrast"}
-        oral_only = "oral" in words and not any(word in words for word in ("iv", "i.v", "intraven", "&", "and", "+"))
-        return None if oral_only else not said_no
-    if tags.items(tag.CONTRAST_SEQUENCE) or (tags.number(tag.CONTRAST_VOLUME) or 0) > 0:
-        return True
-    return None
-
-
-def _patient_position(tags: Tags) -> str:
-    word = tags.text(tag.PATIENT_POSITION).upper()
-    return word if word in {"HFS", "HFP", "HFDR", "HFDL", "FFS", "FFP", "FFDR", "FFDL"} else ""
-
-
-def _positive(value: float | None) -> float | None:
-    return value if value is not None and 0 < value < 1e5 else None
-
-
-def truncated(name: str, what: str, found: str) -> IntakeError:
-    """E_TRUNCATED of one file."""
-    return refusal("E_TRUNCATED", file=name, tag=what, found=found, expected="all of it", remedy="Copy the file again.")
-
-
-def _corrupt(name: str, what: str, found: object, expected: str) -> IntakeError:
-    return refusal("E_CORRUPT", file=name, tag=what, found=found, expected=expected, remedy="Export the file again.")
-
-
-def _too_large(name: str, what: str, found: str, expected: str) -> IntakeError:
-    return refusal(
-        "E_TOO_LARGE", file=name, tag=what, found=found, expected=expected, remedy="Send a single CT series."
-    )
-
-
-def _no_geometry(name: str, what: str, found: str) -> IntakeError:
-    return refusal(
-        "E_NO_GEOMETRY", file=name, tag=what, found=found, expected="where the slice lies, in millimetres",
-        remedy="Export the original axial series.",
-    )  # fmt: skip
-
-
-def _no_rescale(name: str) -> IntakeError:
-    return refusal(
-        "E_NOT_HU", file=name, tag="Rescale Slope and Intercept", found="absent or out of range",
-        expected="slope and intercept to Hounsfield units", remedy="Export with rescale.",
-    )  # fmt: skip

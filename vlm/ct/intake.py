@@ -145,6 +145,23 @@ def refusal(code: str, *, file: str = "", tag: str, found: object, expected: str
     return IntakeError(code, file=file, tag=tag, found=found, expected=expected, remedy=remedy)
 
 
+def truncated(name: str, what: str, found: str) -> IntakeError:
+    """E_TRUNCATED of one file."""
+    return refusal("E_TRUNCATED", file=name, tag=what, found=found, expected="all of it", remedy="Copy the file again.")
+
+
+def corrupt(name: str, what: str, found: object, expected: str) -> IntakeError:
+    """E_CORRUPT of one file."""
+    return refusal("E_CORRUPT", file=name, tag=what, found=found, expected=expected, remedy="Export the file again.")
+
+
+def too_large(name: str, what: str, found: str, expected: str) -> IntakeError:
+    """E_TOO_LARGE of one file."""
+    return refusal(
+        "E_TOO_LARGE", file=name, tag=what, found=found, expected=expected, remedy="Send a single CT series."
+    )
+
+
 def limits_of(notes: Iterable[Note]) -> frozenset[str]:
     """Everything that the notes withhold together."""
     return frozenset(limit for each in notes for limit in each.limits)

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm.ct.decode import DEFLATED, NATIVE, DecodeError, Ranges, frame_ranges
-from vlm.ct.dicom import Image, inflate, meta_end, truncated
+from vlm.ct.dicom import inflate, meta_end
 from vlm.ct.geometry import Turn
-from vlm.ct.intake import Note, note, refusal
+from vlm.ct.image import Image
+from vlm.ct.intake import Note, note, refusal, truncated
 from vlm.ct.isolation import FrameError, Job, SharedFrames, decode_frames
 from vlm.ct.series import Slice
 from vlm.ct.values import PaddingFinder, PaddingRule, masked_bits, set_padding, to_hu

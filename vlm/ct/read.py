@@ -23,6 +23,7 @@ import numpy as np
 from vlm.ct import dicom, nifti, pixels, values
 from vlm.ct.archive import Entry, opened
 from vlm.ct.geometry import orientation_code, ras_affine, turn_to_ras, turned_affine
+from vlm.ct.image import Image, Skipped
 from vlm.ct.intake import Note, limits_of, note, refusal
 from vlm.ct.inventory import Geometry, Inventory, NoteRecord, RefusalRecord, SeriesRecord, SkippedRecord
 from vlm.ct.pixels import Progress
@@ -45,8 +46,8 @@ class _Plan:
     """What a path holds, judged; ``chosen`` or ``nifti_header`` is what would be read, ``error`` why nothing is."""
 
     source: Literal["dicom", "nifti"] = "dicom"
-    images: list[dicom.Image] = field(default_factory=list)
-    skipped: list[dicom.Skipped] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     others: int = 0  # files that are neither DICOM nor NIfTI
     broken: list[IntakeError] = field(default_factory=list)
     found: list[Candidate] = field(default_factory=list)
@@ -115,7 +116,7 @@ def _sort_in(plan: _Plan, entry: Entry, *, alone: bool) -> None:
         except IntakeError as error:
             plan.broken.append(error)
             return
-        if isinstance(found, dicom.Skipped):
+        if isinstance(found, Skipped):
             plan.skipped.append(found)
         else:
             plan.images.append(found)
@@ -200,7 +201,7 @@ def _notes_of_choice(plan: _Plan, chosen: Candidate) -> list[Note]:
     return notes
 
 
-def _left_aside(others: list[Candidate], skipped: list[dicom.Skipped]) -> str:
+def _left_aside(others: list[Candidate], skipped: list[Skipped]) -> str:
     parts = [f"{len(others)} other CT series"] if others else []
     kinds = Counter(each.kind for each in skipped)
     parts += [f"{count} {kind}" for kind, count in sorted(kinds.items())]

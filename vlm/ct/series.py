@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vlm.ct.dicom import Frame, Image
+from vlm.ct.frames import Frame
 from vlm.ct.geometry import SAME_POSITION_MM, Stacking, normal_of, stack
+from vlm.ct.image import Image
 from vlm.ct.intake import Note, note, refusal
 from vlm.errors import IntakeError
 
