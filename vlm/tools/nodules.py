@@ -1,0 +1,320 @@
+"""Nodules and masses of the lung.
+
+In: an open case. Out: an Observation for each, largest first, and a Search for each finding.
+A nodule is a compact lump of tissue in the space that lung should fill. What is long is a
+vessel; what continues into much more tissue is a crossing of vessels, a hilum or a dome of
+the diaphragm. In a scan with contrast, what is as bright as blood is a vessel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vlm.anatomy.air import box_of, closed_mm, depth_mm
+from vlm.anatomy.airways import airways
+from vlm.anatomy.contrast import contrast
+from vlm.anatomy.lungs import SIDES, LungSide, lungs
+from vlm.anatomy.thorax import thoracic_cavity
+from vlm.ct.volume import Grid, Mask
+from vlm.evidence import Case, Evidence, Measurement, Observation, Search
+from vlm.tools.lung_field import ZONES, Field, field, zones
+from vlm.tools.nodule_candidates import Lump, lumps
+from vlm.tools.nodule_measure import Nodule, box_grid, measured
+from vlm.tools.registry import measured_limit, tool
+
+NAME = "nodules"
+GRID_MM = 1.2  # in-plane voxels nodules are looked for on; slices are interpolated to about this
+TISSUE_HU = -450.0  # halfway between lung (-870) and soft tissue (0)
+LEAST_RADIUS_MM = 1.8  # of the inscribed ball of a nodule of 4 mm
+LEAST_MM = 4.0  # Fleischner 2017 starts at 6 mm; smaller than 4 mm are not reported
+MASS_MM = 30.0  # Fleischner glossary (Hansell 2008): above, it is a mass
+SOLID_HU = -250.0  # upper quartile of a solid lump of a few mm, after blur
+BLOOD_MARGIN_HU = 70.0  # below enhanced blood by this, it is no vessel
+OPEN_AIR = 0.45  # share of a nodule's shell that is air of the lung
+OPEN_TISSUE = 0.45  # share that is tissue which goes on: beyond, it is a crossing of vessels
+HILUM_MM, HILUM_TISSUE = 45.0, 0.25  # near the hilum vessels crowd, so the share is smaller
+BROAD_MM = 9.0  # inscribed radius beyond any vessel of the lung (interlobar artery: to 8 mm, Sharma 2004)
+CENTRAL_MM = 11.5  # inscribed radius of a mass at hilum or mediastinum
+CENTRAL_CLOSING_MM = 30.0  # the lung's border is drawn across a hilar mass by a ball of this radius
+CENTRAL_FREE_MM = 18.0  # and no nearer to the midline than this
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """The searched part of the scan. Arrays are (Z, Y, X) on ``grid``."""
+
+    grid: Grid
+    hu: NDArray[np.float32]
+    space: NDArray[np.bool_]
+
+
+@tool(NAME, observes=("lung_nodule", "lung_mass"), needs=("lungs", "thoracic_cavity", "airways"))
+def nodules(case: Case) -> list[Evidence]:
+    """Look for nodules from 4 mm and masses in both lungs, measure each, and say how far one could see."""
+    fields = {side: field(case, side) for side in SIDES}
+    if not any(fields[side].seen for side in SIDES):
+        return [_search(finding, 0, fields) for finding in ("lung_nodule", "lung_mass")]
+    found = _found(case)
+    out: list[Evidence] = []
+    counts = {"lung_nodule": 0, "lung_mass": 0}
+    for number, (nodule, side) in enumerate(sorted(found, key=lambda f: -f[0].diameter_mm), start=1):
+        finding = "lung_mass" if nodule.diameter_mm > MASS_MM else "lung_nodule"
+        counts[finding] += 1
+        out.append(_observation(case, f"nodule_{number}", finding, nodule, side))
+    out.extend(_search(finding, counts[finding], fields) for finding in counts)
+    return out
+
+
+def _found(case: Case) -> list[tuple[Nodule, LungSide]]:
+    """Every nodule and mass with its side; a mass swallows the nodules inside it."""
+    found: list[tuple[Nodule, LungSide]] = []
+    taken: list[Mask] = []
+    for near, space in (*_central(case), *_small(case)):
+        nodule = measured("nodule", case.volume, near, space)
+        if nodule is None or nodule.diameter_mm < LEAST_MM:
+            continue
+        centre = nodule.mask.centre_mm
+        if any(_holds(mask, centre) for mask in taken):
+            continue
+        taken.append(nodule.mask)
+        found.append((nodule, _side(case, nodule)))
+    return found
+
+
+def _small(case: Case) -> list[tuple[Mask, Mask]]:
+    """Nodules inside the lung's space: masks a little larger than each, and the space it ends at."""
+    scene = _scene(case)
+    air = scene.hu < TISSUE_HU
+    blood = _blood_hu(case)
+    hila = _hila(case)
+    step = scene.grid.spacing_mm[::-1]
+    out = []
+    space = Mask("space", scene.space.T, scene.grid)
+    for lump in lumps(scene.space & ~air, scene.space, air, step, least_mm=LEAST_RADIUS_MM):
+        values = scene.hu[lump.box][lump.voxels]
+        centre = scene.grid.to_mm(lump.centre[::-1])
+        near_hilum = any(float(np.linalg.norm(centre - hilum)) < HILUM_MM for hilum in hila)
+        if _is_nodule(lump, float(np.percentile(values, 75)), blood, near_hilum=near_hilum):
+            out.append((_near(lump, scene.grid), space))
+    return out
+
+
+def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool) -> bool:
+    """Whether a compact lump is a nodule and not a part of a vessel, the chest wall or the mediastinum."""
+    if hu < SOLID_HU or lump.air < 0.3:
+        return False
+    if blood is not None and lump.radius_mm > 2.5:
+        if hu > blood - BLOOD_MARGIN_HU:
+            return False
+        return lump.air >= OPEN_AIR
+    if lump.radius_mm >= BROAD_MM:
+        return lump.wall < 0.2
+    most = HILUM_TISSUE if near_hilum else OPEN_TISSUE
+    return lump.air >= OPEN_AIR and lump.tissue <= most
+
+
+def _central(case: Case) -> list[tuple[Mask, Mask]]:
+    """Masses at hilum and mediastinum, on the working grid."""
+    grid = case.working.grid
+    hu = case.working.hu.T
+    air = hu < TISSUE_HU
+    space = _wide_space(case)
+    tissue = space & (hu > -300)
+    blood = _blood_hu(case)
+    out = []
+    for lump in lumps(tissue, space, air, grid.spacing_mm[::-1], least_mm=CENTRAL_MM):
+        middle = float(np.median(hu[lump.box][lump.voxels]))
+        if lump.air < 0.15 or lump.wall > 0.2 or _stands_below(lump, space, air):
+            continue
+        if blood is not None and middle > blood - BLOOD_MARGIN_HU:
+            continue
+        out.append((_near(lump, grid), Mask("space", space.T, grid)))
+    return out
+
+
+def _stands_below(lump: Lump, space: NDArray[np.bool_], air: NDArray[np.bool_]) -> bool:
+    """True for a dome: most of the lump's underside is tissue outside the space, or the end of the scan."""
+    inside = np.zeros_like(space)
+    inside[lump.box] = lump.voxels
+    beneath = np.zeros_like(space)
+    beneath[:-1] = inside[1:] & ~inside[:-1]
+    ends = int(inside[0].sum())
+    total = int(beneath.sum()) + ends
+    return int((beneath & ~space & ~air).sum()) + ends > 0.35 * max(1, total)
+
+
+def _wide_space(case: Case) -> NDArray[np.bool_]:
+    """(Z, Y, X) bool: the cavity with the lungs' borders drawn across hila, short of the midline and the airways."""
+    found, cavity = lungs(case), thoracic_cavity(case)
+    grid = found.right.grid
+    away = (np.arange(grid.shape[0]) - grid.to_ijk([found.midline_mm, 0, 0])[0]) * grid.spacing_mm[0]
+    space = cavity.right.voxels.T | cavity.left.voxels.T
+    for side, lateral in (("right", away > CENTRAL_FREE_MM), ("left", away < -CENTRAL_FREE_MM)):
+        own = found.right if side == "right" else found.left
+        space |= closed_mm(own.voxels.T, CENTRAL_CLOSING_MM, grid) & lateral[None, None, :]
+    return space & ~airways(case).mask.voxels.T
+
+
+def _scene(case: Case) -> _Scene:
+    """The lungs' space on a grid of about GRID_MM, slices interpolated, noise blurred."""
+    found, cavity = lungs(case), thoracic_cavity(case)
+    whole = np.logical_or.reduce(
+        [found.right_space.voxels, found.left_space.voxels, cavity.right.voxels, cavity.left.voxels]
+    )
+    fine = case.volume.coarse(target_mm=GRID_MM)
+    where = box_of(whole.T, 2.0, case.working.grid)[::-1]  # (x, y, z)
+    low = case.working.grid.to_mm([s.start for s in where])
+    high = case.working.grid.to_mm([s.stop - 1 for s in where])
+    slices, grid = box_grid(fine.grid, low, high)
+    hu = fine.hu[slices].T.astype(np.float32)
+    sigma = [0.6 / step if step < 1.5 else 0.0 for step in grid.spacing_mm[::-1]]
+    if any(sigma):
+        hu = ndimage.gaussian_filter(hu, sigma, truncate=2.0)
+    parts = max(1, round(grid.spacing_mm[2] / 1.5))
+    if parts > 1 and hu.shape[0] > 1:
+        hu = _between(hu, parts)
+        affine = grid.affine.copy()
+        affine[:3, 2] /= parts
+        grid = Grid((grid.shape[0], grid.shape[1], hu.shape[0]), affine)
+    space = Mask("space", whole, case.working.grid).on(grid).voxels.T
+    return _Scene(grid, hu, space)
+
+
+def _between(hu: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
+    """(Z, Y, X) -> ((Z - 1) * parts + 1, Y, X): linear between slices, so that an oblique vessel holds together."""
+    out = np.empty(((hu.shape[0] - 1) * parts + 1, *hu.shape[1:]), dtype=np.float32)
+    for n in range(parts):
+        weight = n / parts
+        out[n::parts][: hu.shape[0] - 1] = (1 - weight) * hu[:-1] + weight * hu[1:]
+    out[-1] = hu[-1]
+    return out
+
+
+def _near(lump: Lump, grid: Grid) -> Mask:
+    """A mask a voxel or two larger than a lump, on the box around it."""
+    pad = [max(1, round(1.5 / step)) for step in grid.spacing_mm[::-1]]
+    start = [s.start - p for s, p in zip(lump.box, pad, strict=True)]
+    wide = np.pad(lump.voxels, [(p, p) for p in pad])
+    wide = depth_mm(~wide, grid) <= 1.5
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_mm(start[::-1])
+    shape = (wide.shape[2], wide.shape[1], wide.shape[0])
+    return Mask("near", wide.T, Grid(shape, affine))
+
+
+def _hila(case: Case) -> list[NDArray[np.float64]]:
+    """Where vessels crowd in each lung, RAS mm: the densest place of tissue inside the lung's medial half."""
+    found = lungs(case)
+    grid = found.right.grid
+    sigma = [12.0 / step for step in grid.spacing_mm[::-1]]
+    out = []
+    for side in found.present:
+        lung = found.of(side).voxels.T
+        box = box_of(lung, 0.0, grid)
+        vessels = (found.space(side).voxels.T[box] & (case.working.hu.T[box] > TISSUE_HU)).astype(np.float32)
+        crowd = ndimage.gaussian_filter(vessels, sigma, truncate=2.0)
+        away = np.abs(
+            (np.arange(grid.shape[0])[box[2]] - grid.to_ijk([found.midline_mm, 0, 0])[0]) * grid.spacing_mm[0]
+        )
+        crowd[:, :, away > 75.0] = 0
+        z, y, x = np.unravel_index(int(crowd.argmax()), crowd.shape)
+        out.append(grid.to_mm([x + box[2].start, y + box[1].start, z + box[0].start]))
+    return out
+
+
+def _blood_hu(case: Case) -> float | None:
+    """Attenuation of enhanced blood, HU; None without contrast, where vessels look like nodules."""
+    state = contrast(case)
+    if not state.enhanced or state.blood_hu is None:
+        return None
+    heart = state.heart_hu if state.heart_hu is not None else state.blood_hu
+    blood = min(state.blood_hu, heart)
+    return blood if blood >= 130.0 else None
+
+
+def _holds(mask: Mask, point_mm: tuple[float, float, float]) -> bool:
+    """True when a point lies in a mask."""
+    at = np.rint(mask.grid.to_ijk(point_mm)).astype(int)
+    inside = all(0 <= a < n for a, n in zip(at, mask.grid.shape, strict=True))
+    return inside and bool(mask.voxels[at[0], at[1], at[2]])
+
+
+def _side(case: Case, nodule: Nodule) -> LungSide:
+    """The lung whose cavity holds more of a nodule; by the midline where neither does."""
+    cavity, grid = thoracic_cavity(case), nodule.mask.grid
+    inside = {side: int((cavity.of(side).on(grid).voxels & nodule.mask.voxels).sum()) for side in SIDES}
+    if inside["right"] == inside["left"]:
+        return "right" if nodule.mask.centre_mm[0] > lungs(case).midline_mm else "left"
+    return "right" if inside["right"] > inside["left"] else "left"
+
+
+def _observation(case: Case, name: str, finding: str, nodule: Nodule, side: LungSide) -> Observation:
+    """The evidence of one nodule."""
+    measures = {
+        "diameter": nodule.diameter_mm,
+        "short_axis": nodule.short_axis_mm,
+        "diameter_3d": nodule.diameter_3d_mm,
+        "volume": nodule.volume_ml,
+        "attenuation": nodule.core_hu,
+        "distance": _to_pleura_mm(case, nodule, side),
+    }
+    return Observation(
+        tool=NAME,
+        finding=finding,
+        presence="present",
+        side=side,
+        site=_zone(case, nodule, side),
+        measurements=tuple(Measurement(quantity=q, value=v) for q, v in measures.items()),
+        attributes={"density": nodule.density},
+        region=case.keep(Mask(name, nodule.mask.voxels, nodule.mask.grid)),
+    )
+
+
+def _zone(case: Case, nodule: Nodule, side: LungSide) -> str:
+    """The zone of the lung at the height of the nodule's middle."""
+    if not lungs(case).of(side):
+        return "lung"
+    grid = case.working.grid
+    level = round(float(grid.to_ijk(nodule.mask.centre_mm)[2]))
+    return ZONES[int(zones(case, side)[min(max(level, 0), grid.shape[2] - 1)])]
+
+
+def _to_pleura_mm(case: Case, nodule: Nodule, side: LungSide) -> float:
+    """From the nodule's surface to the nearest border of the lung's space, mm; 0 where they touch."""
+    grid = case.working.grid
+    space = thoracic_cavity(case).of(side).voxels.T
+    box = nodule.mask.box
+    margin = 45.0
+    slices, _ = box_grid(grid, np.asarray(box.low_mm) - margin, np.asarray(box.high_mm) + margin)
+    part = np.ascontiguousarray(space[slices[2], slices[1], slices[0]])
+    depth = depth_mm(part, grid)
+    at = grid.to_ijk(nodule.mask.grid.to_mm(np.argwhere(nodule.mask.voxels))) - [s.start for s in slices]
+    x, y, z = (np.clip(np.rint(at[:, n]).astype(int), 0, part.shape[2 - n] - 1) for n in range(3))
+    least = float(depth[z, y, x].min())
+    return 0.0 if least <= 1.5 * max(grid.spacing_mm[:2]) else least
+
+
+def _search(finding: str, found: int, fields: dict[LungSide, Field]) -> Search:
+    """The search of both lungs for one finding."""
+    smallest, sensitivity = measured_limit(NAME, finding)
+    conditions = [c for side in SIDES for c in fields[side].failed if fields[side].seen]
+    if not conditions and not all(fields[side].seen for side in SIDES):
+        conditions = ["partly_covered"]
+    if not any(fields[side].seen for side in SIDES):
+        conditions = ["not_covered"]
+    elif smallest is None:
+        conditions.append("not_measured")
+    return Search(
+        tool=NAME,
+        finding=finding,
+        covered=sum(fields[side].covered for side in SIDES) / 2,
+        found=found,
+        site="lung",
+        smallest=smallest,
+        sensitivity=sensitivity,
+        failed=tuple(dict.fromkeys(conditions)),
+    )
