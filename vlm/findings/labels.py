@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import gzip
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from vlm.errors import IntakeError, UsageError
 from vlm.findings.packs import Pack, load_pack
@@ -75,14 +76,14 @@ def _labels(
             if text is None:
                 raise _bad(path, f"row {number}", "too few fields", "as many as the header")
             yield (row[identity] or "" if identity else str(number)), _row(text, pack, uncertain_positive)
-    except (UnicodeDecodeError, EOFError, OSError, csv.Error) as error:
+    except (UnicodeDecodeError, EOFError, OSError, csv.Error, zlib.error) as error:
         raise _bad(path, f"row {number + 1}", type(error).__name__, "UTF-8 text in CSV") from None
 
 
 def _header(rows: csv.DictReader[str], path: Path) -> list[str]:
     try:
         names = rows.fieldnames
-    except (UnicodeDecodeError, EOFError, OSError, csv.Error) as error:
+    except (UnicodeDecodeError, EOFError, OSError, csv.Error, zlib.error) as error:
         raise _bad(path, "header", type(error).__name__, "UTF-8 text in CSV") from None
     if not names:
         raise _bad(path, "header", "empty", "a line of column names")
@@ -101,13 +102,15 @@ def _reading(path: Path) -> Iterator[TextIO]:
         raise UsageError(f"{path.name} is not a file; give a .csv or .csv.gz with one report a row")
     with path.open("rb") as probe:
         packed = probe.read(2) == _GZIP_START
-    stream: TextIO = (
-        gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-        if packed
-        else path.open(encoding="utf-8-sig", newline="")
-    )
-    with stream:
+    with _text(path, "r", packed=packed) as stream:
         yield stream
+
+
+def _text(path: Path, mode: Literal["r", "w"], *, packed: bool) -> TextIO:
+    encoding = "utf-8-sig" if mode == "r" else "utf-8"
+    if packed:
+        return gzip.open(path, "rt" if mode == "r" else "wt", encoding=encoding, newline="")
+    return path.open(mode, encoding=encoding, newline="")
 
 
 def _write(
@@ -122,12 +125,7 @@ def _write(
     count = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        stream: TextIO = (
-            gzip.open(part, "wt", encoding="utf-8", newline="")
-            if out.name.endswith(".gz")
-            else part.open("w", encoding="utf-8", newline="")
-        )
-        with stream:
+        with _text(part, "w", packed=out.name.endswith(".gz")) as stream:
             writer = csv.writer(stream)
             writer.writerow([identity, *names])
             for key, row in labels:

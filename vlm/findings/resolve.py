@@ -109,7 +109,7 @@ class Resolver:
             if self.items[at].has("cue", "finite"):
                 return True
             i -= 1
-        return i >= 0 and self.tokens[i].word in (":", "-") or (i >= 0 and self.item_at.get(i, -1) in self._sites)
+        return (i >= 0 and self.tokens[i].word in (":", "-")) or (i >= 0 and self.item_at.get(i, -1) in self._sites)
 
     def _only_describes(self, n: int, sign: str) -> bool:
         """Whether the word is part of a neighbour's name: "calcified nodule", "atelectatic density increase"."""

@@ -55,6 +55,9 @@ _NOW = frozenset(
 _CHANGE_CUES = frozenset(("larger", "smaller", "unchanged", "new"))
 
 
+WIDE_GAP = 2  # characters of space before a heading
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """A stretch of tokens and what holds for a finding in it."""
@@ -139,6 +142,7 @@ class Grammar:
         for key, first, _ in self.cues:
             if key == "clause":
                 cuts.add(first)
+        cuts |= self._headings()
         for (_, end), (begin, _) in pairwise(self.verbs):
             if not any(end <= cut <= begin for cut in cuts):
                 place = self._between(end, begin)
@@ -146,6 +150,17 @@ class Grammar:
                     cuts.add(place)
         ordered = sorted(cuts)
         return [(a, b) for a, b in pairwise(ordered) if b > a] or [(0, len(tokens))]
+
+    def _headings(self) -> set[int]:
+        """Where a heading or a list number begins inside a text that was not split: "PLAN:", "2)"."""
+        found: set[int] = set()
+        for i, token in enumerate(self.tokens):
+            if token.word == ":" or (token.word == ")" and i and self.tokens[i - 1].word.isdigit()):
+                for j in range(i - 1, max(-1, i - 7), -1):
+                    if j == 0 or self.tokens[j].start - self.tokens[j - 1].end >= WIDE_GAP:
+                        found.add(j)
+                        break
+        return found
 
     def _ends_sentence(self, i: int) -> bool:
         return i + 1 < len(self.tokens) and self.tokens[i + 1].start > self.tokens[i].end
