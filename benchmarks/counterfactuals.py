@@ -123,9 +123,8 @@ def main() -> None:
     print(text)
     print(f"{sum(map(len, results.values()))} sentences in {time.perf_counter() - began:.0f} s")
     for trial in _examples(results[DEVELOPMENT.name], options.show):
-        print(
-            f"[{trial.label}] {trial.text}  {trial.cites} -> {trial.verdict.name} {trial.verdict.rule} {trial.verdict.reason}"
-        )
+        found = trial.verdict
+        print(f"[{trial.label}] {trial.text} {trial.cites} -> {found.name} {found.rule} {found.reason}")
     if options.write_docs:
         write_docs(text, options.sentences, options.seed)
 

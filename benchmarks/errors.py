@@ -227,13 +227,13 @@ def id_of_another_finding(true: Truth) -> Fact | None:
     """An id that exists and is about something else."""
     if true.fact.kind not in ("present", "absent", "other", "group"):
         return None
-    vocabulary = load_vocabulary()
+    finding, is_a = true.fact.finding, load_vocabulary().is_a
     others = [
         name
         for name, record in true.scene.ledger
         if isinstance(record, Observation | Search)
-        and not vocabulary.is_a(record.finding, true.fact.finding) and not vocabulary.is_a(true.fact.finding, record.finding)
-    ]  # fmt: skip
+        if not is_a(record.finding, finding) and not is_a(finding, record.finding)
+    ]
     return replace(true.fact, cites=(true.rng.choice(others),)) if others else None
 
 

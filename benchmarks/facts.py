@@ -58,14 +58,16 @@ def _template(fact: Fact, wording: Wording, rng: random.Random, slots: dict[str,
         fitting = [t for t in wording.absent if not fact.least or "{least}" in t]
         return rng.choice(fitting)
     if fact.kind == "other":
-        return rng.choice(wording.other)
+        return rng.choice([t for t in wording.other if not fact.least or "{least}" in t])
     if fact.kind == "not_assessed":
         return rng.choice(wording.not_assessed)
     if fact.kind == "coverage":
         slots["place"] = (fact.site or "").replace("_", " ")
+        slots["Place"] = _upper(slots["place"])
         return rng.choice(wording.not_covered if fact.covered == 0.0 else wording.partly_covered)
     if fact.kind == "measured":
         slots |= {"structure": (fact.site or "").replace("_", " "), "size": fact.numbers[0][1]}
+        slots["Structure"] = _upper(slots["structure"])
         return rng.choice(wording.measured)
     if fact.kind == "not_enlarged":
         slots["ratio"] = fact.numbers[0][1]

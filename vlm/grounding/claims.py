@@ -16,6 +16,8 @@ from typing import Literal
 from vlm.evidence import Evidence, Ledger
 from vlm.findings.mentions import Mention, Place, Quantity, Reading
 from vlm.findings.reader import read_sentence, split_sentences
+from vlm.findings.vocabulary import load_vocabulary
+from vlm.grounding.changes import split_changes
 from vlm.grounding.limits import split_limits
 from vlm.grounding.verdict import Statement
 
@@ -62,6 +64,15 @@ _MEASURED_AS = re.compile(
     r"((?:mm|cm|millimet\w+|centimet\w+))"
     r"(\s+(?:wide|thick|deep|high|tall|long|broad|across|in (?:diameter|width|thickness|height))"
     r"|\s+(?:away |distant )?(?:from|to|off|beneath|deep to|under) the [a-z]+(?: (?:pleura|surface|wall|fissure))?)\b",
+    re.I,
+)
+_ELSEWHERE = re.compile(r"\belsewhere\b", re.I)
+_OTHER = re.compile(r"\b(elsewhere|else|otherwise|further|additional|another|other)\b", re.I)
+_JUDGED = r"(?:assess\w*|evaluat\w+|evaluable|judg\w+|look(?:ed)? for|examin\w+|determin\w+|exclud\w+ or confirm\w+)"
+_NOT_ASSESSED = re.compile(
+    rf"\b(?:not|cannot|can ?not|could not|never|un)\s*(?:be |been |yet |fully |reliably )*{_JUDGED}\b"
+    r"|\b(?:assessment|evaluation|judgement|statement|search)\b[\w ]{0,40}\b(?:not|im)\s?possible\b"
+    r"|\bno (?:assessment|evaluation|judgement|statement)\b",
     re.I,
 )
 _LIST_CUTS = re.compile(r",\s|;|\b(?:and|or|nor|with)\b", re.I)
@@ -185,6 +196,8 @@ def parse(statement: Statement, ledger: Ledger) -> Parsed:
             numbers = numbers_of(mention.quantities, reading)
             taken.update(number.span for number in numbers)
             mention = _in_its_own_part(mention, reading)
+            if _OTHER.search(reading.text):
+                mention = dataclasses.replace(mention, other=True)
             claims.append(Claim(_assessed(mention, reading, statement), numbers, reading.places, limits, reading.text))
         loose += [(n, reading) for n in numbers_of(reading.quantities, reading) if n.span not in taken]
     cited = {name: ledger[name] for name in statement.cites if name in ledger}
@@ -207,15 +220,24 @@ def _in_its_own_part(mention: Mention, reading: Reading) -> Mention:
     others = [m.span for m in reading.mentions if m.span != mention.span]
     taken = {p.site for p in reading.places if any(a <= p.span[0] and p.span[1] <= b for a, b in others)}
     here = tuple(site for site in mention.sites if any(p.site == site for p in own))
-    sites = here or tuple(site for site in mention.sites if site not in taken)
+    sites = here or tuple(site for site in mention.sites if site not in taken and _can_hold(site, mention.finding))
     sides = {p.side for p in own if p.side}
     side = sides.pop() if mention.side == "bilateral" and len(sides) == 1 else mention.side
     site = mention.site if mention.site in sites else next(iter(sites), None)
     return dataclasses.replace(mention, side=side, sites=sites, site=site)
 
 
+def _can_hold(site: str, finding: str) -> bool:
+    """False when a finding cannot lie in a site, such as a pericardial effusion in a coronary artery."""
+    vocabulary = load_vocabulary()
+    home = vocabulary.findings[finding].site if finding in vocabulary.findings else None
+    return home is None or vocabulary.site_contains(home, site) or vocabulary.site_contains(site, home)
+
+
 def _assessed(mention: Mention, reading: Reading, statement: Statement) -> Mention:
-    """Under "Not assessed" a bare name, with its reason in brackets, is not a claim of presence."""
+    """What is called not assessable is no claim of presence; under "Not assessed" a bare name is enough."""
+    if _NOT_ASSESSED.search(reading.text):
+        return dataclasses.replace(mention, assessed=False)
     if statement.section == "not_assessed" and not mention.quantities and not _STATES.search(reading.text):
         return dataclasses.replace(mention, assessed=False)
     return mention
@@ -225,12 +247,34 @@ def _assessed(mention: Mention, reading: Reading, statement: Statement) -> Menti
 def read(text: str) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
     """The readings of a text's sentences and the limits it states; remembered, since drafts are checked again."""
     cut, limits = split_limits(text[:MAX_CHARACTERS])
-    plain = _MEASURED_AS.sub(lambda match: match.group(1) + " " * len(match.group(2)), cut)
-    readings = [
-        dataclasses.replace(read_sentence(plain[first:last]), text=cut[first:last])  # offsets are the same
-        for first, last in split_sentences(cut)
-    ]
+    readings = []
+    for first, last in split_sentences(cut):
+        plain, change = split_changes(cut[first:last])
+        plain = _MEASURED_AS.sub(lambda match: match.group(1) + " " * len(match.group(2)), plain)
+        plain = _ELSEWHERE.sub(lambda match: " " * len(match.group()), plain)
+        reading = _merged(read_sentence(plain))
+        mentions = tuple(m if m.change else dataclasses.replace(m, change=change) for m in reading.mentions)
+        readings.append(dataclasses.replace(reading, text=cut[first:last], mentions=mentions))  # same offsets
     return tuple(readings), limits
+
+
+def _merged(reading: Reading) -> Reading:
+    """ "Ground-glass lung nodule" is one nodule, not a nodule beside a ground-glass opacity."""
+    kept: list[Mention] = []
+    for mention in reading.mentions:
+        last = kept[-1] if kept else None
+        between = reading.text[last.span[1] : mention.span[0]].strip(" -") if last else "none"
+        if last and (last.finding, mention.finding, between) == ("ground_glass_opacity", "lung_nodule", ""):
+            kept.pop()
+            mention = dataclasses.replace(
+                mention,
+                attributes=tuple(dict.fromkeys(("ground_glass", *last.attributes, *mention.attributes))),
+                grade=mention.grade or last.grade,
+                count=mention.count or last.count,
+                side=mention.side or last.side,
+            )
+        kept.append(mention)
+    return dataclasses.replace(reading, mentions=tuple(kept))
 
 
 def numbers_of(quantities: tuple[Quantity, ...], reading: Reading) -> tuple[Number, ...]:

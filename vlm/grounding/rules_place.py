@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from vlm.evidence import Coverage, Evidence, Observation, Search
+from vlm.evidence import Coverage, Evidence, Measured, Observation, Search, Side
 from vlm.findings.mentions import Place
 from vlm.grounding.claims import Claim, Number, Parsed
 from vlm.grounding.numbers import carrying, prints
-from vlm.grounding.places import site_fit
+from vlm.grounding.places import record_side, site_fit, where
 from vlm.grounding.rules_absent import limits_of
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import FULL_COVER, World
@@ -140,19 +140,32 @@ def structure(parsed: Parsed, world: World) -> list[Verdict]:
 
 
 def places_are_accounted(parsed: Parsed, world: World) -> Verdict | None:
-    """G4: a place that the reader gave to no finding is where something cited lies."""
-    held = [(n, r) for n, r in parsed.cited.items() if not isinstance(r, Coverage)]
-    for claim in parsed.claims:
+    """G4: a side or a site that the reader gave to no finding is where something cited lies."""
+    held: dict[str, Evidence] = {n: r for n, r in parsed.cited.items() if not isinstance(r, Coverage)}
+    for claim in parsed.claims if held else ():
+        denied = claim.mention.presence == "absent" or not claim.mention.assessed
         for place in claim.places:
-            if place.site is None or claim.is_distance_to(place):
+            if claim.is_distance_to(place):
                 continue
-            if any(place.site in other.sites for other in parsed.claims):
-                continue
-            fits = [site_fit(place.site, world.site_of(r), world.vocabulary) for _, r in held]
-            good = ("within", "wider") if claim.mention.presence == "absent" else ("within",)
-            if held and not any(fit in good for fit in fits):
-                return Verdict("contradicted", "G4", f"says {_said(place.site)}; {held[0][0]} is not there")
+            site_free = place.site and not any(place.site in other.sites for other in parsed.claims)
+            side_free = place.side and not any(c.mention.side in (place.side, "bilateral") for c in parsed.claims)
+            lost = (site_free and not _site_held(str(place.site), held, denied=denied, world=world)) or (
+                side_free and not _side_held(place.side, held, denied=denied)
+            )
+            if lost:
+                said = where(place.side, place.site)
+                return Verdict("contradicted", "G4", f"says {said}; {', '.join(held)} is not there")
     return None
+
+
+def _site_held(site: str, held: dict[str, Evidence], *, denied: bool, world: World) -> bool:
+    good = ("within", "wider") if denied else ("within",)
+    return any(site_fit(site, world.site_of(record), world.vocabulary) in good for record in held.values())
+
+
+def _side_held(side: Side | None, held: dict[str, Evidence], *, denied: bool) -> bool:
+    good = {side, "bilateral", None} if denied else {side, "bilateral"}
+    return any(record_side(record) in good for record in held.values())
 
 
 def cites_are_used(parsed: Parsed, world: World) -> Verdict | None:

@@ -17,7 +17,8 @@ from vlm.grounding.world import World
 
 # Grades of size and of severity are one ladder: what stands on one rung is the same thing said differently.
 LADDER: Mapping[str, int] = {
-    "minimal": 0, "trace": 0, "micro": 0, "small": 1, "mild": 1, "moderate": 2, "marked": 3, "severe": 3, "large": 3, "massive": 4,
+    "minimal": 0, "trace": 0, "micro": 0, "small": 1, "mild": 1, "moderate": 2,
+    "marked": 3, "severe": 3, "large": 3, "massive": 4,
 }  # fmt: skip
 
 # What excludes each other: a thing has one of each row.
