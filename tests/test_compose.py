@@ -94,7 +94,7 @@ def test_a_search_outside_the_scan_is_not_a_denial() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [({"covered": 0.7}, "only partly covered"), ({"smallest": None}, "limit has not been measured")]
+    ("more", "said"), [({"covered": 0.7}, "only partly covered"), ({"smallest": None}, "limit not measured")]
 )
 def test_a_limited_search_says_its_limit(more: dict[str, object], said: str) -> None:
     told = texts(written(effusion_search("left", **more), effusion_search("right", **more)), "lungs_and_pleura")

@@ -122,7 +122,7 @@ CONDITIONS: Mapping[str, str] = {
     "collapse": "hidden by collapsed or consolidated lung",
     "density_withheld": "the pixel values do not allow densities",
     "length_withheld": "the geometry does not allow lengths",
-    "not_measured": "its detection limit has not been measured",
+    "not_measured": "detection limit not measured",
     "not_implemented": "no tool looks for it yet",
     "tool_failed": "the tool failed",
 }

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vlm.evidence import CONDITIONS, Coverage, Ledger, Observation, Search, Side
+from vlm.evidence import CONDITIONS, Coverage, Ledger, Measurement, Observation, Search, Side
 from vlm.findings.vocabulary import Vocabulary, load_vocabulary
 from vlm.grounding import Prior
 from vlm.grounding.rules_change import change_between
@@ -80,6 +80,11 @@ def limits_of(search: Search) -> tuple[str, ...]:
     partly = ("partly_covered",) if search.covered < WHOLE and "partly_covered" not in search.failed else ()
     unmeasured = ("not_measured",) if search.smallest is None and "not_measured" not in search.failed else ()
     return (*search.failed, *partly, *unmeasured)
+
+
+def trivial(measurement: Measurement) -> bool:
+    """True for a distance that rounds to nothing: "0 mm from the pleura" is no way to say that it touches."""
+    return measurement.quantity == "distance" and measurement.rounded == 0
 
 
 class Composer:
@@ -167,7 +172,7 @@ class Composer:
         drafts = [self.draft(section, self.phrases.pattern(finding, kind), name) for name in alone]
         rest = names[len(alone) :]
         if rest and several is not None:
-            facts = self.facts(rest[0]) | {"count": self.phrases.number(len(rest)), "place": self.shared_place(rest)}
+            facts = self.facts(rest[0]) | {"count": self.phrases.number(len(rest)), "within": self.shared_side(rest)}
             drafts.append(Draft(section=section, template=fill(several, facts), cites=tuple(rest)))
         return drafts
 
@@ -181,7 +186,7 @@ class Composer:
         if not isinstance(record, Observation | Search):
             raise TypeError(f"{name} is a {type(record).__name__}; only observations and searches are worded")
         words = {key: self.phrases.attributes.get(v, v.replace("_", " ")) for key, v in record.attributes.items()}
-        words |= {m.quantity: f"{{{name}.{m.quantity}}}" for m in record.measurements}
+        words |= {m.quantity: f"{{{name}.{m.quantity}}}" for m in record.measurements if not trivial(m)}
         site = self.vocabulary.finding(record.finding).site if record.site is None else record.site
         return words | {
             "name": self.vocabulary.finding(record.finding).name,
@@ -190,6 +195,7 @@ class Composer:
             "side": record.side or "",
             "site": self.site_name(site) if site else "",
             "place": self.place(record.side, record.site),
+            "within": self.within(record.side, record.site),
         }
 
     def grade(self, record: Observation | Search) -> str:
@@ -213,12 +219,18 @@ class Composer:
             return name if site else ""
         return f"{side} {name}"
 
-    def shared_place(self, names: Iterable[str]) -> str:
-        """The side of several lesions, as a place; nothing when none is known."""
+    def within(self, side: Side | None, site: str | None) -> str:
+        """The place with its preposition: "in the left lung", "in both lungs"."""
+        place = self.place(side, site)
+        pattern: str = self.phrases.words["within_both" if side == "bilateral" else "within"]
+        return pattern.replace("{place}", place) if place else ""
+
+    def shared_side(self, names: Iterable[str]) -> str:
+        """The side of several lesions, with its preposition; nothing when it is not known of all."""
         sides = {record.side for name in names if isinstance(record := self.ledger[name], Observation)}
         if None in sides:
             return ""
-        return self.place("bilateral" if len(sides) > 1 else next(iter(sides)), None)
+        return self.within("bilateral" if len(sides) > 1 else next(iter(sides)), None)
 
     # ---- what was searched and not found
 
@@ -279,8 +291,9 @@ class Composer:
         """The finding's own normal sentence, or the size from which it would have been seen."""
         section = self.vocabulary.section_of(finding)
         facts = self.facts(names[0])
+        facts["limits"] = ", ".join(CONDITIONS[key] for key in limits)
         normal = self.phrases.findings.get(finding, {}).get("normal", {}).get("sentence")
-        if normal and not limits:
+        if normal:
             return Draft(section=section, template=fill(normal, facts), cites=tuple(names))
         if self.phrases.pattern(finding, "several") and not limits:
             facts |= {"list": facts["name"], "smallest": f"{{{names[0]}.smallest}}"}
