@@ -18,7 +18,10 @@ _SINCE = rf"(?:,? ?(?:since|than|compared (?:to|with)|when compared (?:to|with)|
 _HAS = r"(?:(?:which |that )?(?:has|have|had) (?:been )?)"
 _HOW = r"(?:(?:clearly|slightly|markedly|significantly|somewhat|much) )?"
 _IN = r"(?: in (?:size|extent|volume|number|length|width|diameter))?"
-_MORE = r"(?:larger|bigger|enlarged|increased|increasing|grown|growing|greater|thicker|longer|wider|more extensive|progressed)"
+_MORE = (
+    r"(?:larger|bigger|enlarged|increased|increasing|grown|growing|greater"
+    r"|thicker|longer|wider|more extensive|progressed)"
+)
 _LESS = r"(?:smaller|decreased|decreasing|reduced|shrunk|shrinking|thinner|shorter|less extensive|regressed|diminished)"
 _SAME = (
     r"(?:unchanged|stable|constant|(?:without|no)(?: any| significant| relevant)? change|not changed|of the same size)"

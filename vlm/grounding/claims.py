@@ -11,11 +11,13 @@ import dataclasses
 import functools
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from vlm.evidence import Evidence, Ledger
+from vlm.findings.lexicon import load_lexicon
 from vlm.findings.mentions import Mention, Place, Quantity, Reading
 from vlm.findings.reader import read_sentence, split_sentences
+from vlm.findings.spelling import tokens_of
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding.changes import split_changes
 from vlm.grounding.limits import split_limits
@@ -152,6 +154,7 @@ class Parsed:
     claims: tuple[Claim, ...]
     loose: tuple[tuple[Number, Reading], ...]  # numbers that belong to no finding
     limits: tuple[str, ...]  # keys of CONDITIONS that the statement states
+    orphans: tuple[str, ...]  # words for findings that became no finding
     cited: dict[str, Evidence]
     missing: tuple[str, ...]  # cited ids that the ledger does not hold
 
@@ -186,7 +189,7 @@ class Parsed:
 
 def parse(statement: Statement, ledger: Ledger) -> Parsed:
     """Read a statement and look up what it cites."""
-    readings, stated = read(statement.text)
+    readings, stated, orphans = read(statement.text)
     limits = tuple(dict.fromkeys((*stated, *(limit for reading in readings for limit in reading.limits))))
     claims: list[Claim] = []
     loose: list[tuple[Number, Reading]] = []
@@ -202,7 +205,7 @@ def parse(statement: Statement, ledger: Ledger) -> Parsed:
         loose += [(n, reading) for n in numbers_of(reading.quantities, reading) if n.span not in taken]
     cited = {name: ledger[name] for name in statement.cites if name in ledger}
     missing = tuple(name for name in statement.cites if name not in ledger)
-    return Parsed(statement, readings, tuple(claims), tuple(loose), limits, cited, missing)
+    return Parsed(statement, readings, tuple(claims), tuple(loose), limits, orphans, cited, missing)
 
 
 def _in_its_own_part(mention: Mention, reading: Reading) -> Mention:
@@ -243,19 +246,44 @@ def _assessed(mention: Mention, reading: Reading, statement: Statement) -> Menti
     return mention
 
 
+class Read(NamedTuple):
+    """A text, read."""
+
+    readings: tuple[Reading, ...]
+    limits: tuple[str, ...]  # keys of CONDITIONS that it states
+    orphans: tuple[str, ...]  # words for findings that became no finding
+
+
 @functools.lru_cache(maxsize=4096)
-def read(text: str) -> tuple[tuple[Reading, ...], tuple[str, ...]]:
-    """The readings of a text's sentences and the limits it states; remembered, since drafts are checked again."""
+def read(text: str) -> Read:
+    """The sentences of a text as the rules see them; remembered, since drafts are checked again and again."""
     cut, limits = split_limits(text[:MAX_CHARACTERS])
-    readings = []
+    readings: list[Reading] = []
+    orphans: list[str] = []
     for first, last in split_sentences(cut):
         plain, change = split_changes(cut[first:last])
         plain = _MEASURED_AS.sub(lambda match: match.group(1) + " " * len(match.group(2)), plain)
         plain = _ELSEWHERE.sub(lambda match: " " * len(match.group()), plain)
-        reading = _merged(read_sentence(plain))
+        reading = read_sentence(plain)
+        orphans += _orphans(plain, reading)
+        reading = _merged(reading)
         mentions = tuple(m if m.change else dataclasses.replace(m, change=change) for m in reading.mentions)
         readings.append(dataclasses.replace(reading, text=cut[first:last], mentions=mentions))  # same offsets
-    return tuple(readings), limits
+    return Read(tuple(readings), limits, tuple(orphans))
+
+
+def _orphans(text: str, reading: Reading) -> list[str]:
+    """Words for findings that became no finding where they stand: "effusion of the prostate"."""
+    tokens = tokens_of(text)
+    spans = [mention.span for mention in reading.mentions]
+    found = []
+    for item in load_lexicon().items(tokens):
+        if any(sense.kind not in ("finding", "sign") for sense in item.senses):
+            continue
+        first, last = tokens[item.first].start, tokens[item.last - 1].end
+        if not any(a < last and first < b for a, b in spans):
+            found.append(text[first:last])
+    return found
 
 
 def _merged(reading: Reading) -> Reading:

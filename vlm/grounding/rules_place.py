@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vlm.evidence import Coverage, Evidence, Measured, Observation, Search, Side
+from vlm.evidence import Coverage, Evidence, Observation, Search, Side
 from vlm.findings.mentions import Place
 from vlm.grounding.claims import Claim, Number, Parsed
 from vlm.grounding.numbers import carrying, prints

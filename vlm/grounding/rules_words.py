@@ -49,6 +49,10 @@ def vocabulary_known(parsed: Parsed, _: World) -> Verdict | None:
     if parsed.unknown:
         shown = ", ".join(repr(word[:40]) for word in parsed.unknown[:5])
         return Verdict("unsupported", "G0", f"nothing accounts for {shown}")
+    if parsed.orphans and parsed.statement.section not in NEUTRAL_SECTIONS:
+        return Verdict(
+            "unsupported", "G0", f"{parsed.orphans[0]!r} is no finding that can be checked as it stands here"
+        )
     return None
 
 
