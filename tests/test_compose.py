@@ -128,3 +128,21 @@ def test_sides_that_contradict_the_anatomy_are_withheld_from_evidence() -> None:
     assert isinstance(searched, Search)
     assert "side_unsure" in searched.failed
     assert without_side(Coverage(tool="field_of_view", site="pelvis", covered=0.0)).note == ""
+
+
+def test_a_denial_names_the_part_that_was_searched() -> None:
+    limit = Measurement(quantity="score", value=10.0)
+    search = Search(
+        tool="calcification", finding="arterial_wall_calcification", site="thoracic_aorta", covered=1.0, smallest=limit,
+        sensitivity=0.9,
+    )  # fmt: skip
+    sentences = written(search)
+    assert texts(sentences, "heart_and_vessels") == ["No calcification of the thoracic aorta."]
+
+
+def test_a_doubtful_attribute_is_not_told() -> None:
+    seen = Observation(
+        tool="effusion", finding="pleural_effusion", presence="present", side="right", region=region(),
+        attributes={"loculated": "likely"},
+    )  # fmt: skip
+    assert texts(written(seen), "lungs_and_pleura") == ["Right pleural effusion."]

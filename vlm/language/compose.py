@@ -185,7 +185,7 @@ class Composer:
         record = self.ledger[name]
         if not isinstance(record, Observation | Search):
             raise TypeError(f"{name} is a {type(record).__name__}; only observations and searches are worded")
-        words = {key: self.phrases.attributes.get(v, v.replace("_", " ")) for key, v in record.attributes.items()}
+        words = {key: self.attribute(key, value) for key, value in record.attributes.items()}
         words |= {m.quantity: f"{{{name}.{m.quantity}}}" for m in record.measurements if not trivial(m)}
         site = self.vocabulary.finding(record.finding).site if record.site is None else record.site
         return words | {
@@ -197,6 +197,12 @@ class Composer:
             "place": self.place(record.side, record.site),
             "within": self.within(record.side, record.site),
         }
+
+    def attribute(self, key: str, value: str) -> str:
+        """("density", "part_solid") -> "part-solid"; ("loculated", "yes") -> "loculated"; a doubt is not told."""
+        if value in ("yes", "no", "likely", "possible"):
+            return self.phrases.attributes.get(key, key.replace("_", " ")) if value == "yes" else ""
+        return self.phrases.attributes.get(value, value.replace("_", " "))
 
     def grade(self, record: Observation | Search) -> str:
         """The published class of the measured value, or else the severity a tool gave."""
@@ -268,7 +274,7 @@ class Composer:
         """("left pleural effusion", ids) for each place without the finding; both sides as one."""
         seen = self.ledger.observations(finding).values()
         empty = {n: s for n, s in searches.items() if s.found == 0 and not self.seen_there(s, seen)}
-        name = self.vocabulary.finding(finding).name
+        name = self.searched_for(finding, empty.values())
         by_side = {search.side: found for found, search in empty.items()}
         if {"left", "right"} <= set(by_side) and limits_of(empty[by_side["left"]]) == limits_of(
             empty[by_side["right"]]
@@ -276,6 +282,16 @@ class Composer:
             both = (by_side.pop("left"), by_side.pop("right"))
             return [(name, both)] + [(self.sided(name, side), (n,)) for side, n in by_side.items()]
         return [(self.sided(name, side), (n,)) for side, n in by_side.items()]
+
+    def searched_for(self, finding: str, searches: Iterable[Search]) -> str:
+        """The finding's name, with the place where it was looked for when that is only a part of its own."""
+        entry = self.vocabulary.finding(finding)
+        sites = {search.site for search in searches}
+        site = next(iter(sites)) if len(sites) == 1 else None
+        if site is None or entry.site is None or self.vocabulary.site_contains(site, entry.site):
+            return entry.name
+        own: str = self.phrases.findings.get(finding, {}).get("absent", "")
+        return own.replace("{site}", self.site_name(site)) or f"{entry.name} {self.within(None, site)}"
 
     @staticmethod
     def seen_there(search: Search, seen: Iterable[Observation]) -> bool:
