@@ -234,12 +234,13 @@ def _thorax(case: Case) -> float | None:
     """Widest inner thorax (mm): the largest extent of both thoracic cavities in one slice."""
     cavity = thoracic_cavity(case)
     step = case.working.grid.spacing_mm[0]
-    right, left = cavity.right.voxels.any(axis=1), cavity.left.voxels.any(axis=1)  # (X, Z)
-    widths = [
-        (np.flatnonzero(right[:, k])[-1] - np.flatnonzero(left[:, k])[0] + 1) * step
-        for k in np.flatnonzero(right.any(axis=0) & left.any(axis=0))
-    ]
-    return float(max(widths)) if widths else None
+    widest = 0.0
+    for k in range(case.working.grid.shape[2]):
+        right = np.flatnonzero(np.asarray(cavity.right.voxels[:, :, k]).any(axis=1))
+        left = np.flatnonzero(np.asarray(cavity.left.voxels[:, :, k]).any(axis=1))
+        if right.size and left.size:
+            widest = max(widest, float(right[-1] - left[0] + 1) * step)
+    return widest or None
 
 
 def _disk(radius_mm: float, step_mm: tuple[float, float]) -> Bools:
