@@ -14,6 +14,9 @@ from vlm.findings.spelling import Token, normalise
 from vlm.findings.vocabulary import LEVELS, Vocabulary, load_vocabulary
 
 
+LEAST_LETTERS = 8  # shorter words differ by one letter too often
+
+
 class Sense(NamedTuple):
     """One thing that a phrase can mean."""
 
@@ -58,12 +61,15 @@ class Lexicon:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self._root = _Node()
+        self._words: set[str] = set()
+        self._corrected: dict[str, str | None] = {}
         for phrase, sense in _phrases(vocabulary):
             self._add(phrase, sense)
 
     def _add(self, phrase: str, sense: Sense) -> None:
         node = self._root
         for word in normalise(phrase):
+            self._words.add(word)
             node = node.next.setdefault(word, _Node())
         if node is not self._root and sense not in node.senses:
             node.senses.append(sense)
@@ -77,6 +83,8 @@ class Lexicon:
             senses: list[Sense] = []
             while here < end:
                 step = node.next.get(tokens[here].word)
+                if step is None and tokens[here].word not in self._words:
+                    step = node.next.get(self.correction(tokens[here].word) or "")
                 if step is None:
                     break
                 node, here = step, here + 1
@@ -88,6 +96,37 @@ class Lexicon:
             else:
                 at += 1
         return found
+
+    def knows(self, word: str) -> bool:
+        """Whether a normalised word occurs in any phrase, as it is spelled."""
+        return word in self._words
+
+    def correction(self, word: str) -> str | None:
+        """The one known word that differs by a single slip of the pen, for words of eight letters and more.
+
+        A report's typing error should not hide a finding. The checker still sees the word as unknown.
+        """
+        if len(word) < LEAST_LETTERS or not word.isalpha():
+            return None
+        if word not in self._corrected:
+            near = {near for part in _without_one(word) for near in self._slips.get(part, ())}
+            self._corrected[word] = near.pop() if len(near) == 1 else None
+        return self._corrected[word]
+
+    @functools.cached_property
+    def _slips(self) -> dict[str, set[str]]:
+        """Every long word under its spellings with one letter left out."""
+        index: dict[str, set[str]] = {}
+        for word in self._words:
+            if len(word) >= LEAST_LETTERS - 1 and word.isalpha():
+                for part in _without_one(word):
+                    index.setdefault(part, set()).add(word)
+        return index
+
+
+def _without_one(word: str) -> set[str]:
+    """The word, and the word without each of its letters but the first."""
+    return {word, *(word[:i] + word[i + 1 :] for i in range(1, len(word)))}
 
 
 def _phrases(vocabulary: Vocabulary) -> Iterator[tuple[str, Sense]]:

@@ -27,7 +27,6 @@ _STOPS = frozenset((*_STOP_WORDS.split(), '"'))
 _SHARED = frozenset(("lobe", "segment", "hilum", "fissure", "base", "apex"))  # other organs have them, too
 _DESCRIBING = frozenset(("calcification",))  # an adjective before its noun
 _DESCRIBED = frozenset(("opacity", "lesion"))  # a general noun after its adjective
-_AIRSPACE = frozenset(("pneumonia", "consolidation", "ground_glass_opacity", "lung_opacity", "pulmonary_edema"))
 REACH = 12  # words that may stand between a dimension and its direction
 
 
@@ -170,14 +169,12 @@ class Resolver:
         return self.items[at].key("site") not in ("lymph_node", "segment", "lobe", "soft_tissue", "muscle")
 
     def _explained(self, n: int) -> bool:
-        """Whether a density is only the look of what is named next: "density compatible with atelectasis"."""
+        """Whether a density is only the look of what is named next: "density compatible with scarring"."""
         for m in range(n + 1, min(n + 4, len(self.items))):
             item = self.items[m]
             if item.has("cue", "likely_before"):
                 after = [i for i in self.items[m + 1 : m + 5] if _names_finding(i)]
-                return bool(after) and not any(
-                    i.key("finding") in _AIRSPACE or i.key("sign") == "opacity" for i in after
-                )
+                return bool(after) and after[0].key("sign") == "scar"
             if self.items[m - 1].last != item.first or item.key("site") or _names_finding(item):
                 return False
         return False
@@ -329,6 +326,11 @@ class Resolver:
                 )
         return used
 
+    def _of(self, begin: int, end: int) -> bool:
+        """Whether only "in", "of the" or a site stands between: "increase in heart size"."""
+        words = (self.tokens[i].word for i in range(begin, end) if self.item_at.get(i, -1) not in self._sites)
+        return all(word in ("in", "of", "the", "its", "their", "both") for word in words)
+
     def _dimensions_of(self, n: int, start: int, end: int) -> list[int]:
         """Items that name a dimension of which this direction speaks: those before it, else the next one."""
         item = self.items[n]
@@ -349,6 +351,8 @@ class Resolver:
             if self.items[m].first > reach or self.items[m].last > end or self.items[m].key("direction"):
                 break
             if self.items[m].key("dimension"):
+                if item.key("direction") != "normal" and not self._of(item.last, self.items[m].first):
+                    break
                 after.append(m)
                 reach = self.items[m].last + 3
         return after if item.key("direction") == "normal" else after[:1]

@@ -86,7 +86,9 @@ def normalise_word(word: str) -> str:
 def _singular(low: str) -> str:
     if low.endswith("ies") and len(low) > 4:
         return low[:-3] + "y"
-    if low.endswith(("sses", "xes", "ches", "shes", "zes")):
+    if low.endswith(("sses", "xes", "ches", "shes", "tzes", "uses", "ises")) and not low.endswith(
+        ("auses", "houses", "rises")
+    ):
         return low[:-2]
     if low.endswith(("ascites", "diabetes")):
         return low
