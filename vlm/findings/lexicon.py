@@ -13,7 +13,6 @@ from typing import NamedTuple
 from vlm.findings.spelling import Token, normalise
 from vlm.findings.vocabulary import LEVELS, Vocabulary, load_vocabulary
 
-
 LEAST_LETTERS = 8  # shorter words differ by one letter too often
 
 

@@ -94,7 +94,11 @@ def _side(key: str | None) -> Side | None:
 def _unknown(text: str, tokens: list[Token], items: list[Item]) -> tuple[str, ...]:
     lexicon = load_lexicon()
     known = {i for item in items for i in range(item.first, item.last)}
-    return tuple(text[token.start : token.end] for i, token in enumerate(tokens) if token.is_word and i not in known)
+    return tuple(
+        text[token.start : token.end]
+        for i, token in enumerate(tokens)
+        if token.is_word and (i not in known or not lexicon.knows(token.word))
+    )
 
 
 class _Context:
