@@ -51,11 +51,10 @@ def tool_rows() -> list[ToolRow]:
 
 def show_tools(rows: list[ToolRow]) -> None:
     """Print the tools as a table."""
-    table = Table("tool", "observes", "measured limit", "what it does")
+    table = Table(Column("tool", no_wrap=True), Column("finding: measured limit", no_wrap=True), "what it does")
     for row in rows:
-        table.add_row(
-            row["name"], "\n".join(row["observes"]), "\n".join(row["limits"].values()), escape(row["summary"])
-        )
+        limits = "\n".join(f"{finding}: {limit}" for finding, limit in row["limits"].items())
+        table.add_row(row["name"], limits, escape(row["summary"]))
     Console().print(table)
 
 
