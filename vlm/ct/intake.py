@@ -2,8 +2,7 @@
 
 Three outcomes only. ``E_`` refuses the scan, ``W_`` reads it and withholds every number the
 doubt touches, ``R_`` repairs without losing anything; each is said in one line. The table
-below is the only list of codes; ``docs/intake.md`` is printed from it
-(``python -m vlm.ct.intake > docs/intake.md``).
+below is the only list of codes; ``docs/intake.md`` is ``page()``, and a test holds it to that.
 """
 
 from __future__ import annotations
@@ -177,7 +176,7 @@ def page() -> str:
     lines = [
         "# What intake can say about a scan",
         "",
-        "Printed by `python -m vlm.ct.intake > docs/intake.md`.",
+        "Made by `python -c 'from vlm.ct.intake import page; print(page(), end=\"\")' > docs/intake.md`.",
         "",
         "A wrong volume is worse than none. A scan is refused, or read with a stated limit, or repaired",
         "where nothing is lost. `tomoscribe info PATH` says all of it before anything is computed.",
@@ -189,9 +188,3 @@ def page() -> str:
     lines += ["", "## What a limit withholds", "", "| key | in a report |", "| --- | --- |"]
     lines += [f"| `{key}` | {text} |" for key, text in LIMITS.items()]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(page())
