@@ -146,3 +146,9 @@ def test_a_doubtful_attribute_is_not_told() -> None:
         attributes={"loculated": "likely"},
     )  # fmt: skip
     assert texts(written(seen), "lungs_and_pleura") == ["Right pleural effusion."]
+
+
+def test_a_scan_without_a_known_region_is_still_a_scan() -> None:
+    nowhere = ScanFacts(slices=12, step_mm=2.5, kernel="unknown", contrast=None, regions=())
+    drafts = compose(Ledger(), nowhere)
+    assert drafts[0].template == "CT, 12 slices of 2.5 mm."

@@ -107,7 +107,7 @@ class Composer:
         words = self.phrases.technique
         contrast = {None: "", True: words["contrast_yes"], False: words["contrast_no"]}[scan.contrast]
         facts = {
-            "regions": self.phrases.listed([self.site_name(key) for key in scan.regions]) or self.site_name("body"),
+            "regions": self.phrases.listed([self.site_name(key) for key in scan.regions]),
             "count": str(scan.slices),
             "step": f"{scan.step_mm:.3g}",
             "kernel": words.get(f"kernel_{scan.kernel}", ""),
