@@ -8,25 +8,18 @@ words beside it, and each mention becomes a Claim with the numbers that belong t
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from vlm.evidence import Evidence, Ledger
-from vlm.findings.lexicon import load_lexicon
 from vlm.findings.mentions import Mention, Place, Quantity, Reading
-from vlm.findings.reader import read_sentence, split_sentences
-from vlm.findings.spelling import tokens_of
 from vlm.findings.vocabulary import load_vocabulary
-from vlm.grounding.changes import split_changes
-from vlm.grounding.limits import split_limits
+from vlm.grounding.reading import read
 from vlm.grounding.verdict import Statement
 
 Kind = Literal["size", "distance", "volume", "attenuation", "fraction", "angle", "ratio", "score", "slice", "bare"]
 Bound = Literal["equal", "at_least", "at_most", "up_to"]
-
-MAX_CHARACTERS = 4000  # a statement is a sentence; what is longer is not read to its end and not believed
 
 REACH = 24  # characters from a distance to the place that it is measured to
 
@@ -61,14 +54,6 @@ _DISTANCE_AFTER = re.compile(r"^\s*(away\s+)?(from|to|off|beneath|below|deep to|
 _DISTANCE_BEFORE = re.compile(r"\b(distance|away|distant)\b[^,;.]{0,40}$", re.I)
 _RATIO = re.compile(r"\bratio\b[^;.]{0,25}$|\bctr\b[^;.]{0,15}$|\bindex\b[^;.]{0,15}$", re.I)
 _SCORE = re.compile(r"\b(score|agatston)\b[^;.]{0,25}$", re.I)
-# "33 mm wide" says which length, "6 mm from the pleura" what it is measured to: alone they would be findings.
-_MEASURED_AS = re.compile(
-    r"((?:mm|cm|millimet\w+|centimet\w+))"
-    r"(\s+(?:wide|thick|deep|high|tall|long|broad|across|in (?:diameter|width|thickness|height))"
-    r"|\s+(?:away |distant )?(?:from|to|off|beneath|deep to|under) the [a-z]+(?: (?:pleura|surface|wall|fissure))?)\b",
-    re.I,
-)
-_ELSEWHERE = re.compile(r"\belsewhere\b", re.I)
 _OTHER = re.compile(r"\b(elsewhere|else|otherwise|further|additional|another|other)\b", re.I)
 _JUDGED = r"(?:assess\w*|evaluat\w+|evaluable|judg\w+|look(?:ed)? for|examin\w+|determin\w+|exclud\w+ or confirm\w+)"
 _NOT_ASSESSED = re.compile(
@@ -244,65 +229,6 @@ def _assessed(mention: Mention, reading: Reading, statement: Statement) -> Menti
     if statement.section == "not_assessed" and not mention.quantities and not _STATES.search(reading.text):
         return dataclasses.replace(mention, assessed=False)
     return mention
-
-
-class Read(NamedTuple):
-    """A text, read."""
-
-    readings: tuple[Reading, ...]
-    limits: tuple[str, ...]  # keys of CONDITIONS that it states
-    orphans: tuple[str, ...]  # words for findings that became no finding
-
-
-@functools.lru_cache(maxsize=4096)
-def read(text: str) -> Read:
-    """The sentences of a text as the rules see them; remembered, since drafts are checked again and again."""
-    cut, limits = split_limits(text[:MAX_CHARACTERS])
-    readings: list[Reading] = []
-    orphans: list[str] = []
-    for first, last in split_sentences(cut):
-        plain, change = split_changes(cut[first:last])
-        plain = _MEASURED_AS.sub(lambda match: match.group(1) + " " * len(match.group(2)), plain)
-        plain = _ELSEWHERE.sub(lambda match: " " * len(match.group()), plain)
-        reading = read_sentence(plain)
-        orphans += _orphans(plain, reading)
-        reading = _merged(reading)
-        mentions = tuple(m if m.change else dataclasses.replace(m, change=change) for m in reading.mentions)
-        readings.append(dataclasses.replace(reading, text=cut[first:last], mentions=mentions))  # same offsets
-    return Read(tuple(readings), limits, tuple(orphans))
-
-
-def _orphans(text: str, reading: Reading) -> list[str]:
-    """Words for findings that became no finding where they stand: "effusion of the prostate"."""
-    tokens = tokens_of(text)
-    spans = [mention.span for mention in reading.mentions]
-    found = []
-    for item in load_lexicon().items(tokens):
-        if any(sense.kind not in ("finding", "sign") for sense in item.senses):
-            continue
-        first, last = tokens[item.first].start, tokens[item.last - 1].end
-        if not any(a < last and first < b for a, b in spans):
-            found.append(text[first:last])
-    return found
-
-
-def _merged(reading: Reading) -> Reading:
-    """ "Ground-glass lung nodule" is one nodule, not a nodule beside a ground-glass opacity."""
-    kept: list[Mention] = []
-    for mention in reading.mentions:
-        last = kept[-1] if kept else None
-        between = reading.text[last.span[1] : mention.span[0]].strip(" -") if last else "none"
-        if last and (last.finding, mention.finding, between) == ("ground_glass_opacity", "lung_nodule", ""):
-            kept.pop()
-            mention = dataclasses.replace(
-                mention,
-                attributes=tuple(dict.fromkeys(("ground_glass", *last.attributes, *mention.attributes))),
-                grade=mention.grade or last.grade,
-                count=mention.count or last.count,
-                side=mention.side or last.side,
-            )
-        kept.append(mention)
-    return dataclasses.replace(reading, mentions=tuple(kept))
 
 
 def numbers_of(quantities: tuple[Quantity, ...], reading: Reading) -> tuple[Number, ...]:

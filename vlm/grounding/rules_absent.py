@@ -27,6 +27,8 @@ def absent(claim: Claim, parsed: Parsed, world: World) -> list[Verdict]:
     searches = licences(claim, parsed, world)
     if not searches:
         return [_no_search(claim, parsed, world)]
+    if gap := every_kind_searched(claim, searches, world):
+        return [gap]
     wrong = [searched_everywhere(claim, searches, world), searches_found_none(claim, searches, world)]
     wrong += [smallest_size(claim, searches), other_numbers(claim, searches), limits_said(claim, searches, world)]
     return worst([verdict for verdict in wrong if verdict is not None])
@@ -74,6 +76,23 @@ def licences(claim: Claim, parsed: Parsed, world: World) -> Searches:
         found = {n: s for n, s in world.ledger.searches().items() if _below(claim, s, world)}
     sites = world.sites_claimed(claim.finding, claim.sites)
     return {n: s for n, s in found.items() if world.may_be_at(claim.mention.side, sites, s)}
+
+
+def every_kind_searched(claim: Claim, searches: Searches, world: World) -> Verdict | None:
+    """G9: "no lesion", "normal" need a search for every kind of it that the vocabulary has for that place."""
+    is_a = world.vocabulary.is_a
+    if any(is_a(claim.finding, search.finding) for search in searches.values()):
+        return None
+    looked_for = {search.finding for search in searches.values() if search.looked}
+    for kind in world.vocabulary.findings:
+        home = world.home(kind)
+        if kind == claim.finding or not is_a(kind, claim.finding) or (claim.sites and not home):
+            continue
+        inside = any(world.vocabulary.site_contains(site, str(home)) for site in claim.sites) or not claim.sites
+        if inside and not any(is_a(kind, found) for found in looked_for):
+            said = kind.replace("_", " ")
+            return Verdict("unsupported", "G9", f"denies {claim.mention.text}; nothing that is cited looked for {said}")
+    return None
 
 
 def searched_everywhere(claim: Claim, searches: Searches, world: World) -> Verdict | None:

@@ -107,12 +107,20 @@ def coverage_agrees(place: Place, parsed: Parsed, world: World) -> Verdict | Non
 
 
 def limits_alone(parsed: Parsed, world: World) -> list[Verdict]:
-    """G9: a limit that stands by itself is one that the cited (or, in the technique, any) search has."""
-    records = [r for _, r in world.ledger] if parsed.statement.section in NEUTRAL_SECTIONS else parsed.cited.values()
-    held = {limit for record in records for limit in _limits_of_any(record)}
-    strange = [limit for limit in parsed.limits if limit not in held]
-    if strange and not (parsed.statement.section in NEUTRAL_SECTIONS and not held):
-        return [Verdict("unsupported", "G9", f"no cited evidence gives the limit {strange[0]!r}")]
+    """G9: a limit that stands by itself is one that the cited search for that place has (in the technique: any)."""
+    if parsed.statement.section in NEUTRAL_SECTIONS:
+        held = {limit for _, record in world.ledger for limit in _limits_of_any(record)}
+        strange = [limit for limit in parsed.limits if held and limit not in held]
+        return [Verdict("unsupported", "G9", f"no evidence gives the limit {strange[0]!r}")] if strange else []
+    places = [place.site for place in parsed.places if place.site]
+    if not places:
+        return [Verdict("unsupported", "G2", "states a limit of nothing")]
+    for place in places:
+        near = [r for r in parsed.cited.values() if _touch(place, world.site_of(r) or place, world)]
+        held = {limit for record in near for limit in _limits_of_any(record)}
+        for limit in parsed.limits:
+            if limit not in held:
+                return [Verdict("unsupported", "G9", f"no cited evidence gives the {_said(place)} the limit {limit!r}")]
     return []
 
 
@@ -159,8 +167,13 @@ def places_are_accounted(parsed: Parsed, world: World) -> Verdict | None:
 
 
 def _site_held(site: str, held: dict[str, Evidence], *, denied: bool, world: World) -> bool:
-    good = ("within", "wider") if denied else ("within",)
-    return any(site_fit(site, world.site_of(record), world.vocabulary) in good for record in held.values())
+    """A place of what is there may be wider than the evidence's; a place of what is denied may not."""
+    contains = world.vocabulary.site_contains
+    for record in held.values():
+        own = world.site_of(record)
+        if contains(own or site, site) if denied else site_fit(site, own, world.vocabulary) == "within":
+            return True
+    return False
 
 
 def _side_held(side: Side | None, held: dict[str, Evidence], *, denied: bool) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from vlm.evidence import Evidence, Observation, Search
-from vlm.grounding.claims import MAX_CHARACTERS, Parsed
+from vlm.grounding.claims import Parsed
 from vlm.grounding.fleischner import licence
+from vlm.grounding.reading import MAX_CHARACTERS
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import World
 

@@ -1,0 +1,91 @@
+"""A text as the rules see it: its sentences read, with limits and words of change taken out first.
+
+"In the covered part", "larger than before" or "6 mm from the pleura" would deny, show or place
+findings by themselves. They are blanked out before the reader sees the sentence, so that
+offsets stay as they are and the reading speaks of what is claimed, and of nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from typing import NamedTuple
+
+from vlm.findings.lexicon import load_lexicon
+from vlm.findings.mentions import Mention, Reading
+from vlm.findings.reader import read_sentence, split_sentences
+from vlm.findings.spelling import tokens_of
+from vlm.grounding.changes import split_changes
+from vlm.grounding.limits import split_limits
+
+MAX_CHARACTERS = 4000  # a statement is a sentence; what is longer is not read to its end and not believed
+
+
+# "33 mm wide" says which length, "6 mm from the pleura" what it is measured to: alone they would be findings.
+_MEASURED_AS = re.compile(
+    r"((?:mm|cm|millimet\w+|centimet\w+))"
+    r"(\s+(?:wide|thick|deep|high|tall|long|broad|across|in (?:diameter|width|thickness|height))"
+    r"|\s+(?:away |distant )?(?:from|to|off|beneath|deep to|under) the [a-z]+(?: (?:pleura|surface|wall|fissure))?)\b",
+    re.I,
+)
+_ELSEWHERE = re.compile(r"\belsewhere\b", re.I)
+
+
+class Read(NamedTuple):
+    """A text, read."""
+
+    readings: tuple[Reading, ...]
+    limits: tuple[str, ...]  # keys of CONDITIONS that it states
+    orphans: tuple[str, ...]  # words for findings that became no finding
+
+
+@functools.lru_cache(maxsize=4096)
+def read(text: str) -> Read:
+    """The sentences of a text as the rules see them; remembered, since drafts are checked again and again."""
+    cut, limits = split_limits(text[:MAX_CHARACTERS])
+    readings: list[Reading] = []
+    orphans: list[str] = []
+    for first, last in split_sentences(cut):
+        plain, change = split_changes(cut[first:last])
+        plain = _MEASURED_AS.sub(lambda match: match.group(1) + " " * len(match.group(2)), plain)
+        plain = _ELSEWHERE.sub(lambda match: " " * len(match.group()), plain)
+        reading = read_sentence(plain)
+        orphans += _orphans(plain, reading)
+        reading = _merged(reading)
+        mentions = tuple(m if m.change else dataclasses.replace(m, change=change) for m in reading.mentions)
+        readings.append(dataclasses.replace(reading, text=cut[first:last], mentions=mentions))  # same offsets
+    return Read(tuple(readings), limits, tuple(orphans))
+
+
+def _orphans(text: str, reading: Reading) -> list[str]:
+    """Words for findings that became no finding where they stand: "effusion of the prostate"."""
+    tokens = tokens_of(text)
+    spans = [mention.span for mention in reading.mentions]
+    found = []
+    for item in load_lexicon().items(tokens):
+        if any(sense.kind not in ("finding", "sign") for sense in item.senses):
+            continue
+        first, last = tokens[item.first].start, tokens[item.last - 1].end
+        if not any(a < last and first < b for a, b in spans):
+            found.append(text[first:last])
+    return found
+
+
+def _merged(reading: Reading) -> Reading:
+    """ "Ground-glass lung nodule" is one nodule, not a nodule beside a ground-glass opacity."""
+    kept: list[Mention] = []
+    for mention in reading.mentions:
+        last = kept[-1] if kept else None
+        between = reading.text[last.span[1] : mention.span[0]].strip(" -") if last else "none"
+        if last and (last.finding, mention.finding, between) == ("ground_glass_opacity", "lung_nodule", ""):
+            kept.pop()
+            mention = dataclasses.replace(
+                mention,
+                attributes=tuple(dict.fromkeys(("ground_glass", *last.attributes, *mention.attributes))),
+                grade=mention.grade or last.grade,
+                count=mention.count or last.count,
+                side=mention.side or last.side,
+            )
+        kept.append(mention)
+    return dataclasses.replace(reading, mentions=tuple(kept))
