@@ -82,7 +82,7 @@ def _walk(folder: Path) -> Iterator[Entry]:
             count += 1
             if count > MOST_ENTRIES:
                 raise _limit(f"more than {MOST_ENTRIES} files", "Give the folder of one study.")
-            yield Entry(path, str(path.relative_to(folder)))
+            yield Entry(path, name)  # folders are often named after patients: only the file's name is shown
 
 
 def _unpack(path: Path, folder: Path) -> list[Entry]:

@@ -52,7 +52,7 @@ class _Plan:
     broken: list[IntakeError] = field(default_factory=list)
     found: list[Candidate] = field(default_factory=list)
     chosen: Candidate | None = None
-    nifti_entry: Entry | None = None
+    niftis: list[Entry] = field(default_factory=list)
     nifti_header: nifti.Header | None = None
     notes: list[Note] = field(default_factory=list)
     error: IntakeError | None = None
@@ -72,8 +72,8 @@ def read(path: str | PathLike[str], *, series: str | None = None, progress: Prog
     with _planned(Path(path), series, progress) as plan:
         if plan.error is not None:
             raise plan.error
-        if plan.nifti_header is not None and plan.nifti_entry is not None:
-            return _read_nifti(plan, plan.nifti_entry, plan.nifti_header)
+        if plan.nifti_header is not None:
+            return _read_nifti(plan, plan.niftis[0], plan.nifti_header)
         assert plan.chosen is not None
         return _read_dicom(plan, plan.chosen, progress)
 
@@ -121,11 +121,7 @@ def _sort_in(plan: _Plan, entry: Entry, *, alone: bool) -> None:
         else:
             plan.images.append(found)
     elif nifti.starts_like_nifti(head) or (nifti.starts_like_gzip(head) and _holds_nifti(entry, alone=alone)):
-        if plan.nifti_entry is not None:
-            plan.error = refusal(
-                "E_CHOOSE_SERIES", tag="input", found="several NIfTI files", expected="one", remedy="Give one file."
-            )
-        plan.nifti_entry = entry
+        plan.niftis.append(entry)
     else:
         plan.others += 1
 
@@ -137,14 +133,10 @@ def _holds_nifti(entry: Entry, *, alone: bool) -> bool:
 
 def _decide(plan: _Plan, files: int, series: str | None) -> None:
     """Judge what was found and choose; leaves the refusal in ``plan.error``."""
-    if plan.nifti_entry is not None and not plan.images and not plan.broken:
-        plan.source = "nifti"
-        try:
-            plan.nifti_header = nifti.header(nifti.read_start(plan.nifti_entry.path), plan.nifti_entry.name)
-            plan.notes += plan.nifti_header.notes
-        except IntakeError as error:
-            plan.error = plan.error or _worse_when_cut(plan.nifti_entry, error)
+    if plan.niftis and not plan.images and not plan.broken:
+        _decide_nifti(plan)
         return
+    plan.skipped += [Skipped(entry.name, "NIfTI file") for entry in plan.niftis]
     if not plan.images:
         plan.error = _nothing(plan, files)
         return
@@ -156,6 +148,23 @@ def _decide(plan: _Plan, files: int, series: str | None) -> None:
         plan.error = error
         if len(plan.found) == 1:
             plan.notes += plan.found[0].notes
+
+
+def _decide_nifti(plan: _Plan) -> None:
+    """Judge the header of the only NIfTI."""
+    plan.source = "nifti"
+    entry = plan.niftis[0]
+    if len(plan.niftis) > 1:
+        plan.error = refusal(
+            "E_CHOOSE_SERIES", tag="input", found=f"{len(plan.niftis)} NIfTI files", expected="one",
+            remedy="Give one file instead of the folder.",
+        )  # fmt: skip
+        return
+    try:
+        plan.nifti_header = nifti.header(nifti.read_start(entry.path), entry.name)
+        plan.notes += plan.nifti_header.notes
+    except IntakeError as error:
+        plan.error = _worse_when_cut(entry, error)
 
 
 def _worse_when_cut(entry: Entry, error: IntakeError) -> IntakeError:

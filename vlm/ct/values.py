@@ -123,7 +123,7 @@ def value_notes(hu: NDArray[np.int16], padding: NDArray[np.bool_] | None) -> lis
         sample = sample[~padding[every].ravel()]
     if not plausible(sample):
         lowest, highest = (int(sample.min()), int(sample.max())) if sample.size else (0, 0)
-        shifted = lowest >= 0 and plausible(sample.astype(np.int32) - LOST_OFFSET_HU)
+        shifted = lowest >= 0 and highest >= LOST_OFFSET_HU and plausible(sample.astype(np.int32) - LOST_OFFSET_HU)
         raise refusal(
             "E_NOT_HU",
             tag="voxel values",
