@@ -21,6 +21,7 @@ from typing import Any
 
 from app.reading import read_scan
 from benchmarks.stamp import ROOT, stamp, write_section
+from vlm.findings.vocabulary import load_vocabulary
 from vlm.report import FINDINGS_SECTIONS, EvidenceRecord, Report
 
 SHARED = Path(os.environ.get("TOMOSCRIBE_SHARED", ROOT.parent / "shared"))
@@ -80,7 +81,7 @@ def judge_finding(scan: str, entry: Mapping[str, Any], present: Mapping[str, Evi
     label = entry["finding"]
     if kinds is None:
         return Row(scan, label, side, "no tool", "not a finding of any tool")
-    same = [e for e in present.values() if e.finding in kinds and _same_side(side, e.side)]
+    same = [e for e in present.values() if e.finding in kinds and _same_side(side, e)]
     if not same:
         return Row(scan, label, side, "miss", "")
     best = min(same, key=lambda e: _distance(entry, e))
@@ -107,9 +108,7 @@ def judge_absence(scan: str, words: str, report: Report, present: Mapping[str, E
     kinds = KINDS.get(name, (name.replace(" ", "_"),))
     if name in ("nodule", "mass"):
         kinds = ("lung_nodule", "lung_mass")
-    wrong = [
-        n for n, e in present.items() if e.finding in kinds and _same_side(side, e.side) and _large_enough(name, e)
-    ]
+    wrong = [n for n, e in present.items() if e.finding in kinds and _same_side(side, e) and _large_enough(name, e)]
     allowed = 1 if name == "nodule" else 0
     if wrong:
         return Row(scan, f"no {words}", side, "false" if len(wrong) > allowed else "clear", f"{len(wrong)} reported")
@@ -120,8 +119,13 @@ def judge_absence(scan: str, words: str, report: Report, present: Mapping[str, E
     return Row(scan, f"no {words}", side, "clear" if said else "not assessed", "")
 
 
-def _same_side(wanted: str, found: str | None) -> bool:
-    return not wanted or found in (wanted, "bilateral") or (wanted == "bilateral" and found is not None)
+def _same_side(wanted: str, record: EvidenceRecord) -> bool:
+    """Sides agree; a finding that has no side of its own (coronary calcification) agrees with both."""
+    if not wanted or record.side in (wanted, "bilateral"):
+        return True
+    if record.side is None:
+        return load_vocabulary().finding(record.finding or "").side != "sided"
+    return wanted == "bilateral"
 
 
 def _distance(entry: Mapping[str, Any], record: EvidenceRecord) -> float:
