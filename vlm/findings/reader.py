@@ -176,15 +176,34 @@ class _Context:
         kept: list[Item] = []
         for item in reversed(before):
             if _is_finding(item):
+                # what stands between two findings belongs to the first up to the last comma, "and" or "with"
+                border = self._border(item.last, found.first)
+                kept = [k for k in kept if k.first >= border]
                 break
             kept.append(item)
         kept.reverse()
         kept.extend(inside)
+        tail: list[Item] = []
         for item in after:
             if _is_finding(item):
+                border = self._border(found.last, item.first)
+                tail = [k for k in tail if k.first < border or border <= found.last]
                 break
-            kept.append(item)
-        return kept
+            tail.append(item)
+        return kept + tail
+
+    def _border(self, begin: int, end: int) -> int:
+        """The token after the last separator of a stretch, or its beginning where there is none."""
+        for i in range(end - 1, begin - 1, -1):
+            word = self.tokens[i].word
+            if word in (",", "and", "with", ";", "(") and not (word == "and" and self._joins_sides(i)):
+                return i + 1
+        return begin
+
+    def _joins_sides(self, i: int) -> bool:
+        """Whether an "and" stands between two sides: "right and left"."""
+        around = [item for item in self.items if item.last == i or item.first == i + 1]
+        return len(around) == 2 and all(item.key("side") for item in around)
 
     def _side(self, near: list[Item]) -> Side | None:
         sides = {_side(item.key("side")) for item in near} - {None}

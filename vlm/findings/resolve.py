@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from vlm.findings.lexicon import Item, Sense
+from vlm.findings.lexicon import Item, Sense, load_lexicon
 from vlm.findings.scope import Grammar
 from vlm.findings.spelling import Token
 from vlm.findings.vocabulary import Vocabulary, load_vocabulary
@@ -92,11 +92,26 @@ class Resolver:
                 if sense.kind == "finding":
                     sites, at = self._sites_for(n, item)
                     out.append(Found(sense.key, item.first, item.last, sites, at))
+                    out.extend(self._shared_noun(n, item, sense.key))
                 elif sense.opposite and sense.key == "abnormality" and not self._is_said(n):
                     continue
                 elif sense.kind == "sign" and not self._only_describes(n, sense.key):
                     out.extend(self._sign(n, item, sense))
         return sorted(_without_doubles(out, self.vocabulary, self.grammar), key=lambda f: (f.first, f.last))
+
+    def _shared_noun(self, n: int, item: Item, finding: str) -> list[Found]:
+        """The first half of "pleural and pericardial effusion"."""
+        if n < 2 or self.items[n - 1].last != item.first or self.items[n - 2].last != self.items[n - 1].first:
+            return []
+        site = self.items[n - 2].key("site")
+        if site is None or self.tokens[self.items[n - 1].first].word not in ("and", "or"):
+            return []
+        for tail in load_lexicon().items(self.tokens[item.last - 1 : item.last]):
+            sign = tail.key("sign")
+            other = finding_at(sign, site) if sign else None
+            if other and other[1] and other[0] != finding:
+                return [Found(other[0], item.first, item.last, (site,), (n - 2,))]
+        return []
 
     def _is_said(self, n: int) -> bool:
         """Whether "normal", "clear" is said of an organ: after a verb or colon, or right before the organ's name."""
@@ -190,7 +205,11 @@ class Resolver:
         default = finding_at(sense.key, None)
         for site in self.topic:
             result = finding_at(sense.key, site)
-            if result and result[1] and (default is None or default[0] in ("lesion", "cyst", "calcification")):
+            if (
+                result
+                and result[1]
+                and (default is None or (sense.key, ("*",)) in self.vocabulary.findings[default[0]].when)
+            ):
                 return [Found(result[0], item.first, item.last, (site,), (), sense.opposite)]
         if default and not (sense.opposite and default[0] == "abnormality" and not earlier):
             return [Found(default[0], item.first, item.last, (), (), sense.opposite)]

@@ -22,7 +22,7 @@ _HEADINGS = {
     "comparison": "comparison|comparisons|compared with|prior|priors",
 }
 _HEADING = re.compile(
-    r"(?:(?<=^)|(?<=[.\n;]))\s*(?P<mark>[*#_]*)(?P<name>"
+    r"(?:(?<=^)|(?<=[.\n;?!]))\s*(?P<mark>[*#_]*)(?P<name>"
     + "|".join(sorted("|".join(_HEADINGS.values()).split("|"), key=len, reverse=True))
     + r")[*_]*\s*:",
     re.IGNORECASE,

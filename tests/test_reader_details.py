@@ -1,0 +1,160 @@
+"""Which finding, where, how large, how many: what the words around a finding say of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from vlm.findings.mentions import Mention
+from vlm.findings.reader import read_report, read_sentence, split_sentences
+from vlm.findings.sections import split_sections
+from vlm.findings.sizes import quantities_of
+
+
+def one(text: str, finding: str) -> Mention:
+    """The only mention of a finding."""
+    found = [m for m in read_sentence(text).mentions if m.finding == finding]
+    assert len(found) == 1, [(m.finding, m.text) for m in read_sentence(text).mentions]
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "findings"),
+    [
+        ("Pleural and pericardial effusion.", {"pleural_effusion", "pericardial_effusion"}),
+        ("Fluid in the pericardium.", {"pericardial_effusion"}),
+        ("Effusion is seen in the left pleural space.", {"pleural_effusion"}),
+        (
+            "Calcified plaques in aorta and coronary arteries.",
+            {"aortic_calcification", "coronary_artery_calcification"},
+        ),
+        ("The bronchial walls are thickened.", {"peribronchial_thickening"}),
+        ("The interlobular septa are thickened.", {"interlobular_septal_thickening"}),
+        ("Thickening of the gallbladder wall.", {"cholecystitis"}),
+        ("Cyst in the left kidney.", {"renal_cyst"}),
+        ("Hypodense lesion in the liver.", {"liver_hypodensity"}),
+        ("A nodule is seen in the thyroid.", {"thyroid_nodule"}),
+        ("A nodule is seen.", {"lung_nodule"}),
+        ("Nodule in the right lobe of the liver.", {"liver_lesion"}),
+        ("The heart is enlarged.", {"cardiomegaly"}),
+        ("The left atrium is dilated.", {"chamber_dilatation"}),
+        ("The size of the heart is increased.", {"cardiomegaly"}),
+        ("The common bile duct is dilated.", {"biliary_dilatation"}),
+        ("Free air below the diaphragm.", {"pneumoperitoneum"}),
+        ("Gas in the bowel.", {"free_air"}),
+        ("Calcified nodule in the right lung.", {"lung_nodule"}),
+        ("Stone of 5 mm in the left kidney.", {"kidney_stone"}),
+        ("Loss of height of T8.", {"vertebral_fracture"}),
+        ("Atheromatous plaque in the aorta.", {"atherosclerosis"}),
+        ("Fibrotic changes in the right humerus.", {"sequela"}),
+    ],
+)
+def test_a_sign_is_the_finding_of_its_site(text: str, findings: set[str]) -> None:
+    assert {m.finding for m in read_sentence(text).mentions} == findings
+
+
+@pytest.mark.parametrize(
+    ("text", "finding", "side", "site"),
+    [
+        ("Nodule in the right upper lobe.", "lung_nodule", "right", "upper_lobe"),
+        ("Bilateral pleural effusions.", "pleural_effusion", "bilateral", None),
+        ("Emphysema in both upper zones.", "emphysema", "bilateral", "upper_zone"),
+        ("Effusion in the right and left pleural space.", "pleural_effusion", "bilateral", "pleura"),
+        ("Consolidation in the lingula.", "consolidation", None, "lingula"),
+        ("Loss of height of T8.", "vertebral_fracture", None, "T8"),
+        ("No left effusion.", "pleural_effusion", "left", None),
+    ],
+)
+def test_side_and_site(text: str, finding: str, side: str | None, site: str | None) -> None:
+    mention = one(text, finding)
+    assert (mention.side, mention.site) == (side, site)
+
+
+def test_each_of_two_findings_keeps_its_own_side() -> None:
+    text = "Pleural effusion on the right, and a nodule is seen in the left lung."
+    assert one(text, "pleural_effusion").side == "right"
+    assert one(text, "lung_nodule").side == "left"
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        ("Moderate pleural effusion.", "moderate"),
+        ("Large pleural effusion.", "large"),
+        ("There is a pleural effusion.", None),
+    ],
+)
+def test_grade(text: str, grade: str | None) -> None:
+    assert one(text, "pleural_effusion").grade == grade
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("A nodule in the lung.", 1),
+        ("Two nodules in the lung.", 2),
+        ("Several nodules in the lung.", "few"),
+        ("Multiple nodules in the lung.", "multiple"),
+        ("Nodules in the lung.", None),
+    ],
+)
+def test_count(text: str, count: int | str | None) -> None:
+    assert one(text, "lung_nodule").count == count
+
+
+def test_attributes_and_others() -> None:
+    assert one("Spiculated solid nodule in the lung.", "lung_nodule").attributes == ("spiculated", "solid")
+    assert one("No other nodule.", "lung_nodule").other
+    assert not one("No nodule.", "lung_nodule").other
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("17 x 14 mm", [(17.0, "mm", 0), (14.0, "mm", 0)]),
+        ("17x14x9 mm", [(17.0, "mm", 0), (14.0, "mm", 0), (9.0, "mm", 0)]),
+        ("1.7 cm and 420 ml", [(1.7, "cm", 0), (420.0, "ml", 1)]),
+        ("3-4 mm", [(3.0, "mm", 0), (4.0, "mm", 0)]),
+        ("about 8 % of the lung", [(8.0, "%", 0)]),
+        ("-950 HU", [(-950.0, "HU", 0)]),
+        ("12 millimetres", [(12.0, "mm", 0)]),
+        ("series 5 of 12.03.2020", [(5.0, "", 0)]),
+        ("L4-L5 and T8", []),
+        ("on 2019", []),
+    ],
+)
+def test_numbers(text: str, numbers: list[tuple[float, str, int]]) -> None:
+    assert [(q.value, q.unit, q.group) for q in quantities_of(text)] == numbers
+
+
+def test_limits_that_a_sentence_states() -> None:
+    assert read_sentence("Liver lesions: not assessed without contrast.").limits == ("no_contrast",)
+    assert "partly_covered" in read_sentence("The upper abdomen is only partly covered.").limits
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("There is a small nodule in the right upper lobe.", ()),
+        ("There is a zorbified nodule in the lung.", ("zorbified",)),
+        ("Moderate right pleural effusion, about 420 ml, with passive atelectasis of the lower lobe.", ()),
+    ],
+)
+def test_words_that_nothing_accounts_for(text: str, unknown: tuple[str, ...]) -> None:
+    assert read_sentence(text).unknown == unknown
+
+
+def test_sentences_end_where_they_end() -> None:
+    text = 'Nodule of 3.5 mm (see fig. 2). Effusion? No. "Impression" follows; last one'
+    pieces = [text[a:b] for a, b in split_sentences(text)]
+    assert pieces == ["Nodule of 3.5 mm (see fig. 2).", "Effusion?", "No.", "Impression", "follows", "last one"]
+
+
+def test_sections_are_found_by_their_headings() -> None:
+    text = "Small nodule.\nImpression: Nodule.\nTechnique: CT."
+    assert [name for name, _, _ in split_sections(text)] == ["findings", "impression", "technique"]
+
+
+def test_an_organ_named_before_is_remembered() -> None:
+    readings = read_report("The gallbladder is distended. A stone is seen inside.")
+    assert [m.finding for m in readings[1].mentions] == ["gallstone"]
+    assert [m.finding for m in read_sentence("A stone is seen inside.").mentions] == ["stone"]
