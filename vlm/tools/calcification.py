@@ -185,7 +185,7 @@ def _bone(case: Case, grid: Grid) -> Bools:
         z = grid.to_mm(np.stack([np.zeros(grid.shape[2])] * 2 + [np.arange(grid.shape[2])], axis=1))[:, 2]
         x, y = (grid.to_mm(np.eye(3)[axis] * np.arange(grid.shape[axis])[:, None])[:, axis] for axis in range(2))
         for k, height in enumerate(z):
-            middle = column.at(float(height)) + (0.0, BODY_FORWARD_MM, 0.0)
+            middle = np.add(column.at(float(height)), (0.0, BODY_FORWARD_MM, 0.0))
             out[k] |= (x[None] - middle[0]) ** 2 + (y[:, None] - middle[1]) ** 2 < VERTEBRA_MM**2
     return np.asarray(out)
 

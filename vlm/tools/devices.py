@@ -1,0 +1,279 @@
+"""Metal in the body and what it most likely is.
+
+In: the pieces of metal of a Case. Out: an Observation for each kind of device that was recognised, and a
+Search for every kind. What cannot be told stays "medical material". Catheters have a tool of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vlm.anatomy.airways import airways
+from vlm.anatomy.aorta import aorta
+from vlm.anatomy.contrast import contrast
+from vlm.anatomy.coverage import CARINA_ABOVE_DOME_MM, coverage
+from vlm.evidence import Case, Evidence, Measurement, Observation, Side
+from vlm.tools.ground import search
+from vlm.tools.metal_parts import Piece, metal_pieces, piece_mask
+from vlm.tools.registry import tool
+
+NAME = "devices"
+BONE_SHARE = 0.15  # hardware lies in or on bone
+HARDWARE_ML = 0.3
+PORT_ML = (0.15, 4.0)  # metal of a port chamber; pacemaker cans hold more
+PORT_MM = (8.0, 42.0)  # extent of a port chamber with its blur
+PACEMAKER_ML = 4.0
+PACEMAKER_MM = (25.0, 90.0)
+WALL_FAT = 0.12  # implants of the chest wall lie in fat
+WALL_FRONT_MM = 45.0  # in front of the canal
+STENT_LENGTH_MM = 30.0
+STENT_WIDTH_MM = 26.0
+STENT_HIGHEST_MM, STENT_LOWEST_MM = -25.0, -210.0  # below the dome: bile duct from liver hilum to duodenum
+STENT_SIDEWAYS_MM = (-15.0, 95.0)  # right of the canal
+NEAR_STENT_MM = 45.0
+CLIP_ML, CLIP_MM = 0.15, 14.0
+CLIP_DEPTH_MM = 15.0
+WIRES, WIRES_SPAN_MM = 3, 40.0
+TEETH_ABOVE_CARINA_MM = 95.0
+ARTEFACT_ML = 0.5  # less metal leaves no streak worth a word
+KINDS = (
+    "port", "pacemaker", "orthopaedic_hardware", "sternotomy_wires", "stent", "biliary_stent", "surgical_clip",
+)  # fmt: skip
+SITES = {
+    "port": "chest_wall", "pacemaker": "chest_wall", "sternotomy_wires": "sternum", "biliary_stent": "bile_ducts",
+    "orthopaedic_hardware": "bone", "stent": "aorta", "surgical_clip": "abdomen",
+}  # fmt: skip
+
+
+@tool(NAME, observes=(*KINDS, "medical_material", "metal_artefact"), needs=("skeleton", "lungs"))
+def devices(case: Case) -> list[Evidence]:
+    """Find metal in the body and tell ports, pacemakers, hardware, wires, stents and clips apart."""
+    rest = [piece for piece in metal_pieces(case) if not _teeth(case, piece) and not _inflow(case, piece)]
+    kinds: dict[str, list[Piece]] = {}
+    rules: tuple[tuple[str, Callable[[Case, list[Piece]], list[Piece]]], ...] = (
+        ("sternotomy_wires", _wires),
+        ("biliary_stent", _biliary_stents),
+        ("stent", _aortic_stents),
+        ("port", _ports),
+        ("pacemaker", _pacemakers),
+        ("orthopaedic_hardware", _hardware),
+        ("surgical_clip", _clips),
+    )
+    for kind, rule in rules:
+        kinds[kind] = rule(case, rest)
+        rest = [piece for piece in rest if piece not in kinds[kind]]
+    out: list[Evidence] = []
+    for kind in KINDS:
+        out += _observations(case, kind, kinds[kind])
+    unknown = [piece for piece in rest if piece.volume_ml >= 0.1]
+    if unknown:
+        region = case.keep(piece_mask(case, "metal", unknown))
+        volume = Measurement(quantity="volume", value=sum(piece.volume_ml for piece in unknown))
+        out.append(
+            Observation(
+                tool=NAME, finding="medical_material", presence="uncertain", measurements=(volume,), region=region,
+                note="metal, or something as dense, of a kind that is not recognised",
+            )
+        )  # fmt: skip
+    everything = metal_pieces(case)
+    metal_ml = sum(piece.volume_ml for piece in everything)
+    streaks = metal_ml >= ARTEFACT_ML
+    if streaks:
+        region = case.keep(piece_mask(case, "dense_metal", list(everything)))
+        out.append(Observation(tool=NAME, finding="metal_artefact", presence="present", region=region))
+    found = sum(1 for each in out if isinstance(each, Observation) and each.finding != "metal_artefact")
+    for kind in KINDS:
+        out.append(_search(case, kind, len(kinds[kind]), "chest_wall" if kind in ("port", "pacemaker") else ""))
+    out.append(_search(case, "medical_material", found, ""))
+    out.append(_search(case, "metal_artefact", int(streaks), ""))
+    return out
+
+
+def _search(case: Case, kind: str, found: int, site: str) -> Evidence:
+    """Where metal of this kind was looked for: the whole scan, so the share of its place that is covered."""
+    places = {"chest_wall": "chest", "sternum": "chest", "bile_ducts": "bile_ducts", "aorta": "thoracic_aorta"}
+    key = site or SITES.get(kind, "")
+    place = places.get(key)
+    covered = coverage(case).of(place) if place is not None else 1.0
+    return search(case, NAME, kind, site=key or "chest", found=found, covered=covered, failed=())
+
+
+def _observations(case: Case, kind: str, pieces: list[Piece]) -> list[Evidence]:
+    """One Observation a piece for ports, pacemakers and hardware of one side; one for all pieces of the rest."""
+    if not pieces:
+        return []
+    single = kind in ("port", "pacemaker")
+    groups: dict[Side | None, list[Piece]] = {}
+    for piece in pieces:
+        groups.setdefault(_side(piece) if single or kind == "orthopaedic_hardware" else None, []).append(piece)
+    out: list[Evidence] = []
+    for number, (side, group) in enumerate(groups.items(), start=1):
+        region = case.keep(piece_mask(case, f"{kind}_{number}", group))
+        size = Measurement(quantity="volume", value=sum(piece.volume_ml for piece in group))
+        length = Measurement(quantity="diameter_3d", value=max(piece.length_mm for piece in group), plus_minus=4.0)
+        out.append(
+            Observation(
+                tool=NAME, finding=kind, presence="present", side=side, site=_place(case, kind, group),
+                measurements=(length, size), attributes={"pieces": str(len(group))}, region=region,
+            )
+        )  # fmt: skip
+    return out
+
+
+def _side(piece: Piece) -> Side | None:
+    """The patient's side, by the canal; None near the midline."""
+    if piece.offset_mm is None or abs(piece.offset_mm[0]) < 12.0:
+        return None
+    return "right" if piece.offset_mm[0] > 0 else "left"
+
+
+def _place(case: Case, kind: str, group: list[Piece]) -> str | None:
+    """A site of the vocabulary for the group."""
+    if kind == "orthopaedic_hardware":
+        piece, dome = group[0], coverage(case).dome_mm
+        if piece.offset_mm is not None and abs(piece.offset_mm[0]) < 30.0 and abs(piece.offset_mm[1]) < 60.0:
+            return "spine"
+        if dome is not None and piece.centre_mm[2] < dome - 340.0:
+            return "femur"
+        return None
+    if kind == "surgical_clip":
+        return "chest" if group[0].lung_level else "abdomen"
+    return SITES[kind]
+
+
+def _teeth(case: Case, piece: Piece) -> bool:
+    """Dental metal: above the chest, in front of the spine, near the midline."""
+    carina = airways(case).carina_mm
+    above = carina is not None and piece.centre_mm[2] > carina[2] + TEETH_ABOVE_CARINA_MM
+    head = coverage(case).of("head") > 0.3 and carina is None
+    if not (above or head) or piece.lung_level or piece.offset_mm is None:
+        return False
+    return abs(piece.offset_mm[0]) < 50.0 and piece.offset_mm[1] > 15.0
+
+
+def _inflow(case: Case, piece: Piece) -> bool:
+    """Undiluted contrast in the veins of arm and shoulder, above the carina, not metal."""
+    if contrast(case).enhanced is not True:
+        return False
+    carina, dome = airways(case).carina_mm, coverage(case).dome_mm
+    level = carina[2] if carina is not None else None if dome is None else dome + CARINA_ABOVE_DOME_MM
+    high = level is not None and piece.centre_mm[2] > level
+    in_wall = piece.fat_share > 0.45 and piece.bone_share < 0.02
+    return high and piece.lung_level and not in_wall
+
+
+def _in_front_wall(piece: Piece) -> bool:
+    """In the fat of the chest wall, in front."""
+    return (
+        piece.offset_mm is not None
+        and piece.lung_level
+        and piece.offset_mm[1] > WALL_FRONT_MM
+        and piece.fat_share > WALL_FAT
+        and piece.depth_mm < 45.0
+    )
+
+
+def _ports(_: Case, pieces: list[Piece]) -> list[Piece]:
+    low, high = PORT_ML
+    return [
+        piece
+        for piece in pieces
+        if low <= piece.volume_ml <= high
+        and PORT_MM[0] <= min(piece.extent_mm)
+        and max(piece.extent_mm) <= PORT_MM[1]
+        and _in_front_wall(piece)
+    ]
+
+
+def _pacemakers(_: Case, pieces: list[Piece]) -> list[Piece]:
+    return [
+        piece
+        for piece in pieces
+        if piece.volume_ml > PACEMAKER_ML
+        and PACEMAKER_MM[0] <= sorted(piece.extent_mm)[1]
+        and max(piece.extent_mm) <= PACEMAKER_MM[1]
+        and _in_front_wall(piece)
+    ]
+
+
+def _hardware(_: Case, pieces: list[Piece]) -> list[Piece]:
+    return [piece for piece in pieces if piece.volume_ml >= HARDWARE_ML and piece.bone_share >= BONE_SHARE]
+
+
+def _wires(_: Case, pieces: list[Piece]) -> list[Piece]:
+    """A row of small pieces in front of the chest, at the sternum."""
+    row = [
+        piece
+        for piece in pieces
+        if piece.volume_ml < 0.6
+        and piece.lung_level
+        and piece.offset_mm is not None
+        and abs(piece.offset_mm[0]) < 28.0
+        and piece.offset_mm[1] > 90.0
+        and piece.depth_mm < 40.0
+    ]
+    heights = [piece.centre_mm[2] for piece in row]
+    return row if len(row) >= WIRES and max(heights) - min(heights) >= WIRES_SPAN_MM else []
+
+
+def _biliary_stents(case: Case, pieces: list[Piece]) -> list[Piece]:
+    """A long thin piece right of the spine between liver hilum and duodenum, with its fragments."""
+    dome = coverage(case).dome_mm
+    if dome is None:
+        return []
+    low, high = STENT_SIDEWAYS_MM
+    stents = [
+        piece
+        for piece in pieces
+        if piece.offset_mm is not None
+        and low < piece.offset_mm[0] < high
+        and piece.offset_mm[1] > 25.0
+        and dome + STENT_LOWEST_MM < piece.centre_mm[2] < dome + STENT_HIGHEST_MM
+        and piece.length_mm >= STENT_LENGTH_MM
+        and sorted(piece.extent_mm)[1] <= STENT_WIDTH_MM
+        and piece.bone_share < 0.1
+        and piece.depth_mm > 25.0
+    ]
+    if not stents:
+        return []
+    near = [
+        piece
+        for piece in pieces
+        if piece.bone_share < 0.1
+        and piece.depth_mm > 25.0
+        and min(_apart(piece, stent) for stent in stents) < NEAR_STENT_MM
+    ]
+    return [piece for piece in pieces if piece in stents or piece in near]
+
+
+def _aortic_stents(case: Case, pieces: list[Piece]) -> list[Piece]:
+    """Metal along the traced aorta."""
+    traced = aorta(case)
+    if not traced.found:
+        return []
+    inside = traced.mask.voxels
+    return [
+        piece
+        for piece in pieces
+        if piece.extent_mm[2] >= STENT_LENGTH_MM and inside[tuple(piece.voxels.T)].mean() > 0.5
+    ]
+
+
+def _clips(_: Case, pieces: list[Piece]) -> list[Piece]:
+    return [
+        piece
+        for piece in pieces
+        if piece.volume_ml <= CLIP_ML
+        and max(piece.extent_mm) <= CLIP_MM
+        and piece.depth_mm >= CLIP_DEPTH_MM
+        and piece.bone_share < 0.02
+    ]
+
+
+def _apart(one: Piece, other: Piece) -> float:
+    """Distance between the boxes of two pieces, mm."""
+    gaps = [
+        max(0.0, abs(a - b) - (u + v) / 2)
+        for a, b, u, v in zip(one.centre_mm, other.centre_mm, one.extent_mm, other.extent_mm, strict=True)
+    ]
+    return float(sum(gap**2 for gap in gaps) ** 0.5)
