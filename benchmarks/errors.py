@@ -123,7 +123,7 @@ def grade_wrong(true: Truth) -> Fact | None:
     """Another grade of the same scale."""
     if true.fact.grade is None:
         return None
-    ladder = [["minimal", "micro"], ["small", "mild"], ["moderate"], ["large", "severe", "marked"], ["massive"]]
+    ladder = [["minimal", "micro", "trace"], ["small", "mild"], ["moderate"], ["large", "severe", "marked"], ["massive"]]
     others = [g for rung in ladder if true.fact.grade not in rung for g in rung[:1]]
     return replace(true.fact, grade=true.rng.choice(others))
 

@@ -58,7 +58,7 @@ _OTHER = re.compile(r"\b(elsewhere|else|otherwise|further|additional|another|oth
 _JUDGED = r"(?:assess\w*|evaluat\w+|evaluable|judg\w+|look(?:ed)? for|examin\w+|determin\w+|exclud\w+ or confirm\w+)"
 _NOT_ASSESSED = re.compile(
     rf"\b(?:not|cannot|can ?not|could not|never|un)\s*(?:be |been |yet |fully |reliably )*{_JUDGED}\b"
-    r"|\b(?:assessment|evaluation|judgement|statement|search)\b[\w ]{0,40}\b(?:not|im)\s?possible\b"
+    r"|\b(?:assessment|evaluation|judgement|statement|search)\b[\w -]{0,80}\b(?:not|im)\s?possible\b"
     r"|\bno (?:assessment|evaluation|judgement|statement)\b",
     re.I,
 )
@@ -226,7 +226,12 @@ def _assessed(mention: Mention, reading: Reading, statement: Statement) -> Menti
     """What is called not assessable is no claim of presence; under "Not assessed" a bare name is enough."""
     if _NOT_ASSESSED.search(reading.text):
         return dataclasses.replace(mention, assessed=False)
-    if statement.section == "not_assessed" and not mention.quantities and not _STATES.search(reading.text):
+    if (
+        statement.section == "not_assessed"
+        and mention.presence != "absent"
+        and not mention.quantities
+        and not _STATES.search(reading.text)
+    ):
         return dataclasses.replace(mention, assessed=False)
     return mention
 

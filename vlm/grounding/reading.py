@@ -29,6 +29,13 @@ _MEASURED_AS = re.compile(
     r"|\s+(?:away |distant )?(?:from|to|off|beneath|deep to|under) the [a-z]+(?: (?:pleura|surface|wall|fissure))?)\b",
     re.I,
 )
+# Advice and its guideline: G14 judges them in the whole text, the reader has no use for them.
+_ADVISED = re.compile(
+    r"\bfleischner(?: society)?(?: guidelines?| criteria| recommendations?)?(?: 2017)?"
+    r"|\b\d+(?:\s*(?:-|–|to)\s*\d+)?\s+months?\b"
+    r"|\bfollow[- ]?up(?: ct)?\b|\b(?:is |are )?recommended\b",
+    re.I,
+)
 _ELSEWHERE = re.compile(r"\belsewhere\b", re.I)
 
 
@@ -49,12 +56,14 @@ def read(text: str) -> Read:
     for first, last in split_sentences(cut):
         plain, change = split_changes(cut[first:last])
         plain = _MEASURED_AS.sub(lambda match: match.group(1) + " " * len(match.group(2)), plain)
-        plain = _ELSEWHERE.sub(lambda match: " " * len(match.group()), plain)
+        for pattern in (_ELSEWHERE, _ADVISED):
+            plain = pattern.sub(lambda match: " " * len(match.group()), plain)
         reading = read_sentence(plain)
         orphans += _orphans(plain, reading)
         reading = _merged(reading)
         mentions = tuple(m if m.change else dataclasses.replace(m, change=change) for m in reading.mentions)
-        readings.append(dataclasses.replace(reading, text=cut[first:last], mentions=mentions))  # same offsets
+        text_read = _ADVISED.sub(lambda match: " " * len(match.group()), cut[first:last])
+        readings.append(dataclasses.replace(reading, text=text_read, mentions=mentions))  # same offsets
     return Read(tuple(readings), limits, tuple(orphans))
 
 

@@ -88,11 +88,13 @@ def means_many(claim: Claim) -> bool:
 
 def many(claim: Claim, cited: Cited, parsed: Parsed, world: World) -> list[Verdict]:
     """A claim over several observations: each must be where it is said, and together they carry the rest."""
-    side = claim.mention.side
+    side, sites = claim.mention.side, claim.sites
+    if len(parsed.claims) == 1:  # "two nodules, one in X and one in Y": every place of the sentence is theirs
+        sites = tuple(dict.fromkeys(p.site for p in claim.places if p.site and not claim.is_distance_to(p)))
     wrong: list[Verdict] = []
     members: Cited = {}
     for name, record in cited.items():
-        if (misplaced := _misplaced(claim, name, record, world)) is None:
+        if (misplaced := _misplaced(claim, sites, name, record, world)) is None:
             members[name] = record
         else:
             wrong.append(misplaced)
@@ -177,12 +179,12 @@ def _beside(claim: Claim, number: Number, members: Cited, world: World) -> Cited
     return chosen or members
 
 
-def _misplaced(claim: Claim, name: str, record: Observation, world: World) -> Verdict | None:
+def _misplaced(claim: Claim, sites: tuple[str, ...], name: str, record: Observation, world: World) -> Verdict | None:
     """G4 for one of several: it is at one of the sites, on one of the sides."""
-    if claim.mention.side != "bilateral" and len(claim.sites) < 2:
+    if claim.mention.side != "bilateral" and len(sites) < 2:
         return place_agrees(claim, name, record, world)
     side = None if claim.mention.side == "bilateral" else claim.mention.side
-    if not claim.sites or any(world.is_at(side, (site,), record) for site in claim.sites):
+    if not sites or any(world.is_at(side, (site,), record) for site in sites):
         return None
     return place_agrees(claim, name, record, world)
 

@@ -35,7 +35,8 @@ _HISTORY = re.compile(
     re.I,
 )
 _ADVICE = re.compile(
-    r"\b(recommend\w*|suggest(ed|ing)? (a |an )?(follow|control|further|biops|correlat|clinical)\w*|advis\w+|should"
+    r"\b(\d+\s+(days?|weeks?|months?|years?)"
+    r"|recommend\w*|suggest(ed|ing)? (a |an )?(follow|control|further|biops|correlat|clinical)\w*|advis\w+|should"
     r"|follow[\s-]?up|biops\w+|correlat\w+|further (evaluation|work[\s-]?up|imaging|investigation)|consider\w*"
     r"|control (ct|scan|imaging)|referral|surveillance|re-?examin\w+|repeat (ct|scan|imaging)|pet([\s/-]?ct)?"
     r"|mri|ultrasound|consult\w*|urgent\w*|immediate\w*|treat\w*)\b",
