@@ -50,6 +50,7 @@ def lumps(
     *,
     least_mm: float,
     most_mm: float = 60.0,
+    elongation: float = ELONGATION,
 ) -> list[Lump]:
     """Compact pieces of ``tissue`` whose inscribed radius lies between ``least_mm`` and ``most_mm``.
 
@@ -60,6 +61,7 @@ def lumps(
         spacing_mm: of the axes (z, y, x).
         least_mm: smallest inscribed radius, mm.
         most_mm: largest inscribed radius, mm.
+        elongation: longest extent over inscribed diameter that still counts as compact.
 
     Returns:
         Lumps, largest first; those that share a core are one.
@@ -73,7 +75,7 @@ def lumps(
         core = depth > opening
         if not core.any():
             break
-        found.extend(_of_level(core, depth, tissue, space, air, spacing_mm, opening, (least_mm, most_mm)))
+        found.extend(_of_level(core, depth, tissue, space, air, spacing_mm, opening, (least_mm, most_mm, elongation)))
         opening *= STEP
     return _distinct(found)
 
@@ -86,7 +88,7 @@ def _of_level(
     air: NDArray[np.bool_],
     spacing_mm: tuple[float, float, float],
     opening: float,
-    limits_mm: tuple[float, float],
+    limits: tuple[float, float, float],
 ) -> list[Lump]:
     """The lumps whose inscribed radius fits this opening."""
     step = np.asarray(spacing_mm)
@@ -97,7 +99,7 @@ def _of_level(
     radius = np.zeros(count, dtype=np.float32)
     np.maximum.at(radius, names, depth.ravel()[flat])
     share = opening / np.maximum(radius, 1e-6)
-    fit = (share >= OPENING[0]) & (share <= OPENING[1]) & (radius >= limits_mm[0]) & (radius <= limits_mm[1])
+    fit = (share >= OPENING[0]) & (share <= OPENING[1]) & (radius >= limits[0]) & (radius <= limits[1])
     fit[0] = False
     if not fit.any():
         return []
@@ -110,7 +112,7 @@ def _of_level(
         for b in range(a, 3):
             spread[:, a, b] = spread[:, b, a] = np.bincount(names, away[:, a] * away[:, b], count) / size
     extents = 2 * np.sqrt(5 * np.maximum(np.linalg.eigvalsh(spread), 0)) + 2 * opening  # (count, 3)
-    fit &= extents[:, 2] <= ELONGATION * 2 * radius
+    fit &= extents[:, 2] <= limits[2] * 2 * radius
     boxes = cc3d.statistics(labels)["bounding_boxes"]
     pad = np.ceil((opening + SHELL_MM) / step).astype(int) + 1
     out = []

@@ -21,6 +21,7 @@ CALCIFIED_HU = 200.0  # of plain CT; contrast does not lift a nodule that far (S
 CALCIFIED_SHARE = 0.10  # of a nodule's voxels
 SOLID_HU = -160.0  # below lies no solid tissue but its blur
 GLASS_HU = (-750.0, -300.0)
+HALO_MM = 8.0  # in smaller nodules the blur of the border cannot be told from a halo
 PART_SOLID_SHARE = 0.75  # of the nodule with its halo: more solid than this is solid
 
 
@@ -56,7 +57,7 @@ def measured(name: str, volume: Volume, near: Mask, space: Mask) -> Nodule | Non
         name: of the mask that is kept.
         volume: the scan.
         near: where the lump is, on any grid that shares the volume's axes.
-        space: lung and what belongs to it; the lump ends where it ends.
+        space: lung and what belongs to it; a halo ends where it ends.
 
     Returns:
         The nodule, or None when nothing dense lies there.
@@ -68,8 +69,8 @@ def measured(name: str, volume: Volume, near: Mask, space: Mask) -> Nodule | Non
     sigma = [0.5 / step if step < 0.95 else 0.0 for step in grid.spacing_mm]
     hu = ndimage.gaussian_filter(raw, sigma) if any(sigma) else raw
     allowed = near.on(grid).voxels
-    inside = space.on(grid).voxels
-    inner = allowed & inside
+    inside = space.on(grid).voxels | allowed
+    inner = allowed
     if not inner.any():
         return None
     dense = float(np.percentile(hu[inner], 80))
@@ -92,7 +93,9 @@ def measured(name: str, volume: Volume, near: Mask, space: Mask) -> Nodule | Non
         volume_ml=mask.volume_ml,
         mean_hu=float(values.mean()),
         core_hu=core_hu,
-        density=_density(hu, region, core_hu, inside & ndimage.binary_dilation(region, iterations=2)),
+        density=_density(hu, region, core_hu, inside & ndimage.binary_dilation(region, iterations=2))
+        if long >= HALO_MM
+        else _density(hu, region, core_hu, region),
     )
 
 

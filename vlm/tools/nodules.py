@@ -8,16 +8,16 @@ the diaphragm. In a scan with contrast, what is as bright as blood is a vessel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import box_of, closed_mm, depth_mm
+from vlm.anatomy.air import box_of, closed_mm, depth_mm, distance_mm
 from vlm.anatomy.airways import airways
 from vlm.anatomy.contrast import contrast
-from vlm.anatomy.lungs import SIDES, LungSide, lungs
+from vlm.anatomy.lungs import SIDES, SPACE_MM, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, Search
@@ -33,12 +33,24 @@ LEAST_RADIUS_MM = 1.8  # of the inscribed ball of a nodule of 4 mm
 LEAST_MM = 4.0  # Fleischner 2017 starts at 6 mm; smaller than 4 mm are not reported
 MASS_MM = 30.0  # Fleischner glossary (Hansell 2008): above, it is a mass
 SOLID_HU = -250.0  # upper quartile of a solid lump of a few mm, after blur
+COMPACT = 0.62  # diameter of the ball of the same volume over the longest diameter; an ellipsoid 1:1:2 has 0.63
+SMALL_MM = 10.0  # below, borders of two voxels leave little to judge a shape by, so the rest is judged harder
+SMALL_ROUND = 0.6  # short over long axis
+SMALL_HU = -130.0  # core of a small solid nodule with its partial volume; crossing vessels lie below
+SOLID_CORE_HU = -100.0
+SLICES = 1.3  # a small nodule is wider than so many slices are thick, else one slice shows it
+PLAIN_HU = 90.0  # upper quartile: no vessel of an enhanced lung is as dark
 BLOOD_MARGIN_HU = 70.0  # below enhanced blood by this, it is no vessel
 OPEN_AIR = 0.45  # share of a nodule's shell that is air of the lung
 OPEN_TISSUE = 0.45  # share that is tissue which goes on: beyond, it is a crossing of vessels
 HILUM_MM, HILUM_TISSUE = 45.0, 0.25  # near the hilum vessels crowd, so the share is smaller
+HILUM_X_MM = (18.0, 75.0)  # from the midline
 BROAD_MM = 9.0  # inscribed radius beyond any vessel of the lung (interlobar artery: to 8 mm, Sharma 2004)
+BESIDE_MM = 0.8  # the lump's border on the finer voxels lies this close to that on the grid it was found on
+ON_WALL = 0.05  # share of the shell outside the space, from which on a lump sits on the wall
+TRIM, ROUND = 0.7, 2.2  # of the inscribed radius; longest extent over inscribed diameter
 CENTRAL_MM = 11.5  # inscribed radius of a mass at hilum or mediastinum
+CENTRAL_ELONGATION = 3.0  # masses may be long; vessels of that width do not lie in the lung
 CENTRAL_CLOSING_MM = 30.0  # the lung's border is drawn across a hilar mass by a ball of this radius
 CENTRAL_FREE_MM = 18.0  # and no nearer to the midline than this
 
@@ -75,7 +87,7 @@ def _found(case: Case) -> list[tuple[Nodule, LungSide]]:
     taken: list[Mask] = []
     for near, space in (*_central(case), *_small(case)):
         nodule = measured("nodule", case.volume, near, space)
-        if nodule is None or nodule.diameter_mm < LEAST_MM:
+        if nodule is None or not _is_sound(nodule, case.volume.grid.spacing_mm[2]):
             continue
         centre = nodule.mask.centre_mm
         if any(_holds(mask, centre) for mask in taken):
@@ -99,7 +111,7 @@ def _small(case: Case) -> list[tuple[Mask, Mask]]:
         centre = scene.grid.to_mm(lump.centre[::-1])
         near_hilum = any(float(np.linalg.norm(centre - hilum)) < HILUM_MM for hilum in hila)
         if _is_nodule(lump, float(np.percentile(values, 75)), blood, near_hilum=near_hilum):
-            out.append((_near(lump, scene.grid), space))
+            out.append((_near(lump, scene.grid, scene.space, capped=True), space))
     return out
 
 
@@ -107,14 +119,28 @@ def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool) 
     """Whether a compact lump is a nodule and not a part of a vessel, the chest wall or the mediastinum."""
     if hu < SOLID_HU or lump.air < 0.3:
         return False
-    if blood is not None and lump.radius_mm > 2.5:
-        if hu > blood - BLOOD_MARGIN_HU:
-            return False
-        return lump.air >= OPEN_AIR
+    if blood is not None and lump.radius_mm > 2.5 and hu > blood - BLOOD_MARGIN_HU:
+        return False
     if lump.radius_mm >= BROAD_MM:
         return lump.wall < 0.2
+    if blood is not None and near_hilum and lump.radius_mm > 2.5 and hu < PLAIN_HU:
+        return lump.air >= 0.5 and lump.tissue <= OPEN_TISSUE  # not as bright as vessels, so lymph node or nodule
     most = HILUM_TISSUE if near_hilum else OPEN_TISSUE
     return lump.air >= OPEN_AIR and lump.tissue <= most
+
+
+def _is_sound(nodule: Nodule, slice_mm: float) -> bool:
+    """Whether what was measured is as compact and as dense as a nodule of its size."""
+    long = nodule.diameter_mm
+    sphere_mm = 2.0 * (nodule.volume_ml * 1000.0 * 3.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
+    if long < LEAST_MM or sphere_mm < COMPACT * nodule.diameter_3d_mm:
+        return False
+    if long < SMALL_MM:
+        if nodule.short_axis_mm < SMALL_ROUND * long or nodule.core_hu < SMALL_HU:
+            return False
+        # A vessel that crosses one thick slice looks like this.
+        return long >= SLICES * slice_mm
+    return nodule.core_hu > SOLID_CORE_HU
 
 
 def _central(case: Case) -> list[tuple[Mask, Mask]]:
@@ -126,14 +152,23 @@ def _central(case: Case) -> list[tuple[Mask, Mask]]:
     tissue = space & (hu > -300)
     blood = _blood_hu(case)
     out = []
-    for lump in lumps(tissue, space, air, grid.spacing_mm[::-1], least_mm=CENTRAL_MM):
+    for lump in lumps(tissue, space, air, grid.spacing_mm[::-1], least_mm=CENTRAL_MM, elongation=CENTRAL_ELONGATION):
         middle = float(np.median(hu[lump.box][lump.voxels]))
         if lump.air < 0.15 or lump.wall > 0.2 or _stands_below(lump, space, air):
             continue
         if blood is not None and middle > blood - BLOOD_MARGIN_HU:
             continue
-        out.append((_near(lump, grid), Mask("space", space.T, grid)))
+        out.append((_near(_trimmed(lump, grid), grid, space, capped=False), Mask("space", space.T, grid)))
     return out
+
+
+def _trimmed(lump: Lump, grid: Grid) -> Lump:
+    """A round lump without what hangs on it: opened by a ball of TRIM of its radius. A long one as it is."""
+    if lump.elongation > ROUND:
+        return lump
+    core = depth_mm(lump.voxels, grid) > TRIM * lump.radius_mm
+    kept = lump.voxels & (distance_mm(core, grid) <= TRIM * lump.radius_mm)
+    return replace(lump, voxels=kept) if kept.any() else lump
 
 
 def _stands_below(lump: Lump, space: NDArray[np.bool_], air: NDArray[np.bool_]) -> bool:
@@ -194,16 +229,28 @@ def _between(hu: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
     return out
 
 
-def _near(lump: Lump, grid: Grid) -> Mask:
-    """A mask a voxel or two larger than a lump, on the box around it."""
-    pad = [max(1, round(1.5 / step)) for step in grid.spacing_mm[::-1]]
-    start = [s.start - p for s, p in zip(lump.box, pad, strict=True)]
-    wide = np.pad(lump.voxels, [(p, p) for p in pad])
-    wide = depth_mm(~wide, grid) <= 1.5
+def _near(lump: Lump, grid: Grid, space: NDArray[np.bool_], *, capped: bool) -> Mask:
+    """A mask a little larger than a lump, on the box around it; larger where the lump sits on the wall.
+
+    There the closing that drew the space cut off a cap of the lump: the sagitta of its ball
+    over the lump's width.
+    """
+    cap = 0.0
+    if capped and lump.wall >= ON_WALL:
+        half = min(0.5 * lump.extents_mm[1], 0.9 * SPACE_MM)
+        cap = SPACE_MM - float(np.sqrt(SPACE_MM**2 - half**2))
+    pad = [max(1, int(np.ceil(max(BESIDE_MM, cap) / step))) for step in grid.spacing_mm[::-1]]
+    box = tuple(slice(max(0, s.start - p), s.stop + p) for s, p in zip(lump.box, pad, strict=True))
+    inside = np.zeros(space[box].shape, dtype=bool)
+    first = [s.start - b.start for s, b in zip(lump.box, box, strict=True)]
+    z, y, x = (slice(f, f + n) for f, n in zip(first, lump.voxels.shape, strict=True))
+    inside[z, y, x] = lump.voxels
+    away = distance_mm(inside, grid)
+    near = (away <= BESIDE_MM) | ((away <= cap) & ~space[box])
     affine = grid.affine.copy()
-    affine[:3, 3] = grid.to_mm(start[::-1])
-    shape = (wide.shape[2], wide.shape[1], wide.shape[0])
-    return Mask("near", wide.T, Grid(shape, affine))
+    affine[:3, 3] = grid.to_mm([box[2].start, box[1].start, box[0].start])
+    shape = (near.shape[2], near.shape[1], near.shape[0])
+    return Mask("near", near.T, Grid(shape, affine))
 
 
 def _hila(case: Case) -> list[NDArray[np.float64]]:
@@ -215,12 +262,12 @@ def _hila(case: Case) -> list[NDArray[np.float64]]:
     for side in found.present:
         lung = found.of(side).voxels.T
         box = box_of(lung, 0.0, grid)
-        vessels = (found.space(side).voxels.T[box] & (case.working.hu.T[box] > TISSUE_HU)).astype(np.float32)
+        vessels = (lung[box] & (case.working.hu.T[box] > TISSUE_HU)).astype(np.float32)
         crowd = ndimage.gaussian_filter(vessels, sigma, truncate=2.0)
         away = np.abs(
             (np.arange(grid.shape[0])[box[2]] - grid.to_ijk([found.midline_mm, 0, 0])[0]) * grid.spacing_mm[0]
         )
-        crowd[:, :, away > 75.0] = 0
+        crowd[:, :, (away < HILUM_X_MM[0]) | (away > HILUM_X_MM[1])] = 0
         z, y, x = np.unravel_index(int(crowd.argmax()), crowd.shape)
         out.append(grid.to_mm([x + box[2].start, y + box[1].start, z + box[0].start]))
     return out
@@ -231,9 +278,7 @@ def _blood_hu(case: Case) -> float | None:
     state = contrast(case)
     if not state.enhanced or state.blood_hu is None:
         return None
-    heart = state.heart_hu if state.heart_hu is not None else state.blood_hu
-    blood = min(state.blood_hu, heart)
-    return blood if blood >= 130.0 else None
+    return state.blood_hu if state.blood_hu >= 130.0 else None
 
 
 def _holds(mask: Mask, point_mm: tuple[float, float, float]) -> bool:
