@@ -93,7 +93,7 @@ def _merged(reading: Reading) -> Reading:
                 mention,
                 attributes=tuple(dict.fromkeys(("ground_glass", *last.attributes, *mention.attributes))),
                 grade=mention.grade or last.grade,
-                count=mention.count or last.count,
+                count=mention.count if last.count in (None, 1) else last.count,  # the words of number stand first
                 side=mention.side or last.side,
             )
         kept.append(mention)

@@ -183,19 +183,23 @@ def _side_held(side: Side | None, held: dict[str, Evidence], *, denied: bool) ->
 
 def cites_are_used(parsed: Parsed, world: World) -> Verdict | None:
     """G2: a cited id is about something that the statement speaks of."""
-    sites = [place.site for place in parsed.places if place.site]
     for name, record in parsed.cited.items():
-        if isinstance(record, Observation | Search):
-            used = any(_related(claim.finding, record.finding, world) for claim in parsed.claims)
-            used = used or (not parsed.claims and (bool(parsed.limits) or bool(parsed.loose)))
-        else:
-            homes = [world.home(claim.finding) for claim in parsed.claims]
-            named = [*sites, *(home for home in homes if home)]
-            used = any(_touch(site, record.site, world) for site in named)
-        if not used:
+        if not _is_used(record, parsed, world):
             about = record.finding if isinstance(record, Observation | Search) else record.site
             return Verdict("unsupported", "G2", f"{name} is about {_said(about)}; the statement does not speak of it")
     return None
+
+
+def _is_used(record: Evidence, parsed: Parsed, world: World) -> bool:
+    sites = [place.site for place in parsed.places if place.site]
+    if isinstance(record, Observation | Search) and parsed.claims:
+        return any(_related(claim.finding, record.finding, world) for claim in parsed.claims)
+    if isinstance(record, Observation | Search):  # a structure's number, or a limit by itself
+        own = world.site_of(record)
+        near = not sites or any(_touch(site, own or site, world) for site in sites)
+        return near and (bool(parsed.loose) or bool(set(parsed.limits) & set(_limits_of_any(record))))
+    homes = [home for claim in parsed.claims if (home := world.home(claim.finding))]
+    return any(_touch(site, record.site, world) for site in (*sites, *homes))
 
 
 def _about(claim: Claim, search: Search, world: World) -> bool:
