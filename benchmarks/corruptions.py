@@ -1,6 +1,6 @@
 """Damage scans at random and see that each ends in the clean volume, a stated limit or a one-line refusal.
 
-    python -m benchmarks.corruptions [--count 2000] [--seed 0]
+    python -m benchmarks.corruptions [--count 2000] [--seed 0] [--write-docs]
 
 Series in several encodings, a NIfTI, a gzipped NIfTI and a zip are written from one phantom
 and damaged: bits flipped, files cut, tags taken away, swapped between slices or overwritten.
@@ -32,7 +32,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from pydicom import dcmread
 
-from benchmarks.stamp import stamp
+from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.ct import Grid, ReadScan, Scan, Volume, read
 from vlm.errors import IntakeError
 from vlm.phantom.dicom_series import Syntax, write_dicom_series
@@ -296,18 +296,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
     start = time.perf_counter()
     table, bad = run(options.count, options.seed)
-    print(stamp(f"python -m benchmarks.corruptions --count {options.count} --seed {options.seed}"))
-    print("\n| form | " + " | ".join(OUTCOMES) + " |\n| --- |" + " ---: |" * len(OUTCOMES))
-    for form, outcomes in table.items():
-        print(f"| {form} | " + " | ".join(str(outcomes[each]) for each in OUTCOMES) + " |")
+    seconds = time.perf_counter() - start
+    rows = [("form", *OUTCOMES), ("---", *["---:"] * len(OUTCOMES))]
+    rows += [(form, *[str(outcomes[each]) for each in OUTCOMES]) for form, outcomes in table.items()]
     total = sum(table.values(), Counter())
-    print("| **all** | " + " | ".join(str(total[each]) for each in OUTCOMES) + " |")
-    print(f"\n{options.count} damaged scans in {time.perf_counter() - start:.0f} s; bad: {len(bad)}")
-    for line in bad:
-        print(line)
+    rows.append(("**all**", *[str(total[each]) for each in OUTCOMES]))
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines += ["", f"{options.count} damaged scans in {seconds:.0f} s; bad: {len(bad)}.", ""]
+    lines.append(stamp(f"python -m benchmarks.corruptions --count {options.count} --seed {options.seed}"))
+    print("\n".join([*lines, *bad]))
+    if options.write_docs:
+        write_section(ROOT / "docs" / "reading.md", "corruptions", "\n".join(lines))
     raise SystemExit(bool(bad))
 
 

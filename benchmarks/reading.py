@@ -1,6 +1,6 @@
 """How fast a series is read, beside SimpleITK's bare read of the same folder in the same run.
 
-    python -m benchmarks.reading [--slices 300] [--rounds 5]
+    python -m benchmarks.reading [--slices 300] [--rounds 5] [--write-docs]
 
 Writes a 300-slice 512 x 512 series with the noise of a real scan, uncompressed and as JPEG
 Lossless, into a temporary folder; then reads it in turns with ``vlm.ct.read`` and
@@ -11,9 +11,8 @@ ratio. ``survey`` reads headers only. Goal: ratio at most 1.0, survey at most 1 
 from __future__ import annotations
 
 import argparse
-import datetime
+import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
+from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.ct import Grid, Scan, Volume, read, survey
 from vlm.phantom.dicom_series import Syntax, write_dicom_series
 
@@ -49,39 +49,57 @@ def bare(folder: Path) -> None:
     reader.Execute()
 
 
-def seconds(action: Callable[[Path], object], folder: Path) -> float:
-    """Wall seconds of one call."""
-    start = time.perf_counter()
+def seconds(action: Callable[[Path], object], folder: Path) -> tuple[float, float]:
+    """(wall, CPU of this process and its children) seconds of one call."""
+    before, start = os.times(), time.perf_counter()
     action(folder)
-    return time.perf_counter() - start
+    wall, after = time.perf_counter() - start, os.times()
+    return wall, sum(after[:4]) - sum(before[:4])
+
+
+def row(syntax: Syntax, volume: Volume, rounds: int) -> str:
+    """One line of the table: each number is minimum / median."""
+    with tempfile.TemporaryDirectory(prefix="tomoscribe-bench-") as name:
+        folder = Path(name)
+        write_dicom_series(volume, folder, syntax=syntax)
+        bare(folder)
+        runs = [(seconds(read, folder), seconds(bare, folder), seconds(survey, folder)) for _ in range(rounds)]
+    ours, theirs, heads = ([run[kind] for run in runs] for kind in range(3))
+    cells = [_two([wall for wall, _ in times]) for times in (ours, theirs)]
+    cells.append(_ratio([wall for wall, _ in ours], [wall for wall, _ in theirs]))
+    cells += [_two([cpu for _, cpu in times]) for times in (ours, theirs)]
+    cells.append(_two([wall for wall, _ in heads]))
+    return f"| {syntax} | " + " | ".join(cells) + " |"
+
+
+def _two(values: list[float]) -> str:
+    return f"{min(values):.2f} / {statistics.median(values):.2f}"
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> str:
+    return f"{min(ours) / min(theirs):.2f} / {statistics.median(ours) / statistics.median(theirs):.2f}"
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    print(f"{datetime.date.today()} · commit {commit} · {options.slices} slices 512 x 512 · {options.rounds} rounds")
-    print(f"{'encoding':16}{'read s':>16}{'SimpleITK s':>18}{'ratio':>16}{'survey s':>10}   (min / median)")
     volume = body(options.slices)
-    for syntax in SYNTAXES:
-        with tempfile.TemporaryDirectory(prefix="tomoscribe-bench-") as name:
-            folder = Path(name)
-            write_dicom_series(volume, folder, syntax=syntax)
-            bare(folder)
-            ours, theirs, heads = [], [], []
-            for _ in range(options.rounds):
-                ours.append(seconds(read, folder))
-                theirs.append(seconds(bare, folder))
-                heads.append(seconds(survey, folder))
-        low = min(ours) / min(theirs)
-        middle = statistics.median(ours) / statistics.median(theirs)
-        print(
-            f"{syntax:16}{min(ours):8.2f}/{statistics.median(ours):6.2f} {min(theirs):9.2f}/"
-            f"{statistics.median(theirs):6.2f} {low:9.2f}/{middle:5.2f} {statistics.median(heads):9.2f}"
-        )
+    lines = [
+        f"{options.slices} slices 512 x 512, seconds, minimum / median of {options.rounds} rounds.",
+        "",
+        "| encoding | read | SimpleITK | ratio | read, CPU | SimpleITK, CPU | survey |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        *(row(syntax, volume, options.rounds) for syntax in SYNTAXES),
+        "",
+        stamp("python -m benchmarks.reading"),
+    ]
+    print("\n".join(lines))
+    if options.write_docs:
+        write_section(ROOT / "docs" / "reading.md", "reading", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -128,7 +128,9 @@ def test_order_comes_from_positions_alone(tmp_path: Path) -> None:
     for number, path in enumerate(paths):
         edit(path, InstanceNumber=(number * 7) % 12, SliceLocation="0")
         path.rename(path.with_name(f"z{(number * 5) % 12}"))
-    assert np.array_equal(read(tmp_path).volume.hu, volume.hu)
+    scan = read(tmp_path)
+    assert np.array_equal(scan.volume.hu, volume.hu)
+    assert {note.code for note in scan.notes} == {"W_ORDER_TAGS"}
 
 
 def test_padding_becomes_air_and_a_mask(tmp_path: Path) -> None:

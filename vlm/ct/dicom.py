@@ -33,6 +33,7 @@ from vlm.ct.image import (
     patient_position,
     positive,
     stored_padding,
+    whole,
 )
 from vlm.ct.intake import corrupt, refusal, too_large, truncated
 from vlm.ct.tags import Tags, kernel_class, pseudonym
@@ -235,6 +236,7 @@ def _ct_image(tags: Tags, stream: BinaryIO, file: _File, *, enhanced: bool, imag
         derived=bool(DERIVED.intersection(image_type[2:])),
         kernel=kernel_class(kernel),
         contrast=contrast(tags),
+        instance=whole(tags.number(tag.INSTANCE)),
         thickness_mm=positive(tags.number(tag.THICKNESS)),
         spacing_between_mm=positive(tags.number(tag.SPACING_BETWEEN)),
         voltage_kv=positive(tags.number(tag.KVP)),

@@ -58,6 +58,7 @@ class Image:
     derived: bool
     kernel: Literal["soft", "sharp", "unknown"]
     contrast: bool | None
+    instance: int | None
     thickness_mm: float | None
     spacing_between_mm: float | None
     voltage_kv: float | None
@@ -197,3 +198,8 @@ def patient_position(tags: Tags) -> str:
 
 def positive(value: float | None) -> float | None:
     return value if value is not None and 0 < value < 1e5 else None
+
+
+def whole(value: float | None) -> int | None:
+    """A whole number, or None."""
+    return int(value) if value is not None and value == int(value) and abs(value) < 1e9 else None

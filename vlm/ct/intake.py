@@ -92,6 +92,7 @@ CODES: Mapping[str, Code] = {
     "W_SHORT_STACK": _limit("Less than 10 slices or 50 mm along the stack.", "volume_across_slices"),
     "W_ORIENTATION_VARIES": _limit("Slice orientations differ by up to 0.01.", "reformat"),
     "W_SPACING_TAGS": _limit("The spacing tags disagree by more than 10 % with the positions, which are used."),
+    "W_ORDER_TAGS": _limit("Instance numbers do not follow the positions, which are used.", "reformat"),
     "W_XFORM_CONFLICT": _limit("NIfTI: sform and qform place the same axes differently; the sform is used."),
     # values
     "W_LOSSY": _limit("Lossy compression.", "density"),

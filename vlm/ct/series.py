@@ -233,6 +233,8 @@ def _tag_notes(slices: Sequence[Slice], stacking: Stacking | None) -> list[Note]
     between = first.spacing_between_mm
     if step and between and abs(between - step) > 0.1 * step:
         notes.append(note("W_SPACING_TAGS", f"Spacing Between Slices says {between:.2f} mm, positions {step:.2f} mm."))
+    if stacking and not _numbers_follow(slices, stacking):
+        notes.append(note("W_ORDER_TAGS", "Instance numbers do not follow the positions; positions are used."))
     if len({(each.frame.slope, each.frame.intercept) for each in slices}) > 1:
         notes.append(note("W_RESCALE_VARIES", "Slope or intercept differs between slices."))
     if len({(i.bits_allocated, i.bits_stored, i.high_bit, i.signed, i.monochrome1) for i in images}) > 1:
@@ -250,6 +252,19 @@ def _tag_notes(slices: Sequence[Slice], stacking: Stacking | None) -> list[Note]
     if first.monochrome1:
         notes.append(note("R_MONO1", "MONOCHROME1: values unchanged."))
     return notes
+
+
+def _numbers_follow(slices: Sequence[Slice], stacking: Stacking) -> bool:
+    """True when instance numbers rise or fall along the stack, or say nothing.
+
+    They never order slices; where they disagree, two slices may carry each other's position.
+    """
+    numbers = [slices[index].image.instance for index in stacking.order if index is not None]
+    known = np.array([number for number in numbers if number is not None])
+    if len(known) < len(numbers) or len(np.unique(known)) < len(known):
+        return True
+    steps = np.diff(known)
+    return bool((steps > 0).all() or (steps < 0).all())
 
 
 def choose(found: list[Candidate], wanted: str | None) -> Candidate:
