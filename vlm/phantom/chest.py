@@ -220,13 +220,13 @@ class _Drawing:
         self.note("emphysema", None, "lung", "emphysema", ("fraction", 100 * fraction))
 
     def patch(self, name: str, finding: str, side: SideName, zone: Zone, ml: float, hu: float) -> None:
-        """A round part of a lung, cut by the lung's surface, of ``ml``."""
+        """A wedge of a lung, longer than thick, cut by the lung's surface, of ``ml``."""
         lung = self.shapes[side]
         depth = 3.0 + 0.3 * (ml * 1000) ** (1 / 3)
         centre = as_point(self.points(side, 1, min(depth, 14.0), ZONES_MM[zone])[0])
-        ball = torso.ellipsoid(centre, (1.0, 1.0, 1.0))
+        ball = torso.ellipsoid(centre, (1.0, 0.55, 1.25), turn_degrees=float(self.rng.uniform(-40, 40)))
         radius = _levels(lung, ball, [ml], (ml * 6000) ** (1 / 3) + 12, centre)[0]
-        reach = 1.0 + radius
+        reach = 1.4 * radius + 1.0
 
         def shape(x: Floats, y: Floats, z: Floats) -> Floats:
             return np.asarray(np.maximum(lung(x, y, z), ball(x, y, z) - radius))

@@ -9,6 +9,8 @@ stomach have lung or nothing between them and such a ray, and are no seed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from scipy import ndimage
 from vlm.anatomy.air import depth_mm, distance_mm
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.ct.volume import Mask
-from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.evidence import Case, Evidence, Measurement, Observation, once
 from vlm.tools.lung_field import Bools, field, search, smooth
 from vlm.tools.pleural_shell import DIRECTIONS, Shell, shell
 from vlm.tools.registry import tool
@@ -59,12 +61,23 @@ def effusion(case: Case) -> list[Evidence]:
     return out
 
 
+@once
+def pleural_fluid(case: Case) -> Mapping[LungSide, tuple[Bools, Bools]]:
+    """(Z, Y, X) core and whole of the fluid of each side that has some."""
+    out: dict[LungSide, tuple[Bools, Bools]] = {}
+    for side in SIDES:
+        outline = shell(case, side)
+        core = _core(case, side, outline) if outline is not None else None
+        if core is not None and outline is not None:
+            out[side] = core, _with_rim(case, side, outline, core)
+    return out
+
+
 def _observed(case: Case, side: LungSide, outline: Shell) -> Observation | None:
     """The effusion of a side, or None."""
-    core = _core(case, side, outline)
-    if core is None:
+    if side not in pleural_fluid(case):
         return None
-    fluid = _with_rim(case, side, outline, core)
+    core, fluid = pleural_fluid(case)[side]
     grid = case.working.grid
     density = float(case.working.hu.T[core].mean())
     spread = float(case.working.hu.T[core].std())

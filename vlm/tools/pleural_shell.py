@@ -50,6 +50,11 @@ class Shell:
         limit = np.nan_to_num(self.wall_mm - inset_mm, nan=-1.0)
         return np.asarray(self.radius_mm[None] < limit[:, self.direction])
 
+    def along_wall(self, within_mm: float) -> Bools:
+        """(Z, Y, X) bool: voxels at most so far inside the ribs, or beyond them, where ribs are known."""
+        limit = np.nan_to_num(self.wall_mm - within_mm, nan=np.inf)
+        return np.asarray(self.radius_mm[None] >= limit[:, self.direction])
+
     def outside_lung(self) -> Bools:
         """(Z, Y, X) bool: voxels beyond the last lung of their ray, where the ray meets lung."""
         limit = np.nan_to_num(self.lung_mm, nan=np.inf)

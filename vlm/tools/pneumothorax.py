@@ -94,7 +94,7 @@ def _pockets(air: Bools, outline: Shell, voxel_ml: float, *, dark: bool) -> Bool
     labels: NDArray[np.uint32] = cc3d.connected_components(air, connectivity=6)
     size = np.bincount(labels.ravel()).astype(np.float64)
     size[0] = 0.0
-    along = np.bincount(labels[air & ~outline.inside_wall(WALL_MM)], minlength=size.size)
+    along = np.bincount(labels[air & outline.along_wall(WALL_MM)], minlength=size.size)
     least_ml, least_share = (DARK_LEAST_ML, DARK_WALL_SHARE) if dark else (LEAST_ML, WALL_SHARE)
     keep: Bools = ((size * voxel_ml >= least_ml) & (along >= least_share * size))[labels]
     return keep
@@ -104,7 +104,7 @@ def _with_rim(case: Case, pockets: Bools, place: Bools, outline: Shell, halfway_
     """The pockets with the rim that blur took, up to halfway to lung, and with thin air along the ribs."""
     grid = case.working.grid
     sheet, away = smooth(case, 0.8), distance_mm(pockets, grid)
-    along = ~outline.inside_wall(WALL_MM)
+    along = outline.along_wall(WALL_MM)
     rim = (away <= RIM_MM) & place & (sheet < halfway_hu)
     edge = (away <= RIM_MM) & along & outline.inside_wall() & (case.working.hu.T < -500)  # mixed with the chest wall
     layer = (away <= LAYER_MM) & place & along & (sheet < halfway_hu)

@@ -1,0 +1,117 @@
+"""Atelectasis, collapse of a lobe, and loss of volume of a lung.
+
+In: an open case. Out: Observations of airless lung beside fluid, behind along the ribs, or in
+a lung that has lost volume, and of the lost volume; a Search for each finding and side.
+Volume is compared with the other side: the right lung is the larger one by about a tenth.
+"""
+
+from __future__ import annotations
+
+from vlm.anatomy.lungs import SIDES, LungSide, lungs
+from vlm.ct.volume import Mask
+from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.tools.dense_lung import Dense, dense_places, share_of_expected, volume_lost
+from vlm.tools.effusion import pleural_fluid
+from vlm.tools.lung_field import Field, field, search, zone_of
+from vlm.tools.registry import tool
+
+NAME = "atelectasis"
+FINDINGS = ("atelectasis", "lobar_collapse", "lung_volume_loss")
+COLLAPSED_HU = (-60.0, 160.0)  # airless lung; enhanced, it reaches the upper value
+LOBE_ML = 40.0  # a lobe without air is about as large (collapsed lobes: 40 to 150 mL)
+
+
+@tool(NAME, observes=FINDINGS, needs=("lungs", "thoracic_cavity", "airways", "skeleton"))
+def atelectasis(case: Case) -> list[Evidence]:
+    """Find airless lung beside fluid or behind, and compare the volumes of the lungs."""
+    out: list[Evidence] = []
+    for side in SIDES:
+        seen = field(case, side)
+        ready = seen.seen and not {"density_withheld", "length_withheld"} & set(seen.failed)
+        places = [place for place in dense_places(case) if ready and place.side == side and _collapsed(case, place)]
+        found = [_airless(case, place, n) for n, place in enumerate(places, 1)]
+        lobes = [_lobe(case, place, n) for n, place in enumerate(places, 1) if _may_be_lobe(case, place)]
+        loss = _loss(case, side, found) if ready else None
+        out += [*found, *lobes, *([loss] if loss else [])]
+        failed = () if share_of_expected(case, side) is not None or not seen.seen else ("partly_covered",)
+        out.append(search(NAME, "atelectasis", seen, found=len(found), site="lung"))
+        out.append(search(NAME, "lobar_collapse", seen, found=len(lobes), site="lung", failed=failed))
+        out.append(_compared(case, side, seen, found=int(loss is not None), failed=failed))
+    return out
+
+
+def _collapsed(case: Case, place: Dense) -> bool:
+    """Whether an airless place is collapse rather than nodule or consolidation."""
+    low, high = COLLAPSED_HU
+    return low <= place.mean_hu <= high and not place.round and (place.collapsed or volume_lost(case, place.side))
+
+
+def _may_be_lobe(case: Case, place: Dense) -> bool:
+    return place.volume_ml >= LOBE_ML and volume_lost(case, place.side)
+
+
+def _airless(case: Case, place: Dense, number: int) -> Observation:
+    """The Observation of one airless place."""
+    kind = "passive" if place.at_fluid else "dependent" if place.collapsed else "with volume loss"
+    return Observation(
+        tool=NAME,
+        finding="atelectasis",
+        presence="present" if place.collapsed else "uncertain",  # tumour loses no less volume
+        side=place.side,
+        site=zone_of(case, place.side, place.voxels),
+        measurements=(
+            Measurement(quantity="volume", value=place.volume_ml),
+            Measurement(quantity="attenuation", value=place.mean_hu),
+        ),
+        attributes={"kind": kind},
+        region=case.keep(Mask(f"atelectasis_{place.side}_{number}", place.voxels.T, case.working.grid)),
+    )
+
+
+def _lobe(case: Case, place: Dense, number: int) -> Observation:
+    """A place as large as a collapsed lobe, in a lung that has lost volume; tumour cannot be excluded."""
+    return Observation(
+        tool=NAME,
+        finding="lobar_collapse",
+        presence="uncertain",
+        side=place.side,
+        site=zone_of(case, place.side, place.voxels),
+        measurements=(Measurement(quantity="volume", value=place.volume_ml),),
+        region=case.keep(Mask(f"lobar_collapse_{place.side}_{number}", place.voxels.T, case.working.grid)),
+    )
+
+
+def _loss(case: Case, side: LungSide, airless: list[Observation]) -> Observation | None:
+    """Lost volume of a lung, when it is plainly smaller than the other one says."""
+    share = share_of_expected(case, side)
+    if share is None or not volume_lost(case, side):
+        return None
+    explained = bool(airless) or side in pleural_fluid(case)
+    lung = lungs(case).of(side)
+    return Observation(
+        tool=NAME,
+        finding="lung_volume_loss",
+        presence="present" if explained else "uncertain",
+        side=side,
+        site="lung",
+        measurements=(
+            Measurement(quantity="volume", value=lung.volume_ml),
+            Measurement(quantity="ratio", value=lung.volume_ml / lungs(case).of(_other(side)).volume_ml),
+        ),
+        region=case.keep(Mask(f"small_lung_{side}", lung.voxels, lung.grid)),
+        note="aerated volume against the other lung",
+    )
+
+
+def _compared(case: Case, side: LungSide, seen: Field, *, found: int, failed: tuple[str, ...]) -> Evidence:
+    """The Search for lost volume, with the ratio of the lungs."""
+    share = share_of_expected(case, side)
+    ratio: tuple[Measurement, ...] = ()
+    if share is not None:
+        value = lungs(case).of(side).volume_ml / lungs(case).of(_other(side)).volume_ml
+        ratio = (Measurement(quantity="ratio", value=value),)
+    return search(NAME, "lung_volume_loss", seen, found=found, site="lung", failed=failed, measurements=ratio)
+
+
+def _other(side: LungSide) -> LungSide:
+    return "left" if side == "right" else "right"
