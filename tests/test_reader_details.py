@@ -36,6 +36,8 @@ def one(text: str, finding: str) -> Mention:
         ("A nodule is seen.", {"lung_nodule"}),
         ("Nodule in the right lobe of the liver.", {"liver_lesion"}),
         ("The heart is enlarged.", {"cardiomegaly"}),
+        ("The heart is large.", {"cardiomegaly"}),
+        ("The heart size is normal with an ectatic tortuous aorta.", {"cardiomegaly", "aortic_dilatation"}),
         ("The left atrium is dilated.", {"chamber_dilatation"}),
         ("The size of the heart is increased.", {"cardiomegaly"}),
         ("The common bile duct is dilated.", {"biliary_dilatation"}),

@@ -25,6 +25,7 @@ _JOINS = frozenset(("and", "or", ",", "/", "the", "both", "&", "as", "well"))
 _STOP_WORDS = ". ; : ( ) with without in at on of to from is are was were by"
 _STOPS = frozenset((*_STOP_WORDS.split(), '"'))
 _SHARED = frozenset(("lobe", "segment", "hilum", "fissure", "base", "apex"))  # other organs have them, too
+_VERBS = frozenset(("finite", "showing", "perceived"))
 _DESCRIBING = frozenset(("calcification",))  # an adjective before its noun
 _DESCRIBED = frozenset(("opacity", "lesion"))  # a general noun after its adjective
 REACH = 12  # words that may stand between a dimension and its direction
@@ -200,7 +201,7 @@ class Resolver:
         earlier = [at for at in reversed(self.site_items) if self.items[at].first < clause[0]]
         for at in earlier[:1]:
             result = finding_at(sense.key, self.items[at].key("site"))
-            if result and result[1]:
+            if result and (result[1] or sense.opposite or finding_at(sense.key, None) is None):
                 return [Found(result[0], item.first, item.last, self._keys([at]), (at,), sense.opposite)]
         default = finding_at(sense.key, None)
         for site in self.topic:
@@ -218,7 +219,7 @@ class Resolver:
     def _levels(self, n: int, item: Item) -> list[list[int]]:
         start, end = self.grammar.clause(item.first)
         own = [n] if item.key("site") else []
-        before = self._before(n, start)
+        before = self._before(n, start) or self._next(n, end)
         after = self._after(n, end)
         others = [at for at in self.site_items if start <= self.items[at].first < end and at != n]
         ahead = [at for at in reversed(others) if at < n]
@@ -259,7 +260,9 @@ class Resolver:
                 found.append(at)
                 i = self.items[at].first - 1
                 continue
-            if word in _STOPS:
+            if word in _STOPS or (
+                at is not None and any(s.kind == "cue" and s.key in _VERBS for s in self.items[at].senses)
+            ):
                 break
             if word in (",", "and", "or", "/"):
                 if not found:
@@ -271,6 +274,17 @@ class Resolver:
                 if strange > 3:
                     break
             i -= 1
+        return found
+
+    def _next(self, n: int, end: int) -> list[int]:
+        """The site that an adjective describes: "ectatic tortuous aorta"."""
+        found: list[int] = []
+        for m in range(n + 1, min(n + 5, len(self.items))):
+            item, gap = self.items[m], self.items[m].first - self.items[m - 1].last
+            if m in self._sites and not gap and item.last <= end:
+                found.append(m)
+            elif gap or item.last > end or found or _names_finding(item) or item.senses[0].kind in ("cue", "plain"):
+                break
         return found
 
     def _after(self, n: int, end: int) -> list[int]:
