@@ -30,6 +30,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from pydicom import dcmread
 
 from benchmarks.stamp import ROOT, stamp, write_section
@@ -44,7 +45,8 @@ CANARY = "PHANTOM"  # in the patient's name and ID of every file written
 OUTCOMES = ("equal", "limit said", "refused", "pixels only", "as the file says", "SILENT", "CRASH", "HANG", "LEAK")
 BAD = ("SILENT", "CRASH", "HANG", "LEAK")
 SERIES: tuple[Syntax, ...] = ("explicit", "implicit", "big_endian", "deflated", "rle", "jpeg_lossless", "jpegls")
-FORMS = (*SERIES, "nii", "nii.gz", "zip")
+ENHANCED = {"enhanced": "1.2.840.10008.1.2.1", "enhanced_jpegls": "1.2.840.10008.1.2.4.80"}  # multi-frame files
+FORMS = (*SERIES, *ENHANCED, "nii", "nii.gz", "zip")
 CHECKED = {"nii.gz", "zip"}  # with a checksum: every damage is noticed
 TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleIntercept", "RescaleSlope", "Rows",
         "Columns", "BitsStored", "PixelRepresentation", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
@@ -96,6 +98,14 @@ def write_forms(folder: Path, forms: tuple[str, ...] = FORMS) -> list[Clean]:
         path = folder / form
         if form in SERIES:
             write_dicom_series(volume, path, syntax=form)  # type: ignore[arg-type]
+        elif form in ENHANCED:
+            path = folder / f"{form}.dcm"
+            files = write_dicom_series(volume, folder / f"for-{form}")
+            legacy = LegacyConvertedEnhancedCTImage(
+                [dcmread(file) for file in reversed(files)], series_instance_uid="1.2.3.4", series_number=2,
+                sop_instance_uid="1.2.3.5", instance_number=1, transfer_syntax_uid=ENHANCED[form],
+            )  # fmt: skip
+            legacy.save_as(path)
         elif form == "zip":
             path = folder / "study.zip"
             write_dicom_series(volume, folder / "for-zip")
@@ -118,6 +128,9 @@ def damage(clean: Clean, target: Path, rng: np.random.Generator) -> tuple[str, b
     """Write a damaged copy to ``target``; returns the kind of damage, and whether only pixel bytes were hit."""
     if clean.path.is_file():
         shutil.copy(clean.path, target)
+        if clean.form in ENHANCED:
+            start = _pixel_start(target)
+            return _damage_bytes(target, rng, pixels_from=start, most=start if rng.random() < 0.7 else None)
         header_only = NIFTI_HEADER if clean.form == "nii" and rng.random() < 0.5 else None
         return _damage_bytes(target, rng, pixels_from=NIFTI_HEADER if clean.form == "nii" else None, most=header_only)
     shutil.copytree(clean.path, target)

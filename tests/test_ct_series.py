@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
@@ -247,6 +248,21 @@ def test_a_zip_reads_as_its_folder(tmp_path: Path) -> None:
         for path in paths:
             archive.write(path, f"study/{path.name}")
     assert np.array_equal(read(tmp_path / "study.zip").volume.hu, volume.hu)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.80"])
+def test_a_multi_frame_file_reads_as_its_slices(tmp_path: Path, syntax: str) -> None:
+    volume = body()
+    slices = [dcmread(path) for path in write_dicom_series(volume, tmp_path / "slices")]
+    made = LegacyConvertedEnhancedCTImage(
+        slices[::-1], series_instance_uid="1.2.3", series_number=2, sop_instance_uid="1.2.4", instance_number=1,
+        transfer_syntax_uid=syntax,
+    )  # fmt: skip
+    made.save_as(tmp_path / "enhanced.dcm")
+    scan = read(tmp_path / "enhanced.dcm")
+    assert np.array_equal(scan.volume.hu, volume.hu)
+    assert scan.volume.grid.same_as(volume.grid)
+    assert scan.volume.scan.slice_thickness_mm == 5.0
 
 
 def test_survey_gives_the_geometry_that_read_gives(tmp_path: Path) -> None:

@@ -25,13 +25,14 @@ from vlm.ct.image import (
     Image,
     Skipped,
     contrast,
+    first_number,
     frame_must_be_hu,
     kernel_name,
     lossy_ratio,
     must_be_hu,
     not_a_slice,
     patient_position,
-    positive,
+    scan_places,
     stored_padding,
     whole,
 )
@@ -206,7 +207,8 @@ def _ct_image(tags: Tags, stream: BinaryIO, file: _File, *, enhanced: bool, imag
         for group in tags.items(tag.FRAME_GROUPS):
             frame_must_be_hu(group, file.name)
     padding, padding_repaired = stored_padding(tags, signed)
-    kernel, series_uid = kernel_name(tags), tags.uid(tag.SERIES_UID)
+    places, series_uid = scan_places(tags), tags.uid(tag.SERIES_UID)
+    kernel = kernel_name(places)
     packed = need / max(1, file.size - offset)
     return Image(
         path=file.path,
@@ -235,12 +237,12 @@ def _ct_image(tags: Tags, stream: BinaryIO, file: _File, *, enhanced: bool, imag
         preamble=file.preamble,
         derived=bool(DERIVED.intersection(image_type[2:])),
         kernel=kernel_class(kernel),
-        contrast=contrast(tags),
+        contrast=contrast(places),
         instance=whole(tags.number(tag.INSTANCE)),
-        thickness_mm=positive(tags.number(tag.THICKNESS)),
-        spacing_between_mm=positive(tags.number(tag.SPACING_BETWEEN)),
-        voltage_kv=positive(tags.number(tag.KVP)),
-        exposure_mas=positive(tags.number(tag.EXPOSURE)),
+        thickness_mm=first_number(places, tag.THICKNESS),
+        spacing_between_mm=first_number(places, tag.SPACING_BETWEEN),
+        voltage_kv=first_number(places, tag.KVP),
+        exposure_mas=first_number(places, tag.EXPOSURE),
         patient_position=patient_position(tags),
         frames=frames,
     )

@@ -64,7 +64,6 @@ class Image:
     voltage_kv: float | None
     exposure_mas: float | None
     patient_position: str
-    offsets: tuple[int, ...] = ()  # extended offset table
     frames: tuple[Frame, ...] = field(default=())
 
 
@@ -170,23 +169,33 @@ def _float(text: str) -> float | None:
     return value if 0 < value < 1e6 else None
 
 
-def kernel_name(tags: Tags) -> str:
-    if name := tags.text(tag.KERNEL):
-        return name
-    for group in (*tags.items(tag.FRAME_GROUPS)[:1], *tags.items(tag.SHARED_GROUPS)[:1]):
-        if found := group.first(tag.CT_RECONSTRUCTION):
-            return found.text(tag.KERNEL)
-    return ""
+def scan_places(tags: Tags) -> list[Tags]:
+    """Where tags about the scan may stand: the data set, then the functional groups of an enhanced file."""
+    places = [tags]
+    for group in (*tags.items(tag.SHARED_GROUPS)[:1], *tags.items(tag.FRAME_GROUPS)[:1]):
+        for key in (tag.PIXEL_MEASURES, tag.CT_RECONSTRUCTION, tag.CT_XRAY, *tag.UNASSIGNED):
+            places += group.items(key)[:1]
+    return places
 
 
-def contrast(tags: Tags) -> bool | None:
+def first_number(places: list[Tags], key: int) -> float | None:
+    """The first positive number under ``key``, or None."""
+    return next((value for place in places if (value := positive(place.number(key))) is not None), None)
+
+
+def kernel_name(places: list[Tags]) -> str:
+    """The reconstruction kernel's own name; for grouping and its class, never shown."""
+    return next((name for place in places if (name := place.text(tag.KERNEL))), "")
+
+
+def contrast(places: list[Tags]) -> bool | None:
     """Intravenous contrast as the header says; None when it says nothing either way."""
-    words = " ".join(tags.texts(tag.CONTRAST_AGENT)).lower()
+    words = " ".join(word for place in places for word in place.texts(tag.CONTRAST_AGENT)).lower()
     if words:
         said_no = words.strip() in {"no", "none", "n", "without", "nativ", "native", "non contrast"}
         oral_only = "oral" in words and not any(word in words for word in ("iv", "i.v", "intraven", "&", "and", "+"))
         return None if oral_only else not said_no
-    if tags.items(tag.CONTRAST_SEQUENCE) or (tags.number(tag.CONTRAST_VOLUME) or 0) > 0:
+    if any(place.items(tag.CONTRAST_SEQUENCE) for place in places) or first_number(places, tag.CONTRAST_VOLUME):
         return True
     return None
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,13 +51,12 @@ def native_frame(each: Slice) -> NDArray[np.uint16]:
         return _native(raw, each.image, each.frame.number)
 
 
-def _ranges(each: Slice) -> Ranges:
-    """Where the fragments of one compressed slice lie in its file."""
-    image = each.image
+def _ranges(image: Image) -> list[Ranges]:
+    """Where the fragments of every frame of a compressed file lie."""
     with image.path.open("rb", buffering=4096) as stream:
         size = os.fstat(stream.fileno()).st_size
         try:
-            return frame_ranges(stream, image.pixel_offset, size, len(image.frames))[each.frame.number]
+            return frame_ranges(stream, image.pixel_offset, size, len(image.frames))
         except DecodeError as error:
             raise broken_pixels(image, str(error)) from None
 
@@ -202,7 +202,7 @@ def load(slots: Slots, turn: Turn, *, replace_padding: bool = True, progress: Pr
 
 def _fill(writer: _Writer, frames: SharedFrames | None, steps: tuple[int, int], part: range) -> Iterator[int]:
     """Write the slots of ``part``; yields each slot that is done."""
-    finder, jobs = PaddingFinder(), list[Job]()
+    finder, jobs, ranges = PaddingFinder(), list[Job](), dict[Path, list[Ranges]]()
     for k in part:
         each = writer.slots[k]
         if each is None:
@@ -211,7 +211,10 @@ def _fill(writer: _Writer, frames: SharedFrames | None, steps: tuple[int, int], 
             writer.put(k, native_frame(each)[:: steps[0], :: steps[1]], finder)
         else:
             image = each.image
-            jobs.append(Job(writer.place(k), image.path, _ranges(each), image.syntax, image.bits_allocated))
+            if image.path not in ranges:
+                ranges[image.path] = _ranges(image)
+            where = ranges[image.path][each.frame.number]
+            jobs.append(Job(writer.place(k), image.path, where, image.syntax, image.bits_allocated))
             continue
         yield k
     if frames is None or not jobs:
