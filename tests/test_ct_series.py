@@ -103,8 +103,9 @@ AXES = {
 }
 
 
+@pytest.mark.parametrize("syntax", ["explicit", "jpegls"])
 @pytest.mark.parametrize("name", AXES)
-def test_slices_in_any_plane_are_turned_to_ras(tmp_path: Path, name: str) -> None:
+def test_slices_in_any_plane_are_turned_to_ras(tmp_path: Path, name: str, syntax: Syntax) -> None:
     orientation, _ = AXES[name]
     axes = np.array(orientation, dtype=float)
     normal = np.cross(axes[:3], axes[3:])
@@ -112,7 +113,7 @@ def test_slices_in_any_plane_are_turned_to_ras(tmp_path: Path, name: str) -> Non
     stored[:, :4] = -1000
     volume = Volume(stored[:, ::-1, ::-1].T.copy(order="F"), body().grid, Scan(source="phantom"))
     first = np.array([3.0, -7.0, 50.0])
-    for k, path in enumerate(write_dicom_series(volume, tmp_path)):
+    for k, path in enumerate(write_dicom_series(volume, tmp_path, syntax=syntax)):
         position = first + normal * 5.0 * k
         edit(path, ImagePositionPatient=[*position], ImageOrientationPatient=orientation)
     got = read(tmp_path).volume

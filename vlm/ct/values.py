@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vlm.ct.intake import Note, note, refusal
 from vlm.ct.volume import AIR_HU
@@ -100,6 +99,8 @@ class PaddingFinder:
 
 def _touching_border(candidate: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """The 4-connected parts of a (Y, X) mask that reach its border, or None."""
+    from scipy import ndimage  # not needed to say what is in a folder
+
     labels, count = ndimage.label(candidate)
     if count == 0:
         return None
