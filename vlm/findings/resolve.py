@@ -90,7 +90,7 @@ class Resolver:
             if n in used:
                 continue
             for sense in item.senses:
-                if sense.kind == "finding":
+                if sense.kind == "finding" and not self._is_heading(n):
                     sites, at = self._sites_for(n, item)
                     out.append(Found(sense.key, item.first, item.last, sites, at))
                     out.extend(self._shared_noun(n, item, sense.key))
@@ -99,6 +99,11 @@ class Resolver:
                 elif sense.kind == "sign" and not self._only_describes(n, sense.key):
                     out.extend(self._sign(n, item, sense))
         return sorted(_without_doubles(out, self.vocabulary, self.grammar), key=lambda f: (f.first, f.last))
+
+    def _is_heading(self, n: int) -> bool:
+        """Whether the word only heads what follows: "Lymph nodes: none enlarged"."""
+        item = self.items[n]
+        return item.key("site") is not None and item.last < len(self.tokens) - 1 and self.tokens[item.last].word == ":"
 
     def _shared_noun(self, n: int, item: Item, finding: str) -> list[Found]:
         """The first half of "pleural and pericardial effusion"."""
@@ -307,7 +312,9 @@ class Resolver:
                 continue
             if at is not None and any(s.kind in ("finding", "sign") for s in self.items[at].senses) and found:
                 break
-            if word in (".", ";", "with", "without", ":", "(") or (word in ("is", "are", "was", "were") and found):
+            if word in (".", ";", "with", "without", ":", "(", "compared", "than", "relative") or (
+                word in ("is", "are", "was", "were") and found
+            ):
                 break
             i += 1
         return found

@@ -304,7 +304,7 @@ class Grammar:
         if "not_assessed" in kinds:
             return "uncertain", "possible"
         if "deny" in kinds:
-            return "absent", "definite" if "possible" not in kinds else "likely"
+            return "absent", "likely" if "likely" in kinds else "definite"
         if "possible" in kinds:
             return "uncertain", "possible"
         if "likely" in kinds:
