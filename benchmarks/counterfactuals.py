@@ -52,6 +52,7 @@ def trials(wording: Wording, *, sentences: int, seed: int) -> Iterator[Trial]:
     """True sentences and errors in one wording, about half of each, until there are so many."""
     rng = random.Random(seed)
     made = 0
+    so_far: collections.Counter[str] = collections.Counter()  # rare errors first, so that every class is measured
     while made < sentences:
         scene = sample(rng)
         context = Context(prior=scene.prior)
@@ -63,7 +64,9 @@ def trials(wording: Wording, *, sentences: int, seed: int) -> Iterator[Trial]:
                 for label, change in ERRORS.items()
                 if (wrong := change(Truth(fact, scene, wording, rng)))
             ]
-            for label, wrong in rng.sample(able, min(3, len(able))):
+            rng.shuffle(able)
+            for label, wrong in sorted(able, key=lambda pair: so_far[pair[0]])[:3]:
+                so_far[label] += 1
                 yield _trial(label, wrong, scene, wording, context, rng)
                 made += 1
 

@@ -174,8 +174,7 @@ class Parsed:
 
 def parse(statement: Statement, ledger: Ledger) -> Parsed:
     """Read a statement and look up what it cites."""
-    readings, stated, orphans = read(statement.text)
-    limits = tuple(dict.fromkeys((*stated, *(limit for reading in readings for limit in reading.limits))))
+    readings, limits, orphans = read(statement.text)
     claims: list[Claim] = []
     loose: list[tuple[Number, Reading]] = []
     for reading in readings:

@@ -6,11 +6,13 @@ narrower than what was measured, never somewhere else. Left is the patient's.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from typing import Literal
 
 from vlm.evidence import Coverage, Evidence, Measured, Side
-from vlm.findings.vocabulary import Vocabulary
+from vlm.findings.reader import read_sentence
+from vlm.findings.vocabulary import Vocabulary, load_vocabulary
 
 Fit = Literal["within", "wider", "elsewhere"]  # the evidence against the claim
 
@@ -27,12 +29,24 @@ def side_of(side: Side | None, sites: Collection[str]) -> Side | None:
     return side or next((ONE_SIDED[site] for site in sites if site in ONE_SIDED), None)
 
 
+NO_PLACE = frozenset({"lymph_node"})  # a kind of organ that is everywhere
+
+
+@functools.cache
+def named_sites(finding: str) -> tuple[str, ...]:
+    """The sites that a finding's own name holds: the bladder of "bladder wall thickening"."""
+    entry = load_vocabulary().findings.get(finding)
+    return read_sentence(entry.name).sites if entry else ()
+
+
 def site_of(record: Evidence, vocabulary: Vocabulary) -> str | None:
-    """The site of a record, or the site its finding has by itself."""
+    """The site of a record, or the site its finding has by itself or by its name."""
     if record.site is not None or isinstance(record, Measured | Coverage):
         return record.site
-    finding = vocabulary.findings.get(record.finding)
-    return finding.site if finding else None
+    entry = vocabulary.findings.get(record.finding)
+    home = entry.site if entry else None
+    inside = (s for s in named_sites(record.finding) if s not in NO_PLACE and vocabulary.site_contains(home or s, s))
+    return next(inside, home)
 
 
 def record_side(record: Evidence) -> Side | None:

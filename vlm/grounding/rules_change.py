@@ -39,6 +39,8 @@ def change_agrees(parsed: Parsed, world: World) -> Verdict | None:
             return wrong
     if parsed.statement.section in NEUTRAL_SECTIONS or not (found := _COMPARISON.search(text)):
         return None
+    if parsed.claims and not any(claim.mention.assessed for claim in parsed.claims):
+        return None
     if prior is None:
         return Verdict("unsupported", "G10", f"{found.group(0)!r} compares; no prior is registered")
     if not any(claim.mention.change for claim in parsed.claims):

@@ -8,7 +8,7 @@ from vlm.evidence import Coverage, Evidence, Observation, Search, Side
 from vlm.findings.mentions import Place
 from vlm.grounding.claims import Claim, Number, Parsed
 from vlm.grounding.numbers import carrying, prints
-from vlm.grounding.places import record_side, site_fit, where
+from vlm.grounding.places import named_sites, record_side, site_fit, where
 from vlm.grounding.rules_absent import limits_of
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import FULL_COVER, World
@@ -170,6 +170,8 @@ def _site_held(site: str, held: dict[str, Evidence], *, denied: bool, world: Wor
     """A place of what is there may be wider than the evidence's; a place of what is denied may not."""
     contains = world.vocabulary.site_contains
     for record in held.values():
+        if isinstance(record, Observation | Search) and site in named_sites(record.finding):
+            return True
         own = world.site_of(record)
         if contains(own or site, site) if denied else site_fit(site, own, world.vocabulary) == "within":
             return True
@@ -191,6 +193,8 @@ def cites_are_used(parsed: Parsed, world: World) -> Verdict | None:
 
 
 def _is_used(record: Evidence, parsed: Parsed, world: World) -> bool:
+    if parsed.statement.section == "not_assessed" and isinstance(record, Search) and limits_of(record):
+        return True  # a long list of what nobody looked for may fold some of it into a wider word
     sites = [place.site for place in parsed.places if place.site]
     if isinstance(record, Observation | Search) and parsed.claims:
         return any(_related(claim.finding, record.finding, world) for claim in parsed.claims)

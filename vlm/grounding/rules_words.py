@@ -39,7 +39,7 @@ _ADVICE = re.compile(
     r"|recommend\w*|suggest(ed|ing)? (a |an )?(follow|control|further|biops|correlat|clinical)\w*|advis\w+|should"
     r"|follow[\s-]?up|biops\w+|correlat\w+|further (evaluation|work[\s-]?up|imaging|investigation)|consider\w*"
     r"|control (ct|scan|imaging)|referral|surveillance|re-?examin\w+|repeat (ct|scan|imaging)|pet([\s/-]?ct)?"
-    r"|mri|ultrasound|consult\w*|urgent\w*|immediate\w*|treat\w*)\b",
+    r"|mri|ultrasound|consult\w*|urgent\w*|immediate\w*|treat(ment|ed)? with|needs? treatment)\b",
     re.I,
 )
 
@@ -51,7 +51,8 @@ def vocabulary_known(parsed: Parsed, _: World) -> Verdict | None:
     if parsed.unknown:
         shown = ", ".join(repr(word[:40]) for word in parsed.unknown[:5])
         return Verdict("unsupported", "G0", f"nothing accounts for {shown}")
-    if parsed.orphans and parsed.statement.section not in NEUTRAL_SECTIONS:
+    claimed = not parsed.claims or any(claim.mention.assessed for claim in parsed.claims)
+    if parsed.orphans and claimed and parsed.statement.section not in NEUTRAL_SECTIONS:
         return Verdict(
             "unsupported", "G0", f"{parsed.orphans[0]!r} is no finding that can be checked as it stands here"
         )
