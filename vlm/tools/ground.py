@@ -44,7 +44,7 @@ def search(
     smallest, sensitivity = measured_limit(tool, finding)
     conditions = list(failed) + list(withheld(case))
     if share <= 0.0:
-        conditions.append("not_covered")
+        conditions += [] if failed else ["not_covered"]  # the tool knows the truer reason
     elif share < WHOLE:
         conditions.append("partly_covered")
     if smallest is None and share > 0.0:

@@ -1,0 +1,87 @@
+"""Density of the vertebrae.
+
+In: the spine of a Case. Out: the trabecular attenuation of the lower thoracic and upper lumbar bodies, an
+Observation where it is low, and a Search. Judged at 120 kV or where the voltage is not known; contrast in
+the blood lifts the attenuation by about 10 HU, which the search says.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vlm.anatomy.contrast import contrast
+from vlm.anatomy.coverage import coverage
+from vlm.anatomy.skeleton import spine
+from vlm.ct.volume import Mask
+from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.tools.ground import search, withheld
+from vlm.tools.registry import tool
+
+NAME = "spine"
+LOW_HU = 100.0  # osteoporosis likely: Jang, Radiology 2019;291:360 (L1); lower thoracic bodies are 10-20 HU denser
+DOUBT_HU = 110.0  # the more than 90 % specific limit of Pickhardt, Ann Intern Med 2013;158:588
+LEVEL_MM = (10.0, -185.0)  # from the right dome: about T9 to L2
+ROI_MM = 7.0  # radius of the disc of marrow in the middle of the body
+MARROW_SHARE = 0.5  # slices through end plates and discs are left out: the middle half by density spread
+LEAST_SLICES_MM = 30.0
+KILOVOLT = (110.0, 130.0)
+
+
+@tool(NAME, observes=("osteopenia",), needs=("spine",))
+def bone_density(case: Case) -> list[Evidence]:
+    """Measure the marrow of the vertebral bodies about the diaphragm."""
+    axis, dome, site = spine(case), coverage(case).dome_mm, "spine"
+    voltage = case.volume.scan.tube_voltage_kv
+    other = voltage is not None and not KILOVOLT[0] <= voltage <= KILOVOLT[1]
+    if not axis.found or dome is None or other or "density_withheld" in withheld(case):
+        reason = ("density_withheld",) if other else ("not_found",)
+        return [search(case, NAME, "osteopenia", site=site, covered=0.0 if other else 1.0, failed=reason)]
+    heights = axis.canal_mm[:, 2] - dome
+    chosen = np.flatnonzero(axis.good & (heights <= LEVEL_MM[0]) & (heights >= LEVEL_MM[1]))
+    step = case.working.grid.spacing_mm[2]
+    if chosen.size * step < LEAST_SLICES_MM:
+        return [search(case, NAME, "osteopenia", site=site, covered=0.0, failed=("not_covered",))]
+    means, spreads, voxels = _marrow(case, chosen)
+    # Mid-body slices are even; end plates, discs with gas and osteophytes are not.
+    even = spreads <= np.quantile(spreads, MARROW_SHARE)
+    value = float(np.median(means[even]))
+    mask = Mask("marrow", voxels, case.working.grid)
+    if not mask:
+        return [search(case, NAME, "osteopenia", site=site, covered=0.0, failed=("not_found",))]
+    region = case.keep(mask)
+    measure = Measurement(quantity="attenuation", value=value, plus_minus=15.0)
+    enhanced = contrast(case).enhanced is not False
+    failed = ("contrast",) if enhanced else ()
+    out: list[Evidence] = []
+    if value < DOUBT_HU:
+        low = value < LOW_HU
+        out.append(
+            Observation(
+                tool=NAME, finding="osteopenia", presence="present" if low else "uncertain", site=site,
+                measurements=(measure,), region=region, note="" if low else "between clearly low and normal",
+            )
+        )  # fmt: skip
+    out.append(
+        search(
+            case, NAME, "osteopenia", site=site, covered=1.0, found=len(out), failed=failed, measurements=(measure,),
+            region=region,
+        )
+    )  # fmt: skip
+    return out
+
+
+def _marrow(case: Case, slices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and spread (HU) of the disc of marrow of each slice, and the discs as (X, Y, Z) bool."""
+    volume, axis = case.working, spine(case)
+    ijk = volume.grid.to_ijk(axis.bodies_mm)
+    step_x, step_y, _ = volume.grid.spacing_mm
+    voxels = np.zeros(volume.grid.shape, dtype=bool, order="F")
+    x, y = np.arange(volume.grid.shape[0])[:, None], np.arange(volume.grid.shape[1])[None, :]
+    means, spreads = np.zeros(slices.size), np.full(slices.size, 1e3)
+    for number, k in enumerate(slices):
+        disc = ((x - ijk[k, 0]) * step_x) ** 2 + ((y - ijk[k, 1]) * step_y) ** 2 <= ROI_MM**2
+        values = volume.hu[:, :, k][disc]
+        if values.size:
+            means[number], spreads[number] = float(values.mean()), float(values.std())
+            voxels[:, :, k] = disc
+    return means, spreads, voxels
