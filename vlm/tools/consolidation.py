@@ -61,9 +61,8 @@ def consolidation(case: Case) -> list[Evidence]:
 def _consolidated(case: Case, place: Dense) -> bool:
     """Whether an airless place is consolidation rather than nodule, collapse or fat."""
     low, high = CONSOLIDATED_HU
-    return (
-        not place.round and not place.collapsed and low <= place.mean_hu <= high and not volume_lost(case, place.side)
-    )
+    apart = place.round or place.collapsed or volume_lost(case, place.side)
+    return not apart and place.volume_ml >= LEAST_ML and low <= place.mean_hu <= high
 
 
 def _airless(case: Case, place: Dense, seen: Field, number: int) -> Observation:

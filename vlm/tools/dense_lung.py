@@ -109,7 +109,7 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
     hilum = near_hilum(case)
     bone = skeleton(case).voxels.T
     outline = shell(case, side)
-    near_wall = outline.along_wall(WALL_MM) if outline is not None else np.zeros_like(lung)
+    near_wall = outline.along_wall(WALL_MM) & outline.sidewards() if outline is not None else np.zeros_like(lung)
     middle_y = float(np.flatnonzero(lung.any(axis=(0, 2))).mean())
     boxes = cc3d.statistics(labels)["bounding_boxes"]
     out = []

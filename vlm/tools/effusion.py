@@ -21,7 +21,7 @@ from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, once
 from vlm.tools.lung_field import Bools, field, search, smooth
-from vlm.tools.pleural_shell import DIRECTIONS, Shell, shell
+from vlm.tools.pleural_shell import Shell, shell
 from vlm.tools.registry import tool
 
 NAME = "effusion"
@@ -31,13 +31,13 @@ CORE_MM = 2.0  # fluid is at least twice as thick; muscle between ribs and borde
 WALL_MM = 2.0  # parietal pleura and the fascia inside the ribs
 RIM_WALL_MM = 1.0  # once fluid is sure: half a voxel of the rib's own rim
 SEED_ML = 2.0  # of core on rays from lung to ribs; at most 1.2 in 23 clear sides of real scans
-SIDEWARDS = (-125.0, 80.0)  # degrees from the side: back as far as beside the spine, front as far as the heart
 MIDLINE_MM = 10.0  # a side begins this far from the midline
 LUNG_EDGE_HU = -430.0  # halfway between lung and fluid
 EDGE_HU = (-70.0, 50.0)  # what the rim may be: fluid mixed with fat, noise
 RIM_MM = 4.0  # how far from the core the rim may lie: the core lost CORE_MM and the blur
 LAYER_HU = (-60.0, 45.0)  # fluid thinner than the core, beyond the lung
 LAYER_MM = 25.0  # and so near to it
+CUT_SHARE = 0.3  # of the largest level, at the end of the scan
 UNSURE_HU = 30.0  # denser: exudate, blood, thick pleura or tumour cannot be told apart
 ANTERIOR_SHARE = 0.25  # more of it in front of the middle than this: fluid that does not layer
 
@@ -81,14 +81,14 @@ def _observed(case: Case, side: LungSide, outline: Shell) -> Observation | None:
     grid = case.working.grid
     density = float(case.working.hu.T[core].mean())
     spread = float(case.working.hu.T[core].std())
-    levels = np.atleast_1d(fluid.any(axis=(1, 2)))
+    per_level = fluid.sum(axis=(1, 2))
     thickness = 2.0 * float(depth_mm(fluid, grid).max())
     rows = np.arange(fluid.shape[1])
     per_row = fluid.sum(axis=(0, 2))
     anterior = float(per_row[rows > outline.centre[0]].sum() / max(1, per_row.sum()))
     attributes = {"loculated": "likely"} if anterior > ANTERIOR_SHARE else {}
     volume = Mask(f"effusion_{side}", fluid.T, grid)
-    cut = bool(levels[0]) or bool(levels[-1])
+    cut = max(int(per_level[0]), int(per_level[-1])) > CUT_SHARE * int(per_level.max())
     return Observation(
         tool=NAME,
         finding="pleural_effusion",
@@ -119,7 +119,7 @@ def _core(case: Case, side: LungSide, outline: Shell) -> Bools | None:
     if not deep.any():
         return None
     opened = fluid & (distance_mm(deep, grid) <= CORE_MM)
-    seeds = deep & outline.outside_lung() & _sidewards(side)[outline.direction][None]
+    seeds = deep & outline.outside_lung() & outline.sidewards()
     labels: NDArray[np.uint32] = cc3d.connected_components(opened, connectivity=6)
     seed_ml = np.bincount(labels[seeds], minlength=int(labels.max()) + 1) * grid.voxel_ml
     seed_ml[0] = 0.0
@@ -127,14 +127,6 @@ def _core(case: Case, side: LungSide, outline: Shell) -> Bools | None:
         return None
     keep: Bools = (seed_ml >= SEED_ML / 2)[labels]
     return keep
-
-
-def _sidewards(side: LungSide) -> Bools:
-    """(DIRECTIONS,) rays that meet ribs and no mediastinum."""
-    degrees = np.arange(DIRECTIONS) * 360.0 / DIRECTIONS
-    from_side = degrees if side == "right" else 180.0 - degrees
-    from_side = np.mod(from_side + 180.0, 360.0) - 180.0
-    return np.asarray((from_side > SIDEWARDS[0]) & (from_side < SIDEWARDS[1]))
 
 
 def _with_rim(case: Case, side: LungSide, outline: Shell, core: Bools) -> Bools:
@@ -145,7 +137,7 @@ def _with_rim(case: Case, side: LungSide, outline: Shell, core: Bools) -> Bools:
     rim = near & outline.inside_wall(RIM_WALL_MM) & (hu > LUNG_EDGE_HU) & (sheet < EDGE_HU[1])
     inner = distance_mm(lungs(case).of(side).voxels.T, grid) <= RIM_MM  # beside lung, mixed with it
     rim &= (sheet > EDGE_HU[0]) | inner
-    layer = outline.outside_lung() & _sidewards(side)[outline.direction][None] & outline.inside_wall(RIM_WALL_MM)
+    layer = outline.outside_lung() & outline.sidewards() & outline.inside_wall(RIM_WALL_MM)
     layer &= (sheet > LAYER_HU[0]) & (sheet < LAYER_HU[1]) & (distance_mm(core, grid) <= LAYER_MM)
     filled = ndimage.binary_opening(core | rim | layer, ndimage.generate_binary_structure(3, 1)) | core
     labels: NDArray[np.uint32] = cc3d.connected_components(filled, connectivity=6)

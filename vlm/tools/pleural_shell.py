@@ -23,6 +23,7 @@ STEP_MM = 1.0  # along a ray
 REACH_MM = 170.0  # longer than any half of a chest
 NEAREST_WALL_MM = 25.0  # ribs are further from the middle than this
 RIB_GAP_MM = 13.0  # half the distance from rib to rib: within it up or down a ray meets one
+SIDEWARDS = (-125.0, 80.0)  # degrees from the side: back as far as beside the spine, front as far as the heart
 WIDEST_GAP = 14  # directions (28 degrees) without rib that are bridged
 
 Bools = NDArray[np.bool_]
@@ -54,6 +55,14 @@ class Shell:
         """(Z, Y, X) bool: voxels at most so far inside the ribs, or beyond them, where ribs are known."""
         limit = np.nan_to_num(self.wall_mm - within_mm, nan=np.inf)
         return np.asarray(self.radius_mm[None] >= limit[:, self.direction])
+
+    def sidewards(self) -> Bools:
+        """(1, Y, X) bool: voxels on rays that meet ribs, not mediastinum or spine."""
+        degrees = np.arange(DIRECTIONS) * 360.0 / DIRECTIONS
+        from_side = degrees if self.side == "right" else 180.0 - degrees
+        from_side = np.mod(from_side + 180.0, 360.0) - 180.0
+        rays = (from_side > SIDEWARDS[0]) & (from_side < SIDEWARDS[1])
+        return np.asarray(rays[self.direction][None])
 
     def outside_lung(self) -> Bools:
         """(Z, Y, X) bool: voxels beyond the last lung of their ray, where the ray meets lung."""
