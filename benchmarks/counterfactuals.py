@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import joined
 from benchmarks.errors import ERRORS, Truth
 from benchmarks.facts import say
 from benchmarks.scenes import Fact, Scene, sample
@@ -40,7 +41,7 @@ class Trial:
     cites: tuple[str, ...]
     verdict: Verdict
     scene: Scene
-    fact: Fact
+    fact: Fact | None  # None for a sentence of several facts
 
     @property
     def passed(self) -> bool:
@@ -69,12 +70,31 @@ def trials(wording: Wording, *, sentences: int, seed: int) -> Iterator[Trial]:
                 so_far[label] += 1
                 yield _trial(label, wrong, scene, wording, context, rng)
                 made += 1
+        for label, text, cites, section in joined.sentences(scene, wording, rng, true=TRUE):
+            yield _judged(label, text, cites, section, scene, context, None)
+            made += 1
 
 
 def _trial(label: str, fact: Fact, scene: Scene, wording: Wording, context: Context, rng: random.Random) -> Trial:
     text = say(fact, wording, rng)
-    statement = Statement(id="S1", section=fact.section, text=text, cites=fact.cites)
-    return Trial(label, text, fact.cites, check([statement], scene.ledger, context=context)["S1"], scene, fact)
+    return _judged(label, text, fact.cites, fact.section, scene, context, fact)
+
+
+def _judged(
+    label: str, text: str, cites: tuple[str, ...], section: str, scene: Scene, context: Context, fact: Fact | None
+) -> Trial:
+    statement = Statement(id="S1", section=section, text=text, cites=cites)
+    return Trial(label, text, cites, check([statement], scene.ledger, context=context)["S1"], scene, fact)
+
+
+def whole_reports(wording: Wording, *, scenes: int, seed: int) -> dict[str, list[bool]]:
+    """Caught or not, by class, for errors that only a whole report shows."""
+    rng = random.Random(seed)
+    found: dict[str, list[bool]] = collections.defaultdict(list)
+    for _ in range(scenes):
+        for label, caught in joined.reports(sample(rng), wording, rng):
+            found[label].append(caught)
+    return found
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:
@@ -87,21 +107,24 @@ def wilson(hits: int, of: int) -> tuple[float, float]:
     return (middle - half) / (1 + z * z / of), (middle + half) / (1 + z * z / of)
 
 
-def table(found: list[Trial]) -> list[tuple[str, int, int, float, float]]:
+LABELS = (*ERRORS, *joined.JOINED, *joined.WHOLE, TRUE)
+
+
+def table(found: list[Trial], whole: dict[str, list[bool]]) -> list[tuple[str, int, int, float, float]]:
     """(class, caught, of, low, high) for every class of error, and false alarms on the true ones last."""
-    counts: dict[str, list[bool]] = collections.defaultdict(list)
+    counts: dict[str, list[bool]] = collections.defaultdict(list, {label: list(hits) for label, hits in whole.items()})
     for trial in found:
         counts[trial.label].append(not trial.passed)
-    rows = [(label, sum(counts[label]), len(counts[label])) for label in (*ERRORS, TRUE) if counts[label]]
+    rows = [(label, sum(counts[label]), len(counts[label])) for label in LABELS if counts[label]]
     return [(label, hits, of, *wilson(hits, of)) for label, hits, of in rows]
 
 
-def shown(results: dict[str, list[Trial]]) -> str:
+def shown(results: dict[str, list[Trial]], whole: dict[str, dict[str, list[bool]]]) -> str:
     """The tables of all wordings side by side, as Markdown."""
-    tables = {name: {row[0]: row[1:] for row in table(found)} for name, found in results.items()}
+    tables = {name: {row[0]: row[1:] for row in table(found, whole[name])} for name, found in results.items()}
     head = " | ".join(f"{name}: caught of n (95 %)" for name in tables)
     lines = [f"| class | {head} |", "| --- |" + " --- |" * len(tables)]
-    for label in (*ERRORS, TRUE):
+    for label in LABELS:
         cells = []
         for rows in tables.values():
             hits, of, low, high = rows.get(label, (0, 0, 0.0, 1.0))
@@ -122,7 +145,9 @@ def main() -> None:
     options = parser.parse_args()
     began = time.perf_counter()
     results = {w.name: list(trials(w, sentences=options.sentences, seed=options.seed)) for w in (DEVELOPMENT, HELD_OUT)}
-    text = shown(results)
+    scenes = options.sentences // 20
+    whole = {w.name: whole_reports(w, scenes=scenes, seed=options.seed) for w in (DEVELOPMENT, HELD_OUT)}
+    text = shown(results, whole)
     print(text)
     print(f"{sum(map(len, results.values()))} sentences in {time.perf_counter() - began:.0f} s")
     for trial in _examples(results[DEVELOPMENT.name], options.show):
@@ -133,7 +158,7 @@ def main() -> None:
 
 
 def _examples(found: list[Trial], most: int) -> Iterator[Trial]:
-    left = collections.Counter(dict.fromkeys((*ERRORS, TRUE), most))
+    left = collections.Counter(dict.fromkeys(LABELS, most))
     for trial in found:
         if trial.passed != (trial.label == TRUE) and left[trial.label] > 0:
             left[trial.label] -= 1

@@ -35,6 +35,8 @@ STRANGE = (
     "glorious", "verified", "trustworthy", "override", "approved", "neurofibrillar", "zygomorphic", "botanical",
 )  # fmt: skip
 
+LADDER = (("minimal", "micro", "trace"), ("small", "mild"), ("moderate",), ("large", "severe", "marked"), ("massive",))
+
 
 def finding_swapped(true: Truth) -> Fact | None:
     """Another finding under the same cites."""
@@ -123,8 +125,7 @@ def grade_wrong(true: Truth) -> Fact | None:
     """Another grade of the same scale."""
     if true.fact.grade is None:
         return None
-    ladder = [["minimal", "micro", "trace"], ["small", "mild"], ["moderate"], ["large", "severe", "marked"], ["massive"]]
-    others = [g for rung in ladder if true.fact.grade not in rung for g in rung[:1]]
+    others = [rung[0] for rung in LADDER if true.fact.grade not in rung]
     return replace(true.fact, grade=true.rng.choice(others))
 
 

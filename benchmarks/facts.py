@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from benchmarks.scenes import Fact
 from benchmarks.wordings import Wording
@@ -30,27 +31,44 @@ ON_A_SIDE = frozenset({"pleural_effusion", "pneumothorax", "kidney_stone"})  # t
 
 def say(fact: Fact, wording: Wording, rng: random.Random) -> str:
     """One sentence that states the fact, in one of the wordings."""
+    slots = _slots(fact, wording, rng)
+    return _tidy(_template(fact, wording, rng, slots).format(**slots))
+
+
+def say_both(one: Fact, other: Fact, wording: Wording, rng: random.Random) -> str:
+    """One sentence that states two facts."""
+    slots, second = _slots(one, wording, rng), _slots(other, wording, rng)
+    slots |= {"b": second["a"], "place2": second["place"], "size2": second["size"]}
+    return _tidy(rng.choice(wording.pair).format(**slots))
+
+
+def say_none(facts: Sequence[Fact], wording: Wording, rng: random.Random) -> str:
+    """One sentence that denies several findings."""
+    items = [_slots(fact, wording, rng)["name"] for fact in facts]
+    items = [f"{fact.side} {item}" if fact.side else item for fact, item in zip(facts, items, strict=True)]
+    return _tidy(rng.choice(wording.none_of).format(list=f"{', '.join(items[:-1])} or {items[-1]}"))
+
+
+def _slots(fact: Fact, wording: Wording, rng: random.Random) -> dict[str, str]:
     name, names = rng.choice(wording.names.get(fact.finding, (("abnormality", "abnormalities"),)))
     if fact.strange:
         name, names = f"{fact.strange} {name}", f"{fact.strange} {names}"
     a = _subject(fact, name, names, wording, rng)
-    slots = {
+    reason = wording.reasons.get(fact.limits[0], ("",)) if fact.limits else ("",)
+    return {
         "name": name,
         "names": names,
         "Name": _upper(name),
         "Names": _upper(names),
-        "a": a if a.split()[0] in ("a", "an") or not a[0].isupper() else a[0].lower() + a[1:],
+        "a": a[0].lower() + a[1:],
         "A": _upper(a),
         "is": "are" if _is_plural(fact) else "is",
         "place": _place(fact, wording, rng),
         "size": "".join(rng.choice(getattr(wording, how)).format(n=text) for how, text in fact.numbers),
         "least": rng.choice(wording.least).format(n=fact.least) if fact.least else "",
         "limit": "".join(rng.choice(wording.limits[limit]) for limit in fact.limits if limit in wording.limits),
-        "reason": rng.choice(wording.reasons[fact.limits[0]])
-        if fact.limits and fact.limits[0] in wording.reasons
-        else "",
+        "reason": rng.choice(reason),
     }
-    return _tidy(_template(fact, wording, rng, slots).format(**slots))
 
 
 def _template(fact: Fact, wording: Wording, rng: random.Random, slots: dict[str, str]) -> str:

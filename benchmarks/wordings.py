@@ -26,6 +26,8 @@ class Wording:
     partly_covered: tuple[str, ...]
     measured: tuple[str, ...]  # {structure}, {size}
     not_enlarged: tuple[str, ...]  # {ratio}
+    pair: tuple[str, ...]  # {A} {place} {size} of the one, {b} {place2} {size2} of the other
+    none_of: tuple[str, ...]  # {list}
     change: Mapping[str, tuple[str, ...]]
     size: tuple[str, ...]
     volume: tuple[str, ...]
@@ -115,6 +117,12 @@ DEVELOPMENT = Wording(
         "Normal heart size, cardiothoracic ratio {ratio}.",
         "The heart is normal in size with a cardiothoracic ratio of {ratio}.",
     ),
+    pair=(
+        "{A}{place}{size} and {b}{place2}{size2}.",
+        "{A}{size}{place}, {b}{size2}{place2}.",
+        "There is {a}{place}{size}, and there is {b}{place2}{size2}.",
+    ),
+    none_of=("No {list}.", "There is no {list}.", "No evidence of {list}."),
     change={
         "unchanged": (
             ", unchanged",
@@ -275,6 +283,12 @@ HELD_OUT = Wording(
         "The heart is of normal size (cardiothoracic ratio {ratio}).",
         "No cardiomegaly, cardiothoracic ratio {ratio}.",
     ),
+    pair=(
+        "{A}{size}{place} as well as {b}{size2}{place2}.",
+        "{A}{place}{size}; also {b}{place2}{size2}.",
+        "The scan shows {a}{size}{place} together with {b}{size2}{place2}.",
+    ),
+    none_of=("No sign of {list}.", "Negative for {list}.", "No {list} can be seen."),
     change={
         "unchanged": (", stable", ", without change"),
         "larger": (", increased in size since the prior scan", ", which has grown"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vlm.evidence import Evidence, Ledger
-from vlm.findings.mentions import Mention, Place, Quantity, Reading
+from vlm.findings.mentions import Mention, Place, Quantity, Reading, Span
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding.reading import read
 from vlm.grounding.verdict import Statement
@@ -62,7 +62,9 @@ _NOT_ASSESSED = re.compile(
     r"|\bno (?:assessment|evaluation|judgement|statement)\b",
     re.I,
 )
-_LIST_CUTS = re.compile(r",\s|;|\b(?:and|or|nor|with)\b", re.I)
+_LIST_CUTS = re.compile(
+    r",\s|;|\b(?:and|or|nor|with|as well as|together with|along with|also|plus|besides|while|but|in addition)\b", re.I
+)
 _CROSSED = re.compile(r"[x×*]|\bby\b", re.I)
 _DIGITS = re.compile(r"(?<![A-Za-z0-9])\d+(?:[.,]\d+)?")
 _STATES = re.compile(r"\b(is|are|was|were|present|seen|shows?|there|no|with|in)\b", re.I)
@@ -178,15 +180,13 @@ def parse(statement: Statement, ledger: Ledger) -> Parsed:
     claims: list[Claim] = []
     loose: list[tuple[Number, Reading]] = []
     for reading in readings:
-        taken: set[tuple[int, int]] = set()
-        for mention in reading.mentions:
-            numbers = numbers_of(mention.quantities, reading)
-            taken.update(number.span for number in numbers)
-            mention = _in_its_own_part(mention, reading)
-            if _OTHER.search(reading.text):
-                mention = dataclasses.replace(mention, other=True)
-            claims.append(Claim(_assessed(mention, reading, statement), numbers, reading.places, limits, reading.text))
-        loose += [(n, reading) for n in numbers_of(reading.quantities, reading) if n.span not in taken]
+        everything = numbers_of(reading.quantities, reading)
+        given = _shared_out(everything, reading)
+        for mention, numbers in zip(reading.mentions, given, strict=True):
+            mention = _assessed(_in_its_own_part(mention, reading), reading, statement)
+            claims.append(Claim(mention, numbers, reading.places, limits, reading.text))
+        taken = {number.span for numbers in given for number in numbers}
+        loose += [(number, reading) for number in everything if number.span not in taken]
     cited = {name: ledger[name] for name in statement.cites if name in ledger}
     missing = tuple(name for name in statement.cites if name not in ledger)
     return Parsed(statement, readings, tuple(claims), tuple(loose), limits, orphans, cited, missing)
@@ -195,23 +195,46 @@ def parse(statement: Statement, ledger: Ledger) -> Parsed:
 def _in_its_own_part(mention: Mention, reading: Reading) -> Mention:
     """A mention with the side and the sites of its own part of a list: "no left X, right Y or Z".
 
-    Only narrows what the reader gave: places that stand in another part, or in the words of
-    another finding, qualify that one. What is dropped here is still checked as a place.
+    Places that stand in another part, or in the words of another finding, qualify that one.
+    What is dropped here is still checked as a place.
     """
     if len(reading.mentions) < 2:
         return mention
-    cuts = [0, *(m.end() for m in _LIST_CUTS.finditer(reading.text)), len(reading.text) + 1]
-    first = max(cut for cut in cuts if cut <= mention.span[0])
-    last = min(cut for cut in cuts if cut > mention.span[0])
+    first, last = _part(mention.span[0], reading.text)
     own = [p for p in reading.places if first <= p.span[0] < last]
     others = [m.span for m in reading.mentions if m.span != mention.span]
     taken = {p.site for p in reading.places if any(a <= p.span[0] and p.span[1] <= b for a, b in others)}
     here = tuple(site for site in mention.sites if any(p.site == site for p in own))
     sites = here or tuple(site for site in mention.sites if site not in taken and _can_hold(site, mention.finding))
     sides = {p.side for p in own if p.side}
-    side = sides.pop() if mention.side == "bilateral" and len(sides) == 1 else mention.side
+    side = sides.pop() if len(sides) == 1 else mention.side
     site = mention.site if mention.site in sites else next(iter(sites), None)
     return dataclasses.replace(mention, side=side, sites=sites, site=site)
+
+
+def _part(at: int, text: str) -> tuple[int, int]:
+    """First and one past last character of the part of a list in which a position lies."""
+    cuts = [0, *(m.end() for m in _LIST_CUTS.finditer(text)), len(text) + 1]
+    return max(cut for cut in cuts if cut <= at), min(cut for cut in cuts if cut > at)
+
+
+def _shared_out(numbers: tuple[Number, ...], reading: Reading) -> list[tuple[Number, ...]]:
+    """The numbers of each mention, in the order of the mentions: the reader's, or each to its owner in a list."""
+    if len(reading.mentions) < 2:
+        return [numbers_of(mention.quantities, reading) for mention in reading.mentions]
+    owners = [(_owner(n.span, reading), n) for n in numbers if n.kind not in ("bare", "slice")]
+    return [tuple(n for owner, n in owners if owner is mention) for mention in reading.mentions]
+
+
+def _owner(span: Span, reading: Reading) -> Mention:
+    """The finding that a number belongs to where a sentence has several.
+
+    The one in its own part, the nearest before the nearest after it; without one, the last finding before it.
+    """
+    first, last = _part(span[0], reading.text)
+    own = [m for m in reading.mentions if first <= m.span[0] < last] or list(reading.mentions)
+    before = [m for m in own if m.span[1] <= span[0]]
+    return max(before, key=lambda m: m.span) if before else min(own, key=lambda m: m.span)
 
 
 def _can_hold(site: str, finding: str) -> bool:
@@ -223,6 +246,8 @@ def _can_hold(site: str, finding: str) -> bool:
 
 def _assessed(mention: Mention, reading: Reading, statement: Statement) -> Mention:
     """What is called not assessable is no claim of presence; under "Not assessed" a bare name is enough."""
+    if _OTHER.search(reading.text):
+        mention = dataclasses.replace(mention, other=True)
     if _NOT_ASSESSED.search(reading.text):
         return dataclasses.replace(mention, assessed=False)
     if (
