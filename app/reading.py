@@ -23,7 +23,7 @@ from vlm.anatomy.coverage import coverage
 from vlm.anatomy.laterality import laterality
 from vlm.anatomy.registration import register
 from vlm.ct import ReadScan, Volume, read
-from vlm.evidence import Case, Evidence, Ledger, Observation, Search, without_side
+from vlm.evidence import Case, Evidence, Ledger, Observation, Search, without_side, without_withheld
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding import Context, Prior
 from vlm.grounding.prior import compare
@@ -148,6 +148,7 @@ def run_tools(case: Case, tools: dict[str, Tool], clock: Clock) -> None:
         for tool, (found, seconds) in zip(tools.values(), pool.map(run, tools.values()), strict=True):
             clock.seconds[f"tool {tool.name}"] = seconds
             for record in found:
+                record = without_withheld(record, case.volume.scan.limits)
                 case.ledger.add(without_side(record) if flipped else record)
 
 

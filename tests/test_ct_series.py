@@ -153,7 +153,7 @@ def test_each_slice_uses_its_own_rescale(tmp_path: Path) -> None:
     edit(paths[4], RescaleIntercept="-1000")
     got = read(tmp_path)
     assert np.array_equal(got.volume.hu[:, :, 4], volume.hu[:, :, 4] + 24)
-    assert "density" in got.volume.scan.limits
+    assert "density_withheld" in got.volume.scan.limits
 
 
 def test_fractional_slope_is_rounded(tmp_path: Path) -> None:

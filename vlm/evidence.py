@@ -213,6 +213,27 @@ def without_side(record: Evidence) -> Evidence:
     return replace(record, side=None, note=note)
 
 
+# What a limit of intake (vlm.ct.intake.LIMITS) takes from every record: quantities that it touches.
+WITHHELD: Mapping[str, frozenset[str]] = {
+    "density_withheld": frozenset({"attenuation", "attenuation_sd", "score"}),
+    "length_withheld": frozenset(
+        {"diameter", "short_axis", "diameter_3d", "height", "thickness", "distance", "volume", "height_loss", "score"}
+    ),
+    "volume_across_slices": frozenset({"volume", "diameter_3d", "height", "height_loss", "score"}),
+}
+
+
+def without_withheld(record: Evidence, limits: frozenset[str]) -> Evidence:
+    """The record without the numbers that the limits of the scan touch; its note says which went."""
+    taken = frozenset(quantity for limit in limits for quantity in WITHHELD.get(limit, frozenset()))
+    if isinstance(record, Coverage) or not taken & {m.quantity for m in record.measurements}:
+        return record
+    kept = tuple(m for m in record.measurements if m.quantity not in taken)
+    gone = sorted({m.quantity for m in record.measurements} & taken)
+    note = "; ".join(part for part in (record.note, f"withheld by limits of the scan: {', '.join(gone)}") if part)
+    return replace(record, measurements=kept, note=note)
+
+
 class Ledger:
     """An append-only list of evidence. Ids are E1, E2 … in the order of arrival, never used twice."""
 

@@ -17,9 +17,9 @@ Severity = Literal["refuse", "limit", "repair"]
 
 # What a doubt withholds. Key -> what the reader of a report is told.
 LIMITS: Mapping[str, str] = {
-    "density": "no density (HU) is stated, and nothing is concluded from one",
+    "density_withheld": "no density (HU) is stated, and nothing is concluded from one",
     "dense": "nothing is concluded from the density of metal and other very dense things",
-    "length": "no length is stated",
+    "length_withheld": "no length is stated",
     "volume_across_slices": "no volume, and no length across slices, is stated",
     "reformat": "views other than the scanner's own slices are resampled",
     "small_findings": "things smaller than the gap between slices may be missed",
@@ -95,10 +95,12 @@ CODES: Mapping[str, Code] = {
     "W_ORDER_TAGS": _limit("Instance numbers do not follow the positions, which are used.", "reformat"),
     "W_XFORM_CONFLICT": _limit("NIfTI: sform and qform place the same axes differently; the sform is used."),
     # values
-    "W_LOSSY": _limit("Lossy compression.", "density"),
-    "W_DERIVED": _limit("Derived images (projection, reformat, monoenergetic).", "density"),
-    "W_RESCALE_VARIES": _limit("Slope or intercept differs between slices; each slice uses its own.", "density"),
-    "W_PIXEL_FORMAT_VARIES": _limit("Bits or sign of the pixels differ between slices.", "density"),
+    "W_LOSSY": _limit("Lossy compression.", "density_withheld"),
+    "W_DERIVED": _limit("Derived images (projection, reformat, monoenergetic).", "density_withheld"),
+    "W_RESCALE_VARIES": _limit(
+        "Slope or intercept differs between slices; each slice uses its own.", "density_withheld"
+    ),
+    "W_PIXEL_FORMAT_VARIES": _limit("Bits or sign of the pixels differ between slices.", "density_withheld"),
     "W_SATURATED": _limit("More than 0.1 % of the voxels stand at the highest value.", "dense"),
     "W_NAN": _limit("Voxels without a number; they are treated as padding."),
     "W_FILE_REFUSED": _limit("Some files of the input were refused; the rest was read."),
