@@ -43,6 +43,8 @@ def one(text: str, finding: str) -> Mention:
         ("The common bile duct is dilated.", {"biliary_dilatation"}),
         ("Free air below the diaphragm.", {"pneumoperitoneum"}),
         ("Gas in the bowel.", {"free_air"}),
+        ("Emphysema in the upper lobes.", {"emphysema"}),
+        ("Emphysema in the left chest wall.", {"subcutaneous_emphysema"}),
         ("Calcified nodule in the right lung.", {"lung_nodule"}),
         ("Stone of 5 mm in the left kidney.", {"kidney_stone"}),
         ("Loss of height of T8.", {"vertebral_fracture"}),

@@ -50,6 +50,8 @@ def one(text: str, finding: str) -> Mention:
         ("Pleural effusion and pneumothorax were not detected.", {"pleural_effusion": ABSENT, "pneumothorax": ABSENT}),
         ("Pneumothorax: none.", {"pneumothorax": ABSENT}),
         ("Ascites is absent.", {"ascites": ABSENT}),
+        ("The right catheter, which was seen before, was removed.", {"catheter": ABSENT}),
+        ("The right catheter, which was seen before, is in place.", {"catheter": PRESENT}),
         (
             "Consolidation is seen on the right, pleural effusion is not seen.",
             {"consolidation": PRESENT, "pleural_effusion": ABSENT},

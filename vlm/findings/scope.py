@@ -55,6 +55,8 @@ _NOW = frozenset(
 _CHANGE_CUES = frozenset(("larger", "smaller", "unchanged", "new"))
 
 
+_VERBS_BE = frozenset(("is", "are", "was", "were", "has", "have", "had"))
+_RELATIVE = frozenset(("which", "who", "whose"))
 WIDE_GAP = 2  # characters of space before a heading
 
 
@@ -137,6 +139,8 @@ class Grammar:
                 cuts.add(i + 1)
             elif token.word == "," and i + 1 < len(tokens):
                 following = tokens[i + 1].word
+                if following in _VERBS_BE and any(t.word in _RELATIVE for t in tokens[:i]):
+                    cuts.add(i + 1)  # the main verb after ", which ...,"
                 if following in ("with", "no", "without", "there", "which", "where", "but", "accompanied", "causing"):
                     cuts.add(i + 1)
         for key, first, _ in self.cues:
@@ -161,6 +165,16 @@ class Grammar:
                         found.add(j)
                         break
         return found
+
+    def _subject(self, token: int) -> int:
+        """Where the subject of a verb begins: its clause, or the one before ", which ...,"."""
+        number = self._clause_at[token]
+        start = self.clauses[number][0]
+        if number >= 2 and self.tokens[start].word in _VERBS_BE:
+            relative = self.clauses[number - 1][0]
+            if self.tokens[relative].word in _RELATIVE:
+                return self.clauses[number - 2][0]
+        return start
 
     def _ends_sentence(self, i: int) -> bool:
         return i + 1 < len(self.tokens) and self.tokens[i + 1].start > self.tokens[i].end
@@ -193,7 +207,7 @@ class Grammar:
         return scopes
 
     def _of_cue(self, key: str, first: int, last: int) -> list[Scope]:
-        start, end = self.clause(first)
+        start, end = self._subject(first), self.clause(first)[1]
         cue = (first, last)
         kind, _, way = key.partition("_")
         if key in ("deny_before", "deny_after"):
@@ -219,7 +233,7 @@ class Grammar:
 
     def _of_not(self, first: int, last: int) -> Scope:
         """What "not" denies: the subject of a verb of seeing, or what follows it."""
-        start, end = self.clause(first)
+        start, end = self._subject(first), self.clause(first)[1]
         here = last
         while here < end and self.tokens[here].word in _ADVERBS:
             here += 1
