@@ -73,6 +73,13 @@ def test_side_and_site(text: str, finding: str, side: str | None, site: str | No
     assert (mention.side, mention.site) == (side, site)
 
 
+def test_a_size_in_brackets_or_commas_does_not_hide_the_site() -> None:
+    text = "A nodule of 23 mm in the right upper lobe, a part-solid nodule, 9 mm in the left lower lobe."
+    nodules = [m for m in read_sentence(text).mentions if m.finding == "lung_nodule"]
+    assert [(m.side, m.site) for m in nodules] == [("right", "upper_lobe"), ("left", "lower_lobe")]
+    assert one("A nodule (9 mm) in the left lower lobe, next to the aorta.", "lung_nodule").site == "lower_lobe"
+
+
 def test_each_of_two_findings_keeps_its_own_side() -> None:
     text = "Pleural effusion on the right, and a nodule is seen in the left lung."
     assert one(text, "pleural_effusion").side == "right"
@@ -107,6 +114,9 @@ def test_count(text: str, count: int | str | None) -> None:
 
 def test_attributes_and_others() -> None:
     assert one("Spiculated solid nodule in the lung.", "lung_nodule").attributes == ("spiculated", "solid")
+    assert one("A ground-glass lung nodule.", "lung_nodule").attributes == ("ground_glass",)
+    assert one("Ground-glass density in the lung.", "ground_glass_opacity").attributes == ()
+    assert one("A calcified nodule in the lung.", "lung_nodule").attributes == ("calcified",)
     assert one("No other nodule.", "lung_nodule").other
     assert not one("No nodule.", "lung_nodule").other
 

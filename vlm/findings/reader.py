@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from vlm.findings.lexicon import Item, load_lexicon
 from vlm.findings.mentions import Change, Mention, Place, Presence, Quantity, Reading, Side, Span
-from vlm.findings.resolve import Found, Resolver
+from vlm.findings.resolve import Resolver
 from vlm.findings.scope import Grammar
 from vlm.findings.sections import split_sections, split_sentences
+from vlm.findings.signs import Found, describes_next, names_finding
 from vlm.findings.sizes import quantities_of
 from vlm.findings.spelling import Token, tokens_of
 from vlm.findings.vocabulary import load_vocabulary
@@ -148,7 +149,11 @@ class _Context:
             certainty=certainty,
             status=status,
             change=next((change for change in _CHANGES if change in scopes), None),
-            attributes=tuple(dict.fromkeys(key for item in near if (key := item.key("attribute")))),
+            attributes=tuple(
+                dict.fromkeys(
+                    key for item in near if (key := item.key("attribute")) and not item.has("finding", found.finding)
+                )
+            ),
             assessed="not_assessed" not in scopes,
             other=any(item.has("cue", "other") for item in near),
             hedged=bool(scopes & {"possible", "likely"}),
@@ -163,7 +168,7 @@ class _Context:
                 if not start <= i < end or self.tokens[i].word in (",", "and", "in", "of", "is", "with"):
                     break
                 joined = joined or self.tokens[i].word == "or"
-                if joined and any(_is_finding(item) and item.first <= i < item.last for item in self.items):
+                if joined and any(names_finding(item) and item.first <= i < item.last for item in self.items):
                     return True
         return False
 
@@ -175,7 +180,7 @@ class _Context:
         after = [item for item in self.items if item.first >= found.last and item.last <= end]
         kept: list[Item] = []
         for item in reversed(before):
-            if _is_finding(item):
+            if self._names(item):
                 # what stands between two findings belongs to the first up to the last comma, "and" or "with"
                 border = self._border(item.last, found.first)
                 kept = [k for k in kept if k.first >= border]
@@ -185,12 +190,15 @@ class _Context:
         kept.extend(inside)
         tail: list[Item] = []
         for item in after:
-            if _is_finding(item):
+            if self._names(item):
                 border = self._border(found.last, item.first)
                 tail = [k for k in tail if k.first < border or border <= found.last]
                 break
             tail.append(item)
         return kept + tail
+
+    def _names(self, item: Item) -> bool:
+        return names_finding(item) and not describes_next(self.items, self.items.index(item))
 
     def _border(self, begin: int, end: int) -> int:
         """The token after the last separator of a stretch, or its beginning where there is none."""
@@ -233,7 +241,3 @@ class _Context:
         if any(self.tokens[i].word in ("a", "an") for i in range(max(0, found.first - 5), found.first)):
             return 1
         return None
-
-
-def _is_finding(item: Item) -> bool:
-    return any(sense.kind in ("finding", "sign") for sense in item.senses)

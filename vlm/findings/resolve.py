@@ -8,11 +8,9 @@ in the clause, in an earlier clause, in the sentence before.
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-
 from vlm.findings.lexicon import Item, Sense, load_lexicon
 from vlm.findings.scope import Grammar
+from vlm.findings.signs import Found, describes_next, finding_at, names_finding, without_doubles
 from vlm.findings.spelling import Token
 from vlm.findings.vocabulary import Vocabulary, load_vocabulary
 
@@ -26,49 +24,8 @@ _STOP_WORDS = ". ; : ( ) with without in at on of to from is are was were by"
 _STOPS = frozenset((*_STOP_WORDS.split(), '"'))
 _SHARED = frozenset(("lobe", "segment", "hilum", "fissure", "base", "apex"))  # other organs have them, too
 _VERBS = frozenset(("finite", "showing", "perceived"))
-_DESCRIBING = frozenset(("calcification",))  # an adjective before its noun
 _DESCRIBED = frozenset(("opacity", "lesion"))  # a general noun after its adjective
 REACH = 12  # words that may stand between a dimension and its direction
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A finding where it stands, before its presence is known."""
-
-    finding: str
-    first: int
-    last: int
-    sites: tuple[str, ...]
-    site_items: tuple[int, ...]  # indices of the items that named the sites
-    opposite: bool = False  # the words say that it is not there: "normal size"
-
-
-@functools.cache
-def _rules(sign: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    vocabulary = load_vocabulary()
-    return tuple((f.key, sites) for f in vocabulary.findings.values() for name, sites in f.when if name == sign)
-
-
-@functools.lru_cache(maxsize=8192)
-def finding_at(sign: str, site: str | None) -> tuple[str, bool] | None:
-    """The finding that a sign is at a site, and whether it is one of this very site (not of any)."""
-    vocabulary = load_vocabulary()
-    best: tuple[int, str] | None = None
-    for key, sites in _rules(sign):
-        if site is None:
-            if not sites:
-                return key, True
-            continue
-        for place in sites:
-            if place == "*":
-                depth = -1
-            elif place == f"={site}" or vocabulary.site_contains(place, site):
-                depth = len(vocabulary.containers(place.removeprefix("=")))
-            else:
-                continue
-            if best is None or depth > best[0]:
-                best = (depth, key)
-    return (best[1], best[0] >= 0) if best else None
 
 
 class Resolver:
@@ -90,7 +47,7 @@ class Resolver:
             if n in used:
                 continue
             for sense in item.senses:
-                if sense.kind == "finding" and not self._is_heading(n):
+                if sense.kind == "finding" and not self._is_heading(n) and not describes_next(self.items, n):
                     sites, at = self._sites_for(n, item)
                     out.append(Found(sense.key, item.first, item.last, sites, at))
                     out.extend(self._shared_noun(n, item, sense.key))
@@ -98,7 +55,7 @@ class Resolver:
                     continue
                 elif sense.kind == "sign" and not self._only_describes(n, sense.key):
                     out.extend(self._sign(n, item, sense))
-        return sorted(_without_doubles(out, self.vocabulary, self.grammar), key=lambda f: (f.first, f.last))
+        return sorted(without_doubles(out, self.vocabulary, self.grammar), key=lambda f: (f.first, f.last))
 
     def _is_heading(self, n: int) -> bool:
         """Whether the word only heads what follows: "Lymph nodes: none enlarged"."""
@@ -133,12 +90,12 @@ class Resolver:
 
     def _only_describes(self, n: int, sign: str) -> bool:
         """Whether the word is part of a neighbour's name: "calcified nodule", "atelectatic density increase"."""
-        if sign in _DESCRIBING and n + 1 < len(self.items):
-            return self.items[n].last == self.items[n + 1].first and _names_finding(self.items[n + 1])
+        if describes_next(self.items, n):
+            return True
         if sign == "opacity" and self._explained(n):
             return True
         if sign in _DESCRIBED and n > 0:
-            return self.items[n].first == self.items[n - 1].last and _names_finding(self.items[n - 1])
+            return self.items[n].first == self.items[n - 1].last and names_finding(self.items[n - 1])
         return False
 
     def _is_of_other_organ(self, n: int) -> bool:
@@ -194,9 +151,9 @@ class Resolver:
         for m in range(n + 1, min(n + 4, len(self.items))):
             item = self.items[m]
             if item.has("cue", "likely_before"):
-                after = [i for i in self.items[m + 1 : m + 5] if _names_finding(i)]
+                after = [i for i in self.items[m + 1 : m + 5] if names_finding(i)]
                 return bool(after) and after[0].key("sign") == "scar"
-            if self.items[m - 1].last != item.first or item.key("site") or _names_finding(item):
+            if self.items[m - 1].last != item.first or item.key("site") or names_finding(item):
                 return False
         return False
 
@@ -229,7 +186,14 @@ class Resolver:
         others = [at for at in self.site_items if start <= self.items[at].first < end and at != n]
         ahead = [at for at in reversed(others) if at < n]
         behind = [at for at in others if at > n]
-        return [own, before, after, *self._runs(ahead), *self._runs(behind)]
+        near = [[at for at in sites if self._is_near(at, n)] for sites in (ahead, behind)]
+        far = [[at for at in sites if not self._is_near(at, n)] for sites in (ahead, behind)]
+        return [own, before, after, *(run for sites in (*near, *far) for run in self._runs(sites))]
+
+    def _is_near(self, at: int, n: int) -> bool:
+        """Whether no other finding stands between a site and a word."""
+        between = range(min(at, n) + 1, max(at, n))
+        return not any(names_finding(self.items[m]) and not describes_next(self.items, m) for m in between)
 
     def _runs(self, sites: list[int]) -> list[list[int]]:
         """Sites grouped by coordination ("the aorta and the coronary arteries"), nearest group first."""
@@ -288,16 +252,21 @@ class Resolver:
             item, gap = self.items[m], self.items[m].first - self.items[m - 1].last
             if m in self._sites and not gap and item.last <= end:
                 found.append(m)
-            elif gap or item.last > end or found or _names_finding(item) or item.senses[0].kind in ("cue", "plain"):
+            elif gap or item.last > end or found or names_finding(item) or item.senses[0].kind in ("cue", "plain"):
                 break
         return found
 
     def _after(self, n: int, end: int) -> list[int]:
         """Sites after a preposition that follows the word: "effusion is seen in the right pleural space"."""
-        i = self.items[n].last
+        i, inside = self.items[n].last, False
         while i < end and self.tokens[i].word not in _PREPOSITIONS:
             at = self.item_at.get(i)
-            if self.tokens[i].word in (",", ";", ".", "and", ")", "with", "or"):
+            word = self.tokens[i].word
+            if word in ("(", ")") or (word == "," and i + 1 < end and self.tokens[i + 1].word[0].isdigit()):
+                inside = word == "("  # "a nodule (5 mm) in", "a nodule, 5 mm in"
+                i += 1
+                continue
+            if word in (",", ";", ".", "and", "with", "or") and not inside:
                 return []
             if at is not None and any(s.kind in ("finding", "sign", "site") for s in self.items[at].senses):
                 return []
@@ -322,7 +291,7 @@ class Resolver:
     def _sites_for(self, n: int, item: Item) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Sites of a word that is a finding by itself."""
         for level in self._levels(n, item)[1:]:
-            if level:
+            if level and all(self._is_near(at, n) for at in level):
                 return self._keys(level), tuple(level)
         return (), ()
 
@@ -396,30 +365,3 @@ class Resolver:
                 after.append(m)
                 reach = self.items[m].last + 3
         return after if item.key("direction") == "normal" else after[:1]
-
-
-def _names_finding(item: Item) -> bool:
-    return any(sense.kind in ("finding", "sign") for sense in item.senses)
-
-
-def _without_doubles(found: list[Found], vocabulary: Vocabulary, grammar: Grammar) -> list[Found]:
-    """Drop what another word of the same place says more exactly, and the same finding said twice by one word."""
-    kept: list[Found] = []
-    for one in found:
-        clause = grammar.clause_number(one.first)
-        presence = grammar.presence(one.first, one.last)[0]
-        better = any(
-            other is not one
-            and grammar.clause_number(other.first) == clause
-            and other.finding != one.finding
-            and vocabulary.is_a(other.finding, one.finding)
-            and other.opposite == one.opposite
-            and grammar.presence(other.first, other.last)[0] == presence
-            and abs(other.first - one.first) <= 8
-            and set(one.sites) <= set(other.sites)
-            for other in found
-        )
-        double = any(k.finding == one.finding and (k.first, k.last) == (one.first, one.last) for k in kept)
-        if not better and not double:
-            kept.append(one)
-    return kept
