@@ -21,7 +21,7 @@ from vlm.report import FINDINGS_SECTIONS, Draft
 ONE_BY_ONE = 5  # lesions of a kind that get a sentence each; the rest share one
 IN_IMPRESSION = 8  # lines; a longer impression is not read
 IN_DENIAL = 4  # findings that an impression without findings denies
-QUIET_RANK = 50  # from this rank on a finding stays out of the impression, and its absence is not told
+QUIET_RANK = 50  # from this rank on a finding stays out of the impression
 LOOKED_ENOUGH = 0.3  # fraction of a place below which its search says nothing worth reading
 REGIONS = frozenset({"chest", "upper_abdomen", "pelvis"})  # whose coverage a reader wants to hear of
 WHOLE = 0.95  # fraction from which a place counts as covered
@@ -265,8 +265,11 @@ class Composer:
         """Usable searches by finding, without those whose absence nobody asks for."""
         by_finding: dict[str, dict[str, Search]] = defaultdict(dict)
         for name, search in self.ledger.searches().items():
-            told = self.phrases.rank(search.finding) < QUIET_RANK
-            if told and usable(search) and self.vocabulary.section_of(search.finding) == section:
+            if (
+                not self.phrases.quiet(search.finding)
+                and usable(search)
+                and self.vocabulary.section_of(search.finding) == section
+            ):
                 by_finding[search.finding][name] = search
         return dict(sorted(by_finding.items(), key=lambda entry: (self.phrases.rank(entry[0]), entry[0])))
 
@@ -360,15 +363,20 @@ class Composer:
         for name, record in self.ledger:
             if isinstance(record, Coverage) and record.site in REGIONS and record.covered == 0:
                 groups[CONDITIONS["not_covered"]].append((self.place(record.side, record.site), name))
-            elif isinstance(record, Search) and not usable(record):
-                label = self.sided(self.vocabulary.finding(record.finding).name, record.side)
-                groups[self.reason(record)].append((label, name))
+            elif isinstance(record, Search) and not usable(record) and record.finding in self.phrases.not_assessed:
+                groups[self.reason(record)].append((self.unassessed(record), name))
         drafts = []
         for reason, items in groups.items():
             listed = self.phrases.listed(list(dict.fromkeys(label for label, _ in items)))
             text = fill(self.phrases.words["not_assessed"], {"list": capital(listed), "limits": reason})
             drafts.append(Draft(section="not_assessed", template=text, cites=tuple(n for _, n in items)))
         return drafts
+
+    def unassessed(self, search: Search) -> str:
+        """The finding, with its side where the other side could be judged."""
+        sides = {s.side for s in self.ledger.searches(search.finding).values() if not usable(s)}
+        name = self.vocabulary.finding(search.finding).name
+        return name if {"left", "right"} <= sides else self.sided(name, search.side)
 
     @staticmethod
     def reason(search: Search) -> str:

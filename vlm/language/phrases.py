@@ -28,6 +28,11 @@ class Phrases:
     words: Mapping[str, Any]
     technique: Mapping[str, str]
     attributes: Mapping[str, str]
+    not_assessed: frozenset[str]  # findings whose lack of assessment is told
+
+    def quiet(self, finding: str) -> bool:
+        """Whether the absence of a finding is left untold."""
+        return bool(self.findings.get(finding, {}).get("quiet", False))
 
     def pattern(self, finding: str, kind: str) -> str | None:
         """The pattern of this kind for a finding: its own, or for "present" and "short" the default one."""
@@ -62,6 +67,7 @@ def load_phrases(language: str = "en") -> Phrases:
         words=data["words"],
         technique=data["technique"],
         attributes=data["attributes"],
+        not_assessed=frozenset(data["not_assessed"]["findings"]),
     )
 
 
