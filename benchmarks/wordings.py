@@ -121,8 +121,20 @@ DEVELOPMENT = Wording(
         "{A}{place}{size} and {b}{place2}{size2}.",
         "{A}{size}{place}, {b}{size2}{place2}.",
         "There is {a}{place}{size}, and there is {b}{place2}{size2}.",
+        "{A}{place}{size} with {b}{place2}{size2}.",
+        "{A}{size}{place}, additionally {b}{size2}{place2}.",
+        "In addition to {a}{place}{size}, {b}{place2}{size2} is seen.",
+        "{A}{place}{size}. {b}{place2}{size2}.",
     ),
-    none_of=("No {list}.", "There is no {list}.", "No evidence of {list}."),
+    none_of=(
+        "No {list}.",
+        "There is no {list}.",
+        "No evidence of {list}.",
+        "Neither {list} is seen.",
+        "Without {list}.",
+        "No signs of {list}.",
+        "{list}: none.",
+    ),
     change={
         "unchanged": (
             ", unchanged",

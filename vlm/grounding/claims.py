@@ -15,7 +15,7 @@ from typing import Literal
 from vlm.evidence import Evidence, Ledger
 from vlm.findings.mentions import Mention, Place, Quantity, Reading, Span
 from vlm.findings.vocabulary import load_vocabulary
-from vlm.grounding.reading import read
+from vlm.grounding.reading import read, with_site_before
 from vlm.grounding.verdict import Statement
 
 Kind = Literal["size", "distance", "volume", "attenuation", "fraction", "angle", "ratio", "score", "slice", "bare"]
@@ -202,7 +202,7 @@ def _in_its_own_part(mention: Mention, reading: Reading) -> Mention:
         return mention
     first, last = _part(mention.span[0], reading.text)
     own = [p for p in reading.places if first <= p.span[0] < last]
-    others = [m.span for m in reading.mentions if m.span != mention.span]
+    others = [with_site_before(m, reading) for m in reading.mentions if m.span != mention.span]
     taken = {p.site for p in reading.places if any(a <= p.span[0] and p.span[1] <= b for a, b in others)}
     here = tuple(site for site in mention.sites if any(p.site == site for p in own))
     sites = here or tuple(site for site in mention.sites if site not in taken and _can_hold(site, mention.finding))

@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 
 from vlm.findings.lexicon import load_lexicon
-from vlm.findings.mentions import Mention, Reading
+from vlm.findings.mentions import Mention, Reading, Span
 from vlm.findings.reader import read_sentence, split_sentences
 from vlm.findings.spelling import tokens_of
 from vlm.grounding.changes import split_changes
@@ -60,7 +60,7 @@ def read(text: str) -> Read:
             plain = pattern.sub(lambda match: " " * len(match.group()), plain)
         reading = read_sentence(plain)
         orphans += _orphans(plain, reading)
-        reading = _merged(reading)
+        reading = _one_sense(_merged(reading))
         mentions = tuple(m if m.change else dataclasses.replace(m, change=change) for m in reading.mentions)
         text_read = _ADVISED.sub(lambda match: " " * len(match.group()), cut[first:last])
         readings.append(dataclasses.replace(reading, text=text_read, mentions=mentions))  # same offsets
@@ -97,4 +97,26 @@ def _merged(reading: Reading) -> Reading:
                 side=mention.side or last.side,
             )
         kept.append(mention)
+    return dataclasses.replace(reading, mentions=tuple(kept))
+
+
+def with_site_before(mention: Mention, reading: Reading) -> Span:
+    """The span of a mention with the sites just before it: all of "coronary artery calcification"."""
+    first, last = mention.span
+    while before := [
+        p for p in reading.places if p.span[1] <= first and not reading.text[p.span[1] : first].strip(" -")
+    ]:
+        first = max(before, key=lambda place: place.span[1]).span[0]
+    return first, last
+
+
+def _one_sense(reading: Reading) -> Reading:
+    """A word with its site just before it means nothing else: a coronary calcification is no granuloma."""
+    kept = []
+    for mention in reading.mentions:
+        first, last = with_site_before(mention, reading)
+        own = {p.site for p in reading.places if first <= p.span[0] < last and p.site}
+        twins = [m for m in reading.mentions if m.span == mention.span]
+        if len(twins) == 1 or not own or own & set(mention.sites) or not any(own & set(m.sites) for m in twins):
+            kept.append(mention)
     return dataclasses.replace(reading, mentions=tuple(kept))

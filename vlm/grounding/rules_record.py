@@ -39,7 +39,7 @@ def attributes_agree(claim: Claim, name: str, record: Observation, _: World) -> 
     """G2: solid, calcified, loculated … are what the evidence says they are."""
     held = held_attributes(record)
     for attribute in claim.mention.attributes:
-        if attribute in held:
+        if attribute in held or attribute in record.finding:  # ground-glass of a ground-glass opacity
             continue
         rival = next((other for row in DIMENSIONS if attribute in row for other in held if other in row), None)
         if rival:
