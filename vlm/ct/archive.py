@@ -7,6 +7,7 @@ carries are checked, shown in messages, and never written.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -44,21 +45,23 @@ def opened(path: Path) -> Iterator[list[Entry]]:
     Raises:
         IntakeError: E_NO_PATH and E_ARCHIVE_…
     """
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            yield list(_walk(path))
-        elif not stat.S_ISREG(mode):
-            raise _no_path("no file or folder")
-        elif zipfile_like(path):
-            with tempfile.TemporaryDirectory(prefix="tomoscribe-") as folder:
-                yield _unpack(path, Path(folder))
-        else:
-            yield [Entry(path, path.name)]
-    except FileNotFoundError:
-        raise _no_path("not there") from None
-    except PermissionError:
-        raise _no_path("not readable") from None
+    with tempfile.TemporaryDirectory(prefix="tomoscribe-") as folder:
+        try:
+            entries = _entries(path, Path(folder))
+        except FileNotFoundError:
+            raise _no_path("not there") from None
+        except PermissionError:
+            raise _no_path("not readable") from None
+        yield entries
+
+
+def _entries(path: Path, folder: Path) -> list[Entry]:
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return list(_walk(path))
+    if not stat.S_ISREG(mode):
+        raise _no_path("no file or folder")
+    return _unpack(path, folder) if zipfile_like(path) else [Entry(path, path.name)]
 
 
 def zipfile_like(path: Path) -> bool:
@@ -104,6 +107,9 @@ def _unpack(path: Path, folder: Path) -> list[Entry]:
     except IntakeError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            space = "more than the free space of the temporary folder"
+            raise _limit(space, "Make space, or unpack it yourself.") from None
         raise refusal(
             "E_ARCHIVE_CORRUPT",
             tag="zip",

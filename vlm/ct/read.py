@@ -24,7 +24,7 @@ from vlm.ct import dicom, nifti, pixels, values
 from vlm.ct.archive import Entry, opened
 from vlm.ct.geometry import orientation_code, ras_affine, turn_to_ras, turned_affine
 from vlm.ct.image import Image, Skipped
-from vlm.ct.intake import Note, limits_of, note, refusal
+from vlm.ct.intake import Note, limits_of, note, refusal, too_large
 from vlm.ct.inventory import Geometry, Inventory, NoteRecord, RefusalRecord, SeriesRecord, SkippedRecord
 from vlm.ct.pixels import Progress
 from vlm.ct.series import Candidate, candidates, choose
@@ -75,7 +75,11 @@ def read(path: str | PathLike[str], *, series: str | None = None, progress: Prog
         if plan.nifti_header is not None:
             return _read_nifti(plan, plan.niftis[0], plan.nifti_header)
         assert plan.chosen is not None
-        return _read_dicom(plan, plan.chosen, progress)
+        try:
+            return _read_dicom(plan, plan.chosen, progress)
+        except MemoryError:
+            size = f"{len(plan.chosen.slices)} slices of {plan.chosen.image.columns}x{plan.chosen.image.rows}"
+            raise too_large("", "volume", size, "one that fits in memory") from None
 
 
 def survey(path: str | PathLike[str], series: str | None = None) -> Inventory:
@@ -108,18 +112,23 @@ def _planned(path: Path, series: str | None, progress: Progress | None) -> Itera
 
 def _sort_in(plan: _Plan, entry: Entry, *, alone: bool) -> None:
     """Put one file into the plan by its first bytes, never by its name."""
-    with entry.path.open("rb") as stream:
-        head = stream.read(nifti.HEADER_BYTES)
-    if dicom.starts_like_dicom(head):
-        try:
-            found = dicom.read_header(entry.path, entry.name)
-        except IntakeError as error:
-            plan.broken.append(error)
-            return
-        if isinstance(found, Skipped):
-            plan.skipped.append(found)
-        else:
-            plan.images.append(found)
+    try:
+        with entry.path.open("rb") as stream:
+            head = stream.read(nifti.HEADER_BYTES)
+        found = dicom.read_header(entry.path, entry.name) if dicom.starts_like_dicom(head) else None
+    except IntakeError as error:
+        plan.broken.append(error)
+        return
+    except OSError:
+        plan.broken.append(
+            refusal("E_NO_PATH", file=entry.name, tag="file", found="not readable", expected="a readable file",
+                    remedy="Check the permissions or copy it again.")
+        )  # fmt: skip
+        return
+    if isinstance(found, Skipped):
+        plan.skipped.append(found)
+    elif found is not None:
+        plan.images.append(found)
     elif nifti.starts_like_nifti(head) or (nifti.starts_like_gzip(head) and _holds_nifti(entry, alone=alone)):
         plan.niftis.append(entry)
     else:
