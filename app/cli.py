@@ -111,7 +111,7 @@ def segment(
         typer.echo(f"Written to {out}/labels.nii.gz, names.json", err=True)
 
 
-@app.command(epilog="tomoscribe label reports.csv --text-column report_text --pack ct-rate-18 --out labels.csv")
+@app.command(epilog="tomoscribe label reports.csv --text-column text --out labels.csv")
 def label(
     reports: Annotated[Path, typer.Argument(metavar="REPORTS.csv", help="A CSV file, plain or gzip.")],
     text_column: Annotated[str, typer.Option("--text-column", metavar="C", help="The column with the report's text.")],
