@@ -204,10 +204,18 @@ def _in_its_own_part(mention: Mention, reading: Reading) -> Mention:
     own = [p for p in reading.places if first <= p.span[0] < last]
     others = [with_site_before(m, reading) for m in reading.mentions if m.span != mention.span]
     taken = {p.site for p in reading.places if any(a <= p.span[0] and p.span[1] <= b for a, b in others)}
+    # A place that follows another finding in an earlier part is that finding's alone; one that follows in a later
+    # part narrows no denial: "no X, Y in the abdomen or Z" denies X everywhere.
+    denied = mention.presence == "absent"
+    spent = [p for p in reading.places if p.span[0] < first and any(b <= p.span[0] for _, b in others)]
+    spent += [p for p in reading.places if denied and p.span[0] >= last]
+    free = [p for p in reading.places if p not in spent]
     here = tuple(site for site in mention.sites if any(p.site == site for p in own))
-    sites = here or tuple(site for site in mention.sites if site not in taken and _can_hold(site, mention.finding))
+    far = tuple(site for site in mention.sites if any(p.site == site for p in free))
+    sites = here or tuple(site for site in far if site not in taken and _can_hold(site, mention.finding))
     sides = {p.side for p in own if p.side}
-    side = sides.pop() if len(sides) == 1 else mention.side
+    side = mention.side if any(p.side in (mention.side, "bilateral") for p in free) else None
+    side = sides.pop() if len(sides) == 1 else side
     site = mention.site if mention.site in sites else next(iter(sites), None)
     return dataclasses.replace(mention, side=side, sites=sites, site=site)
 
