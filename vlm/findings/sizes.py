@@ -22,7 +22,11 @@ _SIZED = re.compile(
     re.IGNORECASE,
 )
 _BARE = re.compile(rf"(?<![\w.,/-])(?P<number>{_NUMBER})(?![\w/]|[.,]\d|-\d|\s*(?:st|nd|rd|th)\b)")
-_DATE = re.compile(r"\b\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\b|\b(?:19|20)\d\d\b|\*\*\w+\[[^\]]*\]")
+# A number of 1900 to 2099 is a year, unless a unit follows it.
+_DATE = re.compile(
+    rf"\b\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}}\b|\b(?:19|20)\d\d\b(?!\s*(?:{_UNIT})(?![a-z]))|\*\*\w+\[[^\]]*\]",
+    re.IGNORECASE,
+)
 _DIGITS = re.compile(_NUMBER)
 
 

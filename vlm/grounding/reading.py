@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 
 from vlm.findings.lexicon import load_lexicon
-from vlm.findings.mentions import Mention, Reading, Span
+from vlm.findings.mentions import Certainty, Mention, Reading, Span
 from vlm.findings.reader import read_sentence, split_sentences
 from vlm.findings.spelling import tokens_of
 from vlm.grounding.changes import split_changes
@@ -34,6 +34,10 @@ _ADVISED = re.compile(
     r"\bfleischner(?: society)?(?: guidelines?| criteria| recommendations?)?(?: 2017)?"
     r"|\b\d+(?:\s*(?:-|–|to)\s*\d+)?\s+months?\b"
     r"|\bfollow[- ]?up(?: ct)?\b|\b(?:is |are )?recommended\b",
+    re.I,
+)
+_ADVERB = re.compile(
+    r"\b(?:is|are|was|were|be)\s+(?:(?P<likely>most likely|likely|probably|presumably)|possibly|perhaps|questionably)\b",
     re.I,
 )
 _ELSEWHERE = re.compile(r"\belsewhere\b", re.I)
@@ -60,7 +64,7 @@ def read(text: str) -> Read:
             plain = pattern.sub(lambda match: " " * len(match.group()), plain)
         reading = read_sentence(plain)
         orphans += _orphans(plain, reading)
-        reading = _one_sense(_merged(reading))
+        reading = _hedged(_one_sense(_merged(reading)))
         mentions = tuple(m if m.change else dataclasses.replace(m, change=change) for m in reading.mentions)
         text_read = _ADVISED.sub(lambda match: " " * len(match.group()), cut[first:last])
         readings.append(dataclasses.replace(reading, text=text_read, mentions=mentions))  # same offsets
@@ -120,3 +124,16 @@ def _one_sense(reading: Reading) -> Reading:
         if len(twins) == 1 or not own or own & set(mention.sites) or not any(own & set(m.sites) for m in twins):
             kept.append(mention)
     return dataclasses.replace(reading, mentions=tuple(kept))
+
+
+def _hedged(reading: Reading) -> Reading:
+    """An adverb of doubt after the verb holds for what stands before it: "a nodule is probably present"."""
+    found = _ADVERB.search(reading.text)
+    if found is None:
+        return reading
+    certainty: Certainty = "likely" if found["likely"] else "possible"
+    mentions = (
+        dataclasses.replace(m, certainty=certainty) if m.certainty == "definite" and m.presence == "present" else m
+        for m in reading.mentions
+    )
+    return dataclasses.replace(reading, mentions=tuple(mentions))
