@@ -91,13 +91,18 @@ def distance_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
 
 
 def closed_mm(mask: NDArray[np.bool_], radius_mm: float, grid: Grid) -> NDArray[np.bool_]:
-    """A mask closed by a ball, within its own box, and filled slice by slice."""
+    """A mask closed by a ball, within its own box, and filled slice by slice.
+
+    Beyond the edge of the scan nothing is taken to be there, so a gap at the edge stays open.
+    """
     if not mask.any():
         return mask.copy()
-    box = box_of(mask, radius_mm, grid)
-    grown = distance_mm(mask[box], grid) <= radius_mm
+    box = box_of(mask, 0.0, grid)
+    pad = [int(np.ceil(radius_mm / step)) + 1 for step in grid.spacing_mm[::-1]]
+    grown = distance_mm(np.pad(mask[box], [(p, p) for p in pad]), grid) <= radius_mm
+    kept = tuple(slice(p, -p) for p in pad)
     out = mask.copy()
-    out[box] |= depth_mm(grown, grid) > radius_mm
+    out[box] |= (depth_mm(grown, grid) > radius_mm)[kept]
     for k in np.flatnonzero(out.any(axis=(1, 2))):
         out[k] = ndimage.binary_fill_holes(out[k])
     return out

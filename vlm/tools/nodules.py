@@ -48,7 +48,9 @@ HILUM_X_MM = (18.0, 75.0)  # from the midline
 BROAD_MM = 9.0  # inscribed radius beyond any vessel of the lung (interlobar artery: to 8 mm, Sharma 2004)
 BESIDE_MM = 0.8  # the lump's border on the finer voxels lies this close to that on the grid it was found on
 ON_WALL = 0.05  # share of the shell outside the space, from which on a lump sits on the wall
-TRIM, ROUND = 0.7, 2.2  # of the inscribed radius; longest extent over inscribed diameter
+TRIM = 0.8  # of the inscribed radius
+HUNG = (1.6, 2.2)  # longest extent over inscribed diameter: rounder has nothing hanging on it, longer is a long mass
+BROAD_ELONGATION = 1.9  # the trunk of a hilum is longer
 CENTRAL_MM = 11.5  # inscribed radius of a mass at hilum or mediastinum
 CENTRAL_ELONGATION = 3.0  # masses may be long; vessels of that width do not lie in the lung
 CENTRAL_CLOSING_MM = 30.0  # the lung's border is drawn across a hilar mass by a ball of this radius
@@ -122,7 +124,7 @@ def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool) 
     if blood is not None and lump.radius_mm > 2.5 and hu > blood - BLOOD_MARGIN_HU:
         return False
     if lump.radius_mm >= BROAD_MM:
-        return lump.wall < 0.2
+        return lump.wall < 0.2 and lump.elongation < BROAD_ELONGATION
     if blood is not None and near_hilum and lump.radius_mm > 2.5 and hu < PLAIN_HU:
         return lump.air >= 0.5 and lump.tissue <= OPEN_TISSUE  # not as bright as vessels, so lymph node or nodule
     most = HILUM_TISSUE if near_hilum else OPEN_TISSUE
@@ -163,8 +165,8 @@ def _central(case: Case) -> list[tuple[Mask, Mask]]:
 
 
 def _trimmed(lump: Lump, grid: Grid) -> Lump:
-    """A round lump without what hangs on it: opened by a ball of TRIM of its radius. A long one as it is."""
-    if lump.elongation > ROUND:
+    """A lump without what hangs on it: opened by a ball of TRIM of its radius. A round or a long one as it is."""
+    if not HUNG[0] < lump.elongation < HUNG[1]:
         return lump
     core = depth_mm(lump.voxels, grid) > TRIM * lump.radius_mm
     kept = lump.voxels & (distance_mm(core, grid) <= TRIM * lump.radius_mm)

@@ -1,0 +1,182 @@
+"""Lungs, body and thoracic cavity by rules: against drawn chests, and against the masks of real scans."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from vlm.anatomy.air import closed_mm, depth_mm, distance_mm
+from vlm.anatomy.body import body
+from vlm.anatomy.lungs import SIDES, Lungs, LungSide, lungs
+from vlm.anatomy.thorax import thoracic_cavity
+from vlm.ct import read
+from vlm.ct.volume import Grid, Mask, Scan, Volume
+from vlm.evidence import Case
+from vlm.phantom.chest import Phantom, chest
+
+SPACING_MM = (1.6, 1.6, 2.5)
+
+
+@functools.cache
+def clear_chest() -> Phantom:
+    return chest(seed=3, spacing_mm=SPACING_MM)
+
+
+def dice(one: Mask, other: Mask) -> float:
+    voxels = other.on(one.grid).voxels
+    return 2 * int((one.voxels & voxels).sum()) / max(1, int(one.voxels.sum()) + int(voxels.sum()))
+
+
+def cut(volume: Volume, *, x: slice = slice(None), z: slice = slice(None)) -> Volume:
+    """A part of a scan, as a narrower field of view would show it."""
+    affine = volume.grid.affine.copy()
+    affine[:3, 3] = volume.grid.to_mm([x.start or 0, 0, z.start or 0])
+    hu = np.asfortranarray(volume.hu[x, :, z])
+    return Volume(hu, Grid(hu.shape, affine), volume.scan)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_lung_agrees_with_the_one_that_was_drawn(side: LungSide) -> None:
+    phantom = clear_chest()
+    found = lungs(Case(phantom.volume))
+    assert dice(found.of(side), phantom.masks[f"lung_{side}"]) > 0.94
+    assert found.covered[side] == 1.0
+    assert found.apex_covered[side]
+    assert found.base_covered[side]
+
+
+def test_the_body_leaves_the_table_out() -> None:
+    phantom = clear_chest()
+    assert dice(body(Case(phantom.volume)), phantom.masks["body"]) > 0.97
+
+
+def test_left_and_right_do_not_overlap_and_lie_on_their_sides() -> None:
+    found = lungs(Case(clear_chest().volume))
+    assert not (found.right.voxels & found.left.voxels).any()
+    assert found.right.centre_mm[0] > found.midline_mm > found.left.centre_mm[0]
+
+
+def test_one_half_of_the_chest_holds_one_lung() -> None:
+    volume = clear_chest().volume
+    middle = volume.grid.shape[0] // 2
+    found = lungs(Case(cut(volume, x=slice(middle - 12, None))))
+    assert found.present == ("right",)
+    assert found.covered["left"] == 0.0
+
+
+@pytest.mark.parametrize(("part", "apex", "base"), [("top", True, False), ("bottom", False, True)])
+def test_a_scan_that_ends_within_the_lung_says_which_end_is_missing(part: str, apex: bool, base: bool) -> None:
+    volume = clear_chest().volume
+    levels = np.flatnonzero(lungs(Case(volume)).both.on(volume.grid).voxels.any(axis=(0, 1)))
+    middle = int(levels.mean())
+    found = lungs(Case(cut(volume, z=slice(middle, None) if part == "top" else slice(0, middle))))
+    for side in SIDES:
+        assert found.apex_covered[side] is apex
+        assert found.base_covered[side] is base
+        assert 0.2 < found.covered[side] < 0.8
+
+
+def test_an_abdomen_with_gas_holds_no_lung() -> None:
+    shape = (120, 90, 40)
+    x, y, z = np.mgrid[: shape[0], : shape[1], : shape[2]]
+    hu = np.where(((x - 60) / 55) ** 2 + ((y - 45) / 38) ** 2 < 1, 40, -1000)
+    for centre in ((35, 55, 20), (85, 60, 12), (60, 62, 30)):
+        hu[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2 < 11**2] = -1000
+    grid = Grid(shape, np.diag([3.0, 3.0, 3.0, 1.0]))
+    found = lungs(Case(Volume(np.asfortranarray(hu.astype(np.int16)), grid, Scan(source="phantom"))))
+    assert found.present == ()
+
+
+@pytest.mark.parametrize("value", [-1024, 0, 40])
+def test_an_empty_scan_has_neither_body_parts_nor_errors(value: int) -> None:
+    hu = np.full((30, 30, 10), value, dtype=np.int16, order="F")
+    case = Case(Volume(hu, Grid(hu.shape, np.eye(4)), Scan(source="phantom")))
+    assert lungs(case).present == ()
+    assert not thoracic_cavity(case).right
+    assert not thoracic_cavity(case).left
+
+
+def test_the_cavity_holds_the_fluid_that_took_the_place_of_lung() -> None:
+    phantom = chest(seed=4, spacing_mm=SPACING_MM, effusion_right_ml=600.0)
+    case = Case(phantom.volume)
+    cavity = thoracic_cavity(case).right
+    truth = next(t for t in phantom.truth if t.finding == "pleural_effusion")
+    fluid = phantom.masks[truth.mask].on(cavity.grid).voxels
+    assert (cavity.voxels & fluid).sum() > 0.6 * fluid.sum()
+    assert (lungs(case).right.voxels & fluid).sum() < 0.1 * fluid.sum()
+
+
+def test_distances_are_in_millimetres_along_every_axis() -> None:
+    grid = Grid((9, 9, 9), np.diag([1.0, 2.0, 3.0, 1.0]))
+    mask = np.zeros((9, 9, 9), dtype=bool)  # (Z, Y, X)
+    mask[4, 4, 4] = True
+    away = distance_mm(mask, grid)
+    assert [away[5, 4, 4], away[4, 5, 4], away[4, 4, 5]] == [3.0, 2.0, 1.0]
+    assert not depth_mm(np.zeros_like(mask), grid).any()
+    assert np.isinf(distance_mm(np.zeros_like(mask), grid)).all()
+
+
+def test_closing_fills_a_notch_up_to_its_mouth_and_adds_nothing_to_a_block() -> None:
+    grid = Grid((40, 40, 40), np.eye(4))
+    block = np.zeros((40, 40, 40), dtype=bool)
+    block[10:30, 10:30, 10:30] = True
+    notched = block.copy()
+    notched[10:30, 10:16, 19:21] = False
+    assert np.array_equal(closed_mm(block, 5.0, grid), block)
+    assert np.array_equal(closed_mm(notched, 5.0, grid)[11:29, 11:], block[11:29, 11:])
+
+
+def test_closing_leaves_a_gap_to_the_edge_of_the_scan_open() -> None:
+    grid = Grid((20, 20, 20), np.eye(4))
+    block = np.zeros((20, 20, 20), dtype=bool)
+    block[3:15, 3:17, 3:17] = True
+    assert np.array_equal(closed_mm(block, 8.0, grid), block)
+
+
+REFERENCES = {  # scan -> file, label of the right and left lung, least Dice
+    "elastix-right-lung": ("lung_right.nii.gz", (1, None), 0.96),
+    "acrin-flt-breast-013": ("organs_drawn.nii.gz", (13, 14), 0.95),
+    "acrin-flt-breast-001-day1-chest": ("lungs.nii.gz", (1, 2), 0.95),
+    "nlst-101287": ("organs_drawn.nii.gz", (13, 14), 0.96),
+    "cptac-pda-00189": ("organs_drawn.nii.gz", (13, 14), 0.94),
+    "pyradiomics-lung2": ("organs_drawn.nii.gz", (13, 14), 0.95),
+    "acrin-nsclc-042": ("organs_drawn.nii.gz", (13, 14), 0.96),
+}
+
+
+def real(shared: Path, name: str) -> Lungs:
+    return lungs(Case(read(shared / "ct" / name / "ct.nii.gz").volume))
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize("name", REFERENCES)
+def test_lungs_of_real_scans_agree_with_their_reference(name: str, shared: Path) -> None:
+    file, labels, least = REFERENCES[name]
+    image = nib.as_closest_canonical(nib.load(shared / "ct" / name / file))
+    drawn, grid = np.asarray(image.dataobj), Grid(image.shape, np.asarray(image.affine))
+    found = real(shared, name)
+    for side, label in zip(SIDES, labels, strict=True):
+        if label is None:
+            assert not found.of(side)
+        else:
+            assert dice(Mask("reference", drawn == label, grid), found.of(side)) > least
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize(("name", "ml"), [("totalseg-abdomen-3mm", 150), ("acrin-flt-breast-001-day4-abdomen", 600)])
+def test_gas_in_the_bowel_of_real_scans_is_not_lung(name: str, ml: float, shared: Path) -> None:
+    found = real(shared, name)
+    assert 50 < found.both.volume_ml < ml
+    assert not any(found.apex_covered.values())
+    assert all(found.base_covered[side] for side in found.present)
+
+
+@pytest.mark.realct
+def test_a_scan_to_the_vertex_has_lung_in_the_chest_only(shared: Path) -> None:
+    found = real(shared, "acrin-flt-breast-001")
+    assert found.both.box.high_mm[2] < -270  # the arms and the head lie above
+    assert not any(found.base_covered.values())
