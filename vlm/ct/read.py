@@ -275,8 +275,8 @@ def _inventory(plan: _Plan, notes: list[Note] | tuple[Note, ...], grid: Grid | N
     counts = Counter(error.code for error in plan.broken)
     return Inventory(
         source=plan.source,
-        series=tuple(_record(each, plan, patients[each.image.patient]) for each in plan.found),
-        chosen=plan.chosen.id if plan.chosen and plan.error is None else None,
+        series=_nifti_series(plan) or tuple(_record(each, plan, patients[each.image.patient]) for each in plan.found),
+        chosen=_chosen(plan),
         why=_why(plan),
         skipped=tuple(SkippedRecord(kind=kind, files=count) for kind, count in sorted(kinds.items())),
         refused_files=tuple(
@@ -286,6 +286,34 @@ def _inventory(plan: _Plan, notes: list[Note] | tuple[Note, ...], grid: Grid | N
         refusal=RefusalRecord(code=plan.error.code, message=str(plan.error)) if plan.error else None,
         geometry=Geometry.of(grid) if grid is not None else None,
     )
+
+
+NIFTI_SERIES = "nifti"  # a NIfTI file holds one volume and no identifier
+
+
+def _chosen(plan: _Plan) -> str | None:
+    if plan.error is not None:
+        return None
+    return plan.chosen.id if plan.chosen else NIFTI_SERIES if plan.nifti_header else None
+
+
+def _nifti_series(plan: _Plan) -> tuple[SeriesRecord, ...]:
+    """The one volume of a NIfTI file, as a series; nothing for DICOM."""
+    head = plan.nifti_header
+    if head is None:
+        return ()
+    steps = np.linalg.norm(head.affine[:3, :3], axis=0)
+    spacing = float(steps[0]), float(steps[1]), float(steps[2])
+    columns, rows, slices = head.shape
+    chosen = plan.error is None
+    record = SeriesRecord(
+        series=NIFTI_SERIES, patient=1, kind="CT", chosen=chosen, slices=slices, rows=rows, columns=columns,
+        verdict="read" if chosen or plan.error is None else plan.error.code, spacing_mm=spacing,
+        extent_mm=(spacing[0] * columns, spacing[1] * rows, spacing[2] * slices),
+        orientation=orientation_code(head.affine), plane=_plane(head.affine),
+        tilt_degrees=nifti.tilt_degrees(head.grid.affine), notes=tuple(NoteRecord.of(each) for each in head.notes),
+    )  # fmt: skip
+    return (record,)
 
 
 def _why(plan: _Plan) -> str:
