@@ -37,7 +37,7 @@ NECK_MM = 5.0  # opening radius that cuts the contact with chest wall, diaphragm
 JOINED_MM = 6.0  # where heart and liver are one in a slice, the heart stays within this of its last own outline …
 JOINED_DEPTH_MM = 24.0  # … and ends at most so far below it
 LEAST_ML = 120.0  # a normal adult heart holds 400-900 ml; less is no heart, or a sliver
-EDGE_MM = 6.0  # a border that lies this close to lung is a border of the heart
+EDGE_MM = 15.0  # lung so near a border, fat between, makes it a border of the heart and not of the liver
 ONE_SLICE_MM2 = 1500.0  # least area of a heart in the first slice
 
 Bools = NDArray[np.bool_]

@@ -15,6 +15,7 @@ FLUID_HU = (-5.0, 28.0)  # serous fluid; muscle and plain blood stand at 35-60 H
 BELOW_HEART_HU = 14.0  # fluid is darker than the heart by at least this
 RIM_MM = 30.0  # a large effusion lies within this of the outline
 LEAST_MM = 5.0  # thinner layers are physiologic or partial volume (Bull 1998: up to 4 mm)
+ENHANCED_HU = 90.0
 NO_FAT_HU = -18.0  # mean of a small patch; half fat, half muscle stands at about -25
 LEAST_ML = 25.0
 
@@ -36,7 +37,8 @@ def layer_mm(
     low, high = FLUID_HU
     # Fat mixed with muscle has the mean of fluid, but fat stands near: a lake of fluid has none within a voxel.
     light = ndimage.gaussian_filter(hu, [1.2 / step for step in spacing])
-    fatless = ndimage.minimum_filter(light, (1, 5, 5)) > NO_FAT_HU
+    reach = 5 if blood < ENHANCED_HU else 3  # enhanced muscle mixed with fat is thin, and far from fluid otherwise
+    fatless = ndimage.minimum_filter(light, (1, reach, reach)) > NO_FAT_HU
     fluid = heart & fatless & (smooth > low) & (smooth < min(high, blood - BELOW_HEART_HU)) & (depth < RIM_MM)
     # A layer of fluid is thick and flat in density; the rim between fat and muscle is thin.
     layer = opened_by(fluid, volume.grid, least_mm / 2)
