@@ -122,6 +122,9 @@ def test_a_slip_of_the_pen_is_read_but_stays_unknown() -> None:
     assert [m.finding for m in reading.mentions] == ["consolidation"]
     assert reading.unknown == ("consolodation",)
     assert load_lexicon().correction("infusions") is None
+    assert load_lexicon().correction("obstructong") != "obstruction"
+    assert load_lexicon().correction("atelectasys") == "atelectasis"
+    assert load_lexicon().correction("pnuemothorax") == "pneumothorax"
 
 
 def test_tokens_keep_their_place() -> None:

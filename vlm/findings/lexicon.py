@@ -108,7 +108,7 @@ class Lexicon:
         if len(word) < LEAST_LETTERS or not word.isalpha():
             return None
         if word not in self._corrected:
-            near = {near for part in _without_one(word) for near in self._slips.get(part, ())}
+            near = {near for part in _without_one(word) for near in self._slips.get(part, ()) if _one_slip(word, near)}
             self._corrected[word] = near.pop() if len(near) == 1 else None
         return self._corrected[word]
 
@@ -126,6 +126,15 @@ class Lexicon:
 def _without_one(word: str) -> set[str]:
     """The word, and the word without each of its letters but the first."""
     return {word, *(word[:i] + word[i + 1 :] for i in range(1, len(word)))}
+
+
+def _one_slip(one: str, two: str) -> bool:
+    """Whether two words differ by one letter more, less or other, or by two neighbours swapped."""
+    start = 0
+    while start < min(len(one), len(two)) and one[start] == two[start]:
+        start += 1
+    a, b = one[start:], two[start:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
 
 
 def _phrases(vocabulary: Vocabulary) -> Iterator[tuple[str, Sense]]:

@@ -165,7 +165,16 @@ class _Context:
         for step, begin in ((1, found.last), (-1, found.first - 1)):
             joined = False
             for i in range(begin, begin + 5 * step, step):
-                if not start <= i < end or self.tokens[i].word in (",", "and", "in", "of", "is", "with"):
+                if not start <= i < end or self.tokens[i].word in (
+                    ",",
+                    "and",
+                    "in",
+                    "of",
+                    "is",
+                    "with",
+                    "without",
+                    "no",
+                ):
                     break
                 joined = joined or self.tokens[i].word == "or"
                 if joined and any(names_finding(item) and item.first <= i < item.last for item in self.items):

@@ -143,6 +143,10 @@ class Grammar:
                     cuts.add(i + 1)  # the main verb after ", which ...,"
                 if following in ("with", "no", "without", "there", "which", "where", "but", "accompanied", "causing"):
                     cuts.add(i + 1)
+        denials = [last for key, _, last in self.cues if key == "deny_before"]
+        for i, token in enumerate(tokens):
+            if token.word == "," and any(last <= i for last in denials) and self._statement_follows(i + 1, len(tokens)):
+                cuts.add(i + 1)
         for key, first, _ in self.cues:
             if key == "clause":
                 cuts.add(first)
@@ -226,6 +230,8 @@ class Grammar:
                 return [Scope(kind, start, first, cue)]
             if way == "list":
                 return [Scope(kind, last, self._to_stop(last, len(self.tokens)), cue)]
+            if self.tokens[first].word in ("if", "should"):
+                end = self._to_stop(last, len(self.tokens), lists=False)
             return [Scope(kind, last, self._to_comma(last, end) if kind == "historical" else end, cue)]
         if key == "other_person":
             return [Scope(key, first, self._to_stop(last, len(self.tokens)), cue)]
@@ -264,6 +270,13 @@ class Grammar:
                 return i
         return end
 
+    def _statement_follows(self, begin: int, end: int) -> bool:
+        """Whether after a comma comes a statement of its own: "no effusion, the heart is enlarged"."""
+        verb = next((group for group in self.verbs if begin < group[0] < end), None)
+        if verb is None or any(self.tokens[i].word in (",", "or", "nor", "and") for i in range(begin, verb[0])):
+            return False
+        return not any(key == "perceived" and verb[0] <= first < verb[1] for key, first, _ in self.cues)
+
     def _counts(self, i: int) -> bool:
         word = self.tokens[i].word
         return word in (
@@ -286,12 +299,12 @@ class Grammar:
     def _to_comma(self, begin: int, end: int) -> int:
         return next((i for i in range(begin, end) if self.tokens[i].word in (",", ";", ")")), end)
 
-    def _to_stop(self, begin: int, end: int) -> int:
+    def _to_stop(self, begin: int, end: int, *, lists: bool = True) -> int:
         for i in range(begin, end):
             word = self.tokens[i].word
             if word in (";", "•", '"') or (word == "." and self._ends_sentence(i)):
                 return i
-            if word == "," and self._verb_within(i, end):
+            if lists and word == "," and self._verb_within(i, end):
                 return i  # "with a history of A, there is B": the list is over
         return end
 
