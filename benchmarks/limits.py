@@ -1,6 +1,7 @@
 """How small is what the tools find: chests with findings of graded size, read by every tool.
 
     python -m benchmarks.limits                 about 15 minutes on 2 cores; goes on where it stopped
+    python -m benchmarks.limits --tools effusion,pneumothorax     these tools only; other entries stay
     python -m benchmarks.limits --cases 6       a quick look, writes nothing into the package
 
 For each tool and finding: sensitivity by size, the smallest size found nine times in ten,
@@ -11,9 +12,11 @@ false positives per scan, and the error of the measured size. It writes
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import math
+import sys
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
@@ -87,16 +90,21 @@ def spec(number: int) -> dict[str, Any]:
     return common
 
 
-def read_case(number: int) -> list[Row]:
-    """Draw a chest, run every tool, and match what was seen with what was drawn; remembered on disk."""
-    path = OUT / f"{number:03d}-{_state(number)}.json"
+def read_case(
+    number: int, names: tuple[str, ...] = (), spacing_mm: tuple[float, float, float] = SPACING_MM
+) -> list[Row]:
+    """Draw a chest, run the tools, and match what was seen with what was drawn; remembered on disk."""
+    asked = spec(number) | {"spacing_mm": spacing_mm}
+    path = OUT / f"{number:03d}-{_state(asked, names)}.json"
     if path.is_file():
         rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
         return rows
-    phantom = chest(**spec(number))
+    phantom = chest(**asked)
     case = Case(phantom.volume)
     rows = []
     for name, tool in load_tools().items():
+        if names and name not in names:
+            continue
         start = time.perf_counter()
         evidence = tool.run(case)
         seconds = time.perf_counter() - start
@@ -207,9 +215,9 @@ def wilson(hits: int, number: int, z: float = 1.96) -> tuple[float, float]:
     return round(max(0.0, middle - half), 3), round(min(1.0, middle + half), 3)
 
 
-def _state(number: int) -> str:
+def _state(asked: dict[str, Any], names: tuple[str, ...]) -> str:
     """A hash of what the result of a chest depends on: its arguments and the code that draws and reads it."""
-    digest = hashlib.sha256(json.dumps(spec(number), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([asked, names], sort_keys=True).encode())
     for folder in ("phantom", "anatomy", "tools"):
         for path in sorted((ROOT / "vlm" / folder).glob("*.py")):
             digest.update(path.read_bytes())
@@ -241,14 +249,19 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=CASES)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=None, help="where to write; by default vlm/tools/limits.json")
+    parser.add_argument("--tools", default="", help="names of tools, with commas; by default all")
+    parser.add_argument("--spacing", type=float, nargs=3, default=SPACING_MM, metavar="MM", help="voxel size")
     options = parser.parse_args()
-    numbers = range(options.cases)
+    names = tuple(name for name in options.tools.split(",") if name)
+    read_one = functools.partial(read_case, names=names, spacing_mm=tuple(options.spacing))
     with ProcessPoolExecutor(max_workers=options.workers) as pool:
-        rows = [row for part in pool.map(read_case, numbers) for row in part]
-    found = limits(rows, "python -m benchmarks.limits")
+        rows = [row for part in pool.map(read_one, range(options.cases)) for row in part]
+    command = " ".join(["python -m benchmarks.limits", *sys.argv[1:]])
+    found = limits(rows, command)
     target = options.out or (TARGET if options.cases >= CASES else OUT / "limits.json")
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    before = json.loads(target.read_text(encoding="utf-8")) if names and target.is_file() else {}
+    target.write_text(json.dumps(before | found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     print(table(found))
 
 

@@ -211,7 +211,7 @@ class _Drawing:
         canvas = self.canvas
         low, high = torso.side_box("left").low_mm, torso.side_box("right").high_mm
         window = canvas.window(Box(low_mm=low, high_mm=high))
-        field = canvas.field(window, sigma_mm=1.9, seed=[seed, 2]) + 0.006 * canvas.z[window[0]][:, None, None]
+        field = canvas.field(window, sigma_mm=3.0, seed=[seed, 2]) + 0.006 * canvas.z[window[0]][:, None, None]
         lungs = (canvas.masks["lung_left"] | canvas.masks["lung_right"])[window]
         edge = np.quantile(field[lungs], 1 - fraction)
         cover = np.clip(0.5 + 4 * (field - edge), 0, 1) * lungs

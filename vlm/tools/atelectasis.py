@@ -86,7 +86,7 @@ def _loss(case: Case, side: LungSide, airless: list[Observation]) -> Observation
     share = share_of_expected(case, side)
     if share is None or not volume_lost(case, side):
         return None
-    explained = bool(airless) or side in pleural_fluid(case)
+    explained = bool(airless) or pleural_fluid(case).get(side) is not None
     lung = lungs(case).of(side)
     return Observation(
         tool=NAME,

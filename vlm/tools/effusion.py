@@ -25,7 +25,7 @@ from vlm.tools.pleural_shell import Shell, shell
 from vlm.tools.registry import tool
 
 NAME = "effusion"
-FLUID_HU = (-15.0, 35.0)  # simple and protein-rich fluid (Abramowitz, AJR 2009;192:618), blurred; blood is denser
+FLUID_HU = (-15.0, 30.0)  # simple and protein-rich fluid (Abramowitz, AJR 2009;192:618), blurred; blood is denser
 BLUR_MM = 1.5
 CORE_MM = 2.0  # fluid is at least twice as thick; muscle between ribs and borders of fat are not
 WALL_MM = 2.0  # parietal pleura and the fascia inside the ribs
@@ -38,7 +38,7 @@ RIM_MM = 4.0  # how far from the core the rim may lie: the core lost CORE_MM and
 LAYER_HU = (-60.0, 45.0)  # fluid thinner than the core, beyond the lung
 LAYER_MM = 25.0  # and so near to it
 CUT_SHARE = 0.3  # of the largest level, at the end of the scan
-UNSURE_HU = 30.0  # denser: exudate, blood, thick pleura or tumour cannot be told apart
+DENSEST_HU = 27.0  # mean of fluid; above it blood, pus, collapsed lung and tumour cannot be told apart
 ANTERIOR_SHARE = 0.25  # more of it in front of the middle than this: fluid that does not layer
 
 
@@ -55,6 +55,7 @@ def effusion(case: Case) -> list[Evidence]:
             failed = ("not_found",)
         elif outline is not None and "density_withheld" not in seen.failed:
             found = _observed(case, side, outline)
+            failed = ("collapse",) if found is None and side in pleural_fluid(case) else ()
         if found is not None:
             out.append(found)
         out.append(search(NAME, "pleural_effusion", seen, found=int(found is not None), site="pleura", failed=failed))
@@ -62,22 +63,25 @@ def effusion(case: Case) -> list[Evidence]:
 
 
 @once
-def pleural_fluid(case: Case) -> Mapping[LungSide, tuple[Bools, Bools]]:
-    """(Z, Y, X) core and whole of the fluid of each side that has some."""
-    out: dict[LungSide, tuple[Bools, Bools]] = {}
+def pleural_fluid(case: Case) -> Mapping[LungSide, tuple[Bools, Bools] | None]:
+    """(Z, Y, X) core and whole of the fluid of each side; None where something too dense to be called fluid lies."""
+    out: dict[LungSide, tuple[Bools, Bools] | None] = {}
     for side in SIDES:
         outline = shell(case, side)
         core = _core(case, side, outline) if outline is not None else None
-        if core is not None and outline is not None:
-            out[side] = core, _with_rim(case, side, outline, core)
+        if core is None or outline is None:
+            continue
+        sure = float(case.working.hu.T[core].mean()) <= DENSEST_HU
+        out[side] = (core, _with_rim(case, side, outline, core)) if sure else None
     return out
 
 
 def _observed(case: Case, side: LungSide, outline: Shell) -> Observation | None:
     """The effusion of a side, or None."""
-    if side not in pleural_fluid(case):
+    both = pleural_fluid(case).get(side)
+    if both is None:
         return None
-    core, fluid = pleural_fluid(case)[side]
+    core, fluid = both
     grid = case.working.grid
     density = float(case.working.hu.T[core].mean())
     spread = float(case.working.hu.T[core].std())
@@ -92,7 +96,7 @@ def _observed(case: Case, side: LungSide, outline: Shell) -> Observation | None:
     return Observation(
         tool=NAME,
         finding="pleural_effusion",
-        presence="present" if density <= UNSURE_HU else "uncertain",
+        presence="present",
         side=side,
         site="pleura",
         measurements=(

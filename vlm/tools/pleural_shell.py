@@ -23,7 +23,7 @@ STEP_MM = 1.0  # along a ray
 REACH_MM = 170.0  # longer than any half of a chest
 NEAREST_WALL_MM = 25.0  # ribs are further from the middle than this
 RIB_GAP_MM = 13.0  # half the distance from rib to rib: within it up or down a ray meets one
-SIDEWARDS = (-125.0, 80.0)  # degrees from the side: back as far as beside the spine, front as far as the heart
+SIDEWARDS = (-110.0, 80.0)  # degrees from the side: back to the ribs beside the spine and aorta, front to the heart
 WIDEST_GAP = 14  # directions (28 degrees) without rib that are bridged
 
 Bools = NDArray[np.bool_]

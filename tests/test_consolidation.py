@@ -1,0 +1,109 @@
+"""Consolidation, ground glass, atelectasis and lost volume: found on their side, absent in clear lungs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vlm.ct.read import read
+from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.phantom.chest import chest
+from vlm.tools.atelectasis import atelectasis
+from vlm.tools.bronchi import bronchi
+from vlm.tools.consolidation import consolidation
+from vlm.tools.interstitium import interstitium
+
+SPACING_MM = (1.4, 1.4, 2.0)
+
+
+def observed(evidence: list[Evidence], finding: str) -> list[Observation]:
+    return [e for e in evidence if isinstance(e, Observation) and e.finding == finding]
+
+
+def searches(evidence: list[Evidence], finding: str) -> dict[str, Search]:
+    return {str(e.side): e for e in evidence if isinstance(e, Search) and e.finding == finding}
+
+
+@pytest.fixture(scope="module")
+def patchy() -> list[Evidence]:
+    drawn = chest(
+        spacing_mm=SPACING_MM,
+        consolidation=(("left", "lower", 40.0),),
+        ground_glass=(("right", "middle", 60.0),),
+        seed=5,
+    )
+    return consolidation(Case(drawn.volume))
+
+
+def test_consolidation_is_found_on_its_side_with_its_volume(patchy: list[Evidence]) -> None:
+    found = observed(patchy, "consolidation")
+    assert [e.side for e in found] == ["left"]
+    volume = found[0].measured("volume")
+    assert volume is not None
+    assert volume.value == pytest.approx(40.0, rel=0.25)
+
+
+def test_ground_glass_is_found_on_its_side(patchy: list[Evidence]) -> None:
+    assert {e.side for e in observed(patchy, "ground_glass_opacity")} == {"right"}
+
+
+def test_each_finding_is_searched_on_each_side(patchy: list[Evidence]) -> None:
+    for finding in ("consolidation", "ground_glass_opacity", "lung_opacity"):
+        assert set(searches(patchy, finding)) == {"left", "right"}
+    assert searches(patchy, "lung_opacity")["left"].found == 1
+
+
+def test_a_round_mass_is_no_consolidation_and_clear_lung_no_opacity() -> None:
+    drawn = chest(spacing_mm=SPACING_MM, nodules=(("left", "middle", 30.0, 40.0),), seed=6)
+    evidence = consolidation(Case(drawn.volume))
+    assert not observed(evidence, "consolidation")
+    assert not observed(evidence, "ground_glass_opacity")
+
+
+def test_airless_lung_behind_is_atelectasis_and_fluid_is_not() -> None:
+    drawn = chest(spacing_mm=SPACING_MM, atelectasis_left_ml=90.0, effusion_right_ml=250.0)
+    evidence = atelectasis(Case(drawn.volume))
+    assert "left" in {e.side for e in observed(evidence, "atelectasis")}
+    assert not [e for e in observed(evidence, "lobar_collapse") if e.presence == "present"]
+    assert not observed(consolidation(Case(drawn.volume)), "consolidation")
+
+
+@pytest.mark.parametrize("tool", [consolidation, atelectasis])
+def test_a_scan_without_lung_is_not_assessed(tool) -> None:  # type: ignore[no-untyped-def]
+    case = Case(chest(spacing_mm=(3.0, 3.0, 3.0), field_mm=(380, 300, 60), centre_mm=(0, -8, -190)).volume)
+    evidence = tool(case)
+    assert evidence
+    assert not any(isinstance(e, Observation) or e.looked for e in evidence)
+
+
+@pytest.mark.parametrize("tool", [bronchi, interstitium])
+def test_what_no_rule_judges_is_said_to_be_not_assessed(tool) -> None:  # type: ignore[no-untyped-def]
+    evidence = tool(Case(chest(spacing_mm=(3.0, 3.0, 3.0)).volume))
+    assert evidence
+    assert all(isinstance(e, Search) and not e.looked and "not_implemented" in e.failed for e in evidence)
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize(
+    "name",
+    ["cmb-crc-01068", "nlst-101287", "elastix-right-lung", "acrin-flt-breast-013", "acrin-flt-breast-001-day1-chest"],
+)
+def test_real_lungs_without_consolidation_show_none(shared: Path, name: str) -> None:
+    case = Case(read(shared / "ct" / name / "ct.nii.gz").volume)
+    assert not observed(consolidation(case), "consolidation")
+    assert not observed(atelectasis(case), "lobar_collapse")
+    assert not observed(atelectasis(case), "lung_volume_loss")
+
+
+@pytest.mark.realct
+def test_lung_beside_effusion_and_mass_has_lost_volume(shared: Path) -> None:
+    evidence = atelectasis(Case(read(shared / "ct" / "lidc-idri-0314" / "ct.nii.gz").volume))
+    assert [(e.side, e.presence) for e in observed(evidence, "lung_volume_loss")] == [("right", "present")]
+    assert {e.side for e in observed(evidence, "atelectasis")} == {"right"}
+
+
+@pytest.mark.realct
+def test_collapse_beside_a_mass_is_suspected_on_its_side(shared: Path) -> None:
+    evidence = atelectasis(Case(read(shared / "ct" / "lung-pet-ct-dx-a0002" / "dicom.zip").volume))
+    assert {e.side for e in observed(evidence, "atelectasis")} == {"right"}
