@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SHARED
 
+from tests.conftest import SHARED
 from vlm.ct import read, survey
 from vlm.ct.archive import opened
 from vlm.ct.dicom import read_header

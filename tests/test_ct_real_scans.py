@@ -8,8 +8,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import SHARED
 
+from tests.conftest import SHARED
 from vlm.ct import AIR_HU, Volume, read, survey
 
 pytestmark = pytest.mark.realct

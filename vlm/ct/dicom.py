@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from vlm.ct import tags as tag
@@ -43,6 +45,10 @@ from vlm.errors import IntakeError
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 MOST_ROWS, MOST_FRAMES, MOST_VOXELS = 2048, 4096, 1_500_000_000
+META_BYTES = 4096  # a file meta is shorter
+IMPLICIT = "1.2.840.10008.1.2"
+PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+WANTED: list[BaseTag | int] = [Tag(key) for key in tag.WANTED]
 MOST_BYTES = 2 << 30  # one file, 2 GiB
 MOST_INFLATED, MOST_RATIO, SMALL_BYTES = 512 << 20, 200, 16 << 20  # a deflated data set; ratio counts above 16 MiB
 
@@ -89,31 +95,35 @@ def read_header(path: Path, name: str) -> Image | Skipped:
 
 
 def _header(stream: BinaryIO, size: int, path: Path, name: str) -> Image | Skipped:
-    head = stream.read(132)
+    head = stream.read(META_BYTES)
     preamble = head[128:132] == b"DICM"
-    stream.seek(0)
-    deflated = False
+    meta = file_meta(head) if preamble else FileMeta(0, "", "")
     try:
-        if preamble and (inflated := _inflated(stream, name)) is not None:
-            stream, size, deflated = inflated, len(inflated.getbuffer()), True
-        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=list(tag.WANTED), force=not preamble)
-        little = bool(dataset.original_encoding[1])
-        tags = Tags(dataset, name, little_endian=little)
-        syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) if preamble else ""
-        if deflated:
-            syntax = DEFLATED
-        elif not syntax:
-            implicit = bool(dataset.original_encoding[0])
-            syntax = "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2." + ("1" if little else "2")
-        stated_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) if preamble else ""
-        file = _File(path, name, size, syntax, preamble, little, stated_class)
-        return _image(tags, stream, file)
+        if meta.syntax == DEFLATED:
+            stream.seek(meta.end)
+            stream = io.BytesIO(head[: meta.end] + inflate(stream, name))
+            size = len(stream.getbuffer())
+        syntax = meta.syntax
+        if syntax:
+            stream.seek(meta.end)
+            dataset = read_dataset(
+                stream, syntax == IMPLICIT, syntax != BIG_ENDIAN, stop_when=_at_pixels, specific_tags=WANTED
+            )
+        else:  # no file meta, or one that names no syntax: pydicom tells it from the first element
+            stream.seek(0)
+            dataset = dcmread(stream, stop_before_pixels=True, specific_tags=WANTED, force=not preamble)
+            implicit, little = dataset.original_encoding
+            syntax = IMPLICIT if implicit else UNCOMPRESSED_LITTLE if little else BIG_ENDIAN
+        file = _File(path, name, size, syntax, preamble, syntax != BIG_ENDIAN, meta.sop_class)
+        return _image(Tags(dataset, name, little_endian=file.little_endian), stream, file)
     except IntakeError:
         raise
     except RecursionError:
         raise corrupt(name, "sequences", "nested too deep", f"at most {tag.DEEPEST_SEQUENCE} levels") from None
     except MemoryError:
         raise too_large(name, "header", "more than fits in memory", "a CT header") from None
+    except EOFError:
+        raise truncated(name, "header", "cut") from None
     except Exception as error:  # pydicom raises many kinds on broken files; all of them mean this
         raise corrupt(name, "header", type(error).__name__, "a DICOM data set") from None
 
@@ -133,41 +143,33 @@ def inflate(stream: BinaryIO, name: str) -> bytes:
     return bytes(out)
 
 
-def _inflated(stream: BinaryIO, name: str) -> io.BytesIO | None:
-    """The file as if it had never been deflated, or None when it is not."""
-    head = stream.read(4096)
-    stream.seek(0)
-    if DEFLATED.encode() not in head:
-        return None
-    end, syntax = meta_end(head)
-    if syntax != DEFLATED:
-        return None
-    stream.seek(end)
-    body = inflate(stream, name)
-    # The body is plain explicit little endian; the meta must say so, or pydicom inflates it again.
-    plain = head[:end].replace(DEFLATED.encode() + b"\0" * (len(DEFLATED) % 2), _padded(UNCOMPRESSED_LITTLE), 1)
-    return io.BytesIO(plain + body)
+def _at_pixels(key: int, _representation: str | None, _length: int) -> bool:
+    """Where pydicom stops reading: at Pixel Data, or its float forms."""
+    return key in PIXEL_TAGS
 
 
-def _padded(uid: str) -> bytes:
-    """The UID of plain explicit little endian in as many bytes as the deflated one takes."""
-    length = len(DEFLATED) + len(DEFLATED) % 2
-    return uid.encode().ljust(length, b"\0")
+@dataclass(frozen=True, slots=True)
+class FileMeta:
+    """What the file meta says: where it ends, the transfer syntax, the SOP class; "" for what it does not say."""
+
+    end: int
+    syntax: str
+    sop_class: str
 
 
-def meta_end(head: bytes) -> tuple[int, str]:
-    """Where the file meta ends, and the transfer syntax it names; explicit little endian, walked by hand."""
-    at, syntax = 132, ""
-    while at + 8 <= len(head) and head[at : at + 2] == b"\x02\x00":
-        kind = head[at + 4 : at + 6]
-        if kind in (b"OB", b"UN", b"OW"):
+def file_meta(head: bytes) -> FileMeta:
+    """Walk the file meta, which is explicit little endian, in the first META_BYTES of a file."""
+    at, values = 132, {0x0002: "", 0x0010: ""}
+    while at + 12 <= len(head) and head[at : at + 2] == b"\x02\x00":
+        if head[at + 4 : at + 6] in (b"OB", b"UN", b"OW"):
             length, value = struct.unpack_from("<I", head, at + 8)[0], at + 12
         else:
             length, value = struct.unpack_from("<H", head, at + 6)[0], at + 8
-        if head[at + 2 : at + 4] == b"\x10\x00":
-            syntax = head[value : value + length].rstrip(b"\0 ").decode("ascii", "replace")
+        element = struct.unpack_from("<H", head, at + 2)[0]
+        if element in values:
+            values[element] = head[value : value + length].rstrip(b"\0 ").decode("ascii", "replace")
         at = value + length
-    return at, syntax
+    return FileMeta(at, values[0x0010], values[0x0002])
 
 
 def _image(tags: Tags, stream: BinaryIO, file: _File) -> Image | Skipped:
@@ -287,7 +289,7 @@ def _pixels(stream: BinaryIO, file: _File, *, need: int) -> tuple[int, int | Non
     head = stream.read(12)
     if len(head) < 8 or struct.unpack(order + "HH", head[:4]) != (0x7FE0, 0x0010):
         raise truncated(name, "pixel data", "absent")
-    if syntax == "1.2.840.10008.1.2":
+    if syntax == IMPLICIT:
         start, length = stream.tell() - len(head) + 8, struct.unpack("<I", head[4:8])[0]
     else:
         start, length = stream.tell(), struct.unpack(order + "I", head[8:12])[0] if len(head) == 12 else 0

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm.ct.decode import DEFLATED, NATIVE, DecodeError, Ranges, frame_ranges
-from vlm.ct.dicom import inflate, meta_end
+from vlm.ct.dicom import META_BYTES, file_meta, inflate
 from vlm.ct.geometry import Turn
 from vlm.ct.image import Image
 from vlm.ct.intake import Note, note, refusal, truncated
@@ -92,8 +92,8 @@ def _native(raw: io.FileIO, image: Image, number: int) -> NDArray[np.uint16]:
 
 
 def _inflated_pixels(raw: io.FileIO, image: Image) -> bytes:
-    head = raw.read(4096)
-    end, _ = meta_end(head)
+    head = raw.read(META_BYTES)
+    end = file_meta(head).end
     raw.seek(end)
     return head[:end] + inflate(io.BufferedReader(raw), image.name)
 
