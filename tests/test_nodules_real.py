@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SHARED
 
+from tests.conftest import SHARED
 from vlm.anatomy.lungs import lungs
 from vlm.ct import read
 from vlm.evidence import Case, Observation
