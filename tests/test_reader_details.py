@@ -82,6 +82,10 @@ def test_a_size_in_brackets_or_commas_does_not_hide_the_site() -> None:
 
 def test_each_of_two_findings_keeps_its_own_side() -> None:
     text = "Pleural effusion on the right, and a nodule is seen in the left lung."
+    listed = read_sentence(
+        "A renal stone, 4 mm, on the left side as well as a renal stone, 5 mm, on the right."
+    ).mentions
+    assert [m.side for m in listed] == ["left", "right"]
     assert one(text, "pleural_effusion").side == "right"
     assert one(text, "lung_nodule").side == "left"
 

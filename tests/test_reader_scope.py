@@ -53,6 +53,7 @@ def one(text: str, finding: str) -> Mention:
         ("Pleural effusion and pneumothorax were not detected.", {"pleural_effusion": ABSENT, "pneumothorax": ABSENT}),
         ("Pneumothorax: none.", {"pneumothorax": ABSENT}),
         ("Ascites is absent.", {"ascites": ABSENT}),
+        ("Stone of the gallbladder is not seen.", {"gallstone": ABSENT}),
         ("The right catheter, which was seen before, was removed.", {"catheter": ABSENT}),
         ("The right catheter, which was seen before, is in place.", {"catheter": PRESENT}),
         (

@@ -213,7 +213,7 @@ class _Context:
         """The token after the last separator of a stretch, or its beginning where there is none."""
         for i in range(end - 1, begin - 1, -1):
             word = self.tokens[i].word
-            if word in (",", "and", "with", ";", "(") and not (word == "and" and self._joins_sides(i)):
+            if word in (",", "and", "with", "as", "plus", ";", "(") and not (word == "and" and self._joins_sides(i)):
                 return i + 1
         return begin
 
