@@ -23,7 +23,8 @@ from benchmarks import joined
 from benchmarks.errors import ERRORS, Truth
 from benchmarks.facts import say
 from benchmarks.scenes import Fact, Scene, sample
-from benchmarks.wordings import DEVELOPMENT, HELD_OUT, Wording
+from benchmarks.wordings import DEVELOPMENT, WIDER, Wording
+from benchmarks.wordings_held_out import HELD_OUT
 from vlm.grounding import Context, Statement, Verdict, check
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "grounding.md"
@@ -107,6 +108,7 @@ def wilson(hits: int, of: int) -> tuple[float, float]:
     return (middle - half) / (1 + z * z / of), (middle + half) / (1 + z * z / of)
 
 
+SETS = (DEVELOPMENT, WIDER, HELD_OUT)
 LABELS = (*ERRORS, *joined.JOINED, *joined.WHOLE, TRUE)
 
 
@@ -144,13 +146,13 @@ def main() -> None:
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
     began = time.perf_counter()
-    results = {w.name: list(trials(w, sentences=options.sentences, seed=options.seed)) for w in (DEVELOPMENT, HELD_OUT)}
+    results = {w.name: list(trials(w, sentences=options.sentences, seed=options.seed)) for w in SETS}
     scenes = options.sentences // 20
-    whole = {w.name: whole_reports(w, scenes=scenes, seed=options.seed) for w in (DEVELOPMENT, HELD_OUT)}
+    whole = {w.name: whole_reports(w, scenes=scenes, seed=options.seed) for w in SETS}
     text = shown(results, whole)
     print(text)
     print(f"{sum(map(len, results.values()))} sentences in {time.perf_counter() - began:.0f} s")
-    for trial in _examples(results[DEVELOPMENT.name], options.show):
+    for trial in _examples([*results[DEVELOPMENT.name], *results[WIDER.name]], options.show):
         found = trial.verdict
         print(f"[{trial.label}] {trial.text} {trial.cites} -> {found.name} {found.rule} {found.reason}")
     if options.write_docs:

@@ -48,7 +48,7 @@ def _pair(one: Fact, other: Fact, wording: Wording, rng: random.Random, true: st
     if one.numbers and other.numbers and one.numbers != other.numbers and _kinds(one) == _kinds(other):
         wrong = replace(one, numbers=other.numbers), replace(other, numbers=one.numbers)
         yield "numbers exchanged", say_both(*wrong, wording, rng), cites, section
-    if {one.side, other.side} == {"left", "right"}:
+    if {one.side, other.side} == {"left", "right"} and one.finding != other.finding:
         wrong = replace(one, side=other.side), replace(other, side=one.side)
         yield "sides exchanged", say_both(*wrong, wording, rng), cites, section
     lungs = {load_vocabulary().findings[f.finding].site for f in (one, other)} == {"lung"}

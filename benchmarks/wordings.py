@@ -1,8 +1,8 @@
-"""Two sets of radiologists' wordings for the counterfactual suite: one to develop with, one held out.
+"""Radiologists' wordings for the counterfactual suite: two sets to develop with; a third is held out.
 
 A wording says how a fact is put into words and knows nothing of evidence. The rules of
-``vlm.grounding`` were written with DEVELOPMENT at hand; HELD_OUT was written beside it
-and only its totals are looked at.
+``vlm.grounding`` were written with DEVELOPMENT at hand, and later with WIDER; the held-out
+set stands in ``wordings_held_out`` and was written when the rules stood.
 """
 
 from __future__ import annotations
@@ -252,8 +252,8 @@ DEVELOPMENT = Wording(
     },
 )
 
-HELD_OUT = Wording(
-    name="held out",
+WIDER = Wording(
+    name="wider",
     present=(
         "{A}{size} {is} noted{place}.",
         "{A}{size} {is} present{place}.",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from grounding_ledger import verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.grounding_ledger import verdict
 from vlm.evidence import CONDITIONS, Ledger, Measurement, Observation
 from vlm.grounding import Statement, check
 from vlm.grounding.changes import split_changes

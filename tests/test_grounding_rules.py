@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from grounding_ledger import LEDGER, seen, verdict, verdicts
 
+from tests.grounding_ledger import LEDGER, seen, verdict, verdicts
 from vlm.evidence import Measurement
 from vlm.grounding import RULES, Context, Prior, Statement, check, omissions, repetitions
 

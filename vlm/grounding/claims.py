@@ -62,8 +62,10 @@ _NOT_ASSESSED = re.compile(
     r"|\bno (?:assessment|evaluation|judgement|statement)\b",
     re.I,
 )
+_MEASURE = r"(?:an? |the )?(?:\w+ )?(?:size|diameter|volume|score|ratio|loss|height|density|\d)"
 _LIST_CUTS = re.compile(
-    r",\s|;|\b(?:and|or|nor|with|as well as|together with|along with|also|plus|besides|while|but|in addition)\b", re.I
+    rf",\s|;|\b(?:and|or|nor|with(?! {_MEASURE})|as well as|together with|along with|also|plus|besides|while|but)\b",
+    re.I,
 )
 _CROSSED = re.compile(r"[x×*]|\bby\b", re.I)
 _DIGITS = re.compile(r"(?<![A-Za-z0-9])\d+(?:[.,]\d+)?")
@@ -193,31 +195,36 @@ def parse(statement: Statement, ledger: Ledger) -> Parsed:
 
 
 def _in_its_own_part(mention: Mention, reading: Reading) -> Mention:
-    """A mention with the side and the sites of its own part of a list: "no left X, right Y or Z".
+    """A mention with the side and the sites that are its own where a sentence has several findings.
 
-    Places that stand in another part, or in the words of another finding, qualify that one.
-    What is dropped here is still checked as a place.
+    Each place belongs to one finding. One without a place of its own takes what stands before all
+    ("right X and Y") or, if it is seen, after all ("X and Y in the right lung"); a denial is not
+    narrowed by what stands after it. What is dropped here is still checked as a place.
     """
     if len(reading.mentions) < 2:
         return mention
-    first, last = _part(mention.span[0], reading.text)
-    own = [p for p in reading.places if first <= p.span[0] < last]
-    others = [with_site_before(m, reading) for m in reading.mentions if m.span != mention.span]
-    taken = {p.site for p in reading.places if any(a <= p.span[0] and p.span[1] <= b for a, b in others)}
-    # A place that follows another finding in an earlier part is that finding's alone; one that follows in a later
-    # part narrows no denial: "no X, Y in the abdomen or Z" denies X everywhere.
-    denied = mention.presence == "absent"
-    spent = [p for p in reading.places if p.span[0] < first and any(b <= p.span[0] for _, b in others)]
-    spent += [p for p in reading.places if denied and p.span[0] >= last]
-    free = [p for p in reading.places if p not in spent]
-    here = tuple(site for site in mention.sites if any(p.site == site for p in own))
-    far = tuple(site for site in mention.sites if any(p.site == site for p in free))
-    sites = here or tuple(site for site in far if site not in taken and _can_hold(site, mention.finding))
-    sides = {p.side for p in own if p.side}
-    side = mention.side if any(p.side in (mention.side, "bilateral") for p in free) else None
-    side = sides.pop() if len(sides) == 1 else side
+    own = [p for p in reading.places if _place_owner(p, reading) is mention]
+    starts, ends = [m.span[0] for m in reading.mentions], [m.span[1] for m in reading.mentions]
+    shared = [p for p in reading.places if p.span[1] <= min(starts)]
+    if mention.presence != "absent":
+        shared += [p for p in reading.places if p.span[0] >= max(ends)]
+    sites = tuple(site for site in mention.sites if any(p.site == site for p in own))
+    if not any(p.site for p in own):
+        far = [site for site in mention.sites if any(p.site == site for p in shared)]
+        sites = tuple(site for site in far if _can_hold(site, mention.finding))
+    sides = {p.side for p in own if p.side} or {p.side for p in shared if p.side == mention.side and p.side}
+    side = "bilateral" if len(sides) > 1 else next(iter(sides), None)
     site = mention.site if mention.site in sites else next(iter(sites), None)
     return dataclasses.replace(mention, side=side, sites=sites, site=site)
+
+
+def _place_owner(place: Place, reading: Reading) -> Mention:
+    """The finding that a place belongs to: the one it stands just before, else the last one before it."""
+    for mention in reading.mentions:
+        first, last = with_site_before(mention, reading)
+        if first <= place.span[0] < last:
+            return mention
+    return _owner(place.span, reading)
 
 
 def _part(at: int, text: str) -> tuple[int, int]:

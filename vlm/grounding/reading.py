@@ -37,7 +37,8 @@ _ADVISED = re.compile(
     re.I,
 )
 _ADVERB = re.compile(
-    r"\b(?:is|are|was|were|be)\s+(?:(?P<likely>most likely|likely|probably|presumably)|possibly|perhaps|questionably)\b",
+    r"\b(?:is|are|was|were|be)\s+"
+    r"(?:(?P<likely>most likely|likely|probably|presumably)|possibly|perhaps|questionably)\b",
     re.I,
 )
 _ELSEWHERE = re.compile(r"\belsewhere\b", re.I)

@@ -37,7 +37,8 @@ def present(claim: Claim, parsed: Parsed, world: World) -> list[Verdict]:
     if fitting and not means_many(claim):
         wrong = count_agrees(claim, fitting, parsed, world)
         return [wrong] if wrong else []
-    if len(cited) > 1 or means_many(claim):
+    alone = claim.mention.count == 1 or any(c is not claim and c.finding == claim.finding for c in parsed.claims)
+    if means_many(claim) or (len(cited) > 1 and not alone):
         return many(claim, cited, parsed, world)
     return worst(min(trials.values(), key=_badness))
 

@@ -1,0 +1,126 @@
+"""The held-out wordings: written when the rules stood, never used to write them.
+
+Who changes a rule because of a sentence of this set makes it a set to develop with; then a
+new one is due.
+"""
+
+from __future__ import annotations
+
+from benchmarks.wordings import Wording
+
+HELD_OUT = Wording(
+    name="held out",
+    present=(
+        "{A}{size}{place} {is} observed.",
+        "{A}{place}{size} {is} identified.",
+        "Imaging demonstrates {a}{place}{size}.",
+        "{A}{size} {is} appreciated{place}.",
+        "Presence of {a}{place}{size}.",
+    ),
+    absent=(
+        "{Name} is not observed{place}{limit}.",
+        "{Names} are not detected{place}{limit}.",
+        "No {name}{least} is identified{place}{limit}.",
+        "No visible {name}{place}{limit}.",
+        "{Name} is not demonstrated{place}{limit}.",
+        "There are no {names}{least}{place}{limit}.",
+    ),
+    other=("No additional {names}{least} are identified{limit}.", "No second {name}{least}{limit}."),
+    likely=(
+        "{A}{place}{size} is the most likely finding.",
+        "Appearance suggestive of {name}{place}{size}.",
+        "Presumed {name}{place}{size}.",
+    ),
+    possible=("Suspicion of {name}{place}{size}.", "{A}{place}{size} is suspected.", "Equivocal {name}{place}{size}."),
+    not_assessed=(
+        "{Name} cannot be determined ({reason}).",
+        "Evaluation for {name} is not possible ({reason}).",
+        "{Name}: not evaluable, {reason}.",
+        "Unable to assess for {name} ({reason}).",
+    ),
+    not_covered=("The {place} is not imaged.", "{Place} not included in the field of view."),
+    partly_covered=("The {place} is incompletely imaged.", "Partial coverage of the {place}."),
+    measured=(
+        "The {structure} has a calibre of {size}.",
+        "The width of the {structure} is {size}.",
+        "Calibre of the {structure}: {size}.",
+    ),
+    not_enlarged=(
+        "Cardiac size is within normal limits, with a cardiothoracic ratio of {ratio}.",
+        "The cardiac silhouette is not enlarged (cardiothoracic ratio {ratio}).",
+    ),
+    pair=(
+        "{A}{place}{size}, and also {b}{place2}{size2}.",
+        "{A}{size}{place}, along with {b}{size2}{place2}.",
+        "Both {a}{place}{size} and {b}{place2}{size2} are observed.",
+    ),
+    none_of=("There are no signs of {list}.", "No {list} is identified.", "No visible {list}."),
+    change={
+        "unchanged": (", unchanged in size", ", stable compared with the previous examination"),
+        "larger": (", increased in size compared with the previous CT", ", larger than previously"),
+        "smaller": (", reduced in size compared with the previous CT",),
+        "new": (", not present previously", ", new compared with the previous CT"),
+    },
+    size=(" of {n}", " that measures {n}"),
+    volume=(" with an estimated volume of {n}", " (estimated at {n})"),
+    distance=(" lying {n} from the pleura", ", {n} off the pleura"),
+    fraction=(" occupying {n} of the lung", " (about {n} of the lung)"),
+    score=(" (Agatston {n})", " with a score of {n} by Agatston"),
+    ratio=(" (ratio {n})", ", with a cardiothoracic ratio of {n}"),
+    density=(" at {n}",),
+    height_loss=(" with height loss of {n}", " (height reduced by {n})"),
+    least=(" of {n} or larger",),
+    inside=(" of the {where}", " located in the {where}"),
+    on_side=(" on the {where}",),
+    both=(" in the {wheres} on both sides",),
+    at_level=(" of {where}", " affecting {where}"),
+    few=("A few",),
+    multiple=("Several", "Multiple"),
+    limits={
+        "partly_covered": (" in the visualised part", " in the portion included in the scan"),
+        "no_contrast": (" on this non-contrast scan", " in the absence of intravenous contrast"),
+        "thick_slices": (" (limited by slice thickness)",),
+        "noise": (" (image noise)", ", degraded by noise"),
+        "metal": (", obscured by metal artefact",),
+        "collapse": (", hidden by collapsed lung",),
+        "not_measured": (" (detection limit unknown)",),
+        "side_unsure": (" (left and right not confirmed)",),
+    },
+    reasons={
+        "no_contrast": ("lack of contrast", "non-contrast study"),
+        "not_covered": ("outside the field of view", "not imaged"),
+        "thick_slices": ("slice thickness",),
+        "not_implemented": ("no tool looks for it",),
+        "metal": ("metal artifacts",),
+        "not_found": ("structure not identified",),
+    },
+    names={
+        "lung_nodule": (
+            ("pulmonary nodule", "pulmonary nodules"),
+            ("nodular lesion of the lung", "nodular lesions of the lung"),
+        ),
+        "lung_mass": (("mass of the lung", "masses of the lung"),),
+        "pleural_effusion": (("effusion", "effusions"), ("pleural fluid collection", "pleural fluid collections")),
+        "pneumothorax": (("pneumothorax", "pneumothoraces"),),
+        "consolidation": (("consolidated area", "consolidated areas"),),
+        "ground_glass_opacity": (("area of ground-glass opacity", "areas of ground-glass opacity"),),
+        "atelectasis": (("atelectasis", "atelectases"),),
+        "emphysema": (("emphysematous change", "emphysematous changes"),),
+        "bronchiectasis": (("dilatation of the bronchi", "dilatations of the bronchi"),),
+        "cardiomegaly": (("enlarged heart", "enlarged heart"),),
+        "pericardial_effusion": (("fluid in the pericardium", "fluid in the pericardium"),),
+        "coronary_artery_calcification": (("coronary artery calcification", "coronary artery calcifications"),),
+        "aortic_calcification": (("calcified plaque of the aorta", "calcified plaques of the aorta"),),
+        "lymphadenopathy": (("adenopathy", "adenopathies"), ("enlarged node", "enlarged nodes")),
+        "hiatal_hernia": (("hiatal hernia", "hiatal hernias"),),
+        "vertebral_fracture": (("fracture of the vertebral body", "fractures of the vertebral body"),),
+        "kidney_stone": (("renal calculus", "renal calculi"),),
+        "gallstone": (("gallbladder calculus", "gallbladder calculi"),),
+        "ascites": (("intraperitoneal free fluid", "intraperitoneal free fluid"),),
+        "pneumoperitoneum": (("free abdominal air", "free abdominal air"),),
+        "pulmonary_embolism": (("pulmonary thromboembolism", "pulmonary thromboembolism"),),
+        "liver_lesion": (("focal liver lesion", "focal liver lesions"),),
+        "splenomegaly": (("splenic enlargement", "splenic enlargement"),),
+        "pacemaker": (("cardiac pacemaker", "cardiac pacemakers"),),
+    },
+)
