@@ -22,6 +22,8 @@ def one(text: str, finding: str) -> Mention:
     [
         ("Pleural and pericardial effusion.", {"pleural_effusion", "pericardial_effusion"}),
         ("Fluid in the pericardium.", {"pericardial_effusion"}),
+        ("Calcification of the aorta or bronchial dilatation.", {"aortic_calcification", "bronchiectasis"}),
+        ("Nodule in the left lung as well as calcification of the aorta.", {"lung_nodule", "aortic_calcification"}),
         ("Effusion is seen in the left pleural space.", {"pleural_effusion"}),
         (
             "Calcified plaques in aorta and coronary arteries.",

@@ -20,7 +20,7 @@ _PREPOSITION_WORDS = (
 )
 _PREPOSITIONS = frozenset(_PREPOSITION_WORDS.split())
 _JOINS = frozenset(("and", "or", ",", "/", "the", "both", "&", "as", "well"))
-_STOP_WORDS = ". ; : ( ) with without in at on of to from is are was were by"
+_STOP_WORDS = ". ; : ( ) with without in at on of to from is are was were by as plus including than"
 _STOPS = frozenset((*_STOP_WORDS.split(), '"'))
 _SHARED = frozenset(("lobe", "segment", "hilum", "fissure", "base", "apex"))  # other organs have them, too
 _VERBS = frozenset(("finite", "showing", "perceived"))
@@ -67,7 +67,11 @@ class Resolver:
         if n < 2 or self.items[n - 1].last != item.first or self.items[n - 2].last != self.items[n - 1].first:
             return []
         site = self.items[n - 2].key("site")
-        if site is None or self.tokens[self.items[n - 1].first].word not in ("and", "or"):
+        if (
+            site is None
+            or not self._is_adjective(n - 2)
+            or self.tokens[self.items[n - 1].first].word not in ("and", "or")
+        ):
             return []
         for tail in load_lexicon().items(self.tokens[item.last - 1 : item.last]):
             sign = tail.key("sign")
@@ -221,7 +225,7 @@ class Resolver:
     def _before(self, n: int, start: int) -> list[int]:
         """Sites that stand as adjectives before the word: "right pleural and pericardial effusion"."""
         found: list[int] = []
-        i, strange = self.items[n].first - 1, 0
+        i, strange, before_join = self.items[n].first - 1, 0, 0
         while i >= start:
             at = self.item_at.get(i)
             word = self.tokens[i].word
@@ -232,10 +236,16 @@ class Resolver:
             if word in _STOPS or (
                 at is not None and any(s.kind == "cue" and s.key in _VERBS for s in self.items[at].senses)
             ):
+                if (
+                    word in _PREPOSITIONS
+                ):  # "calcification of the aorta or bronchial dilatation": the aorta is not meant
+                    own = found[:before_join] if before_join else found
+                    return own + [m for m in found[len(own) :] if self._is_adjective(m)]
                 break
             if word in (",", "and", "or", "/"):
                 if not found:
                     break
+                before_join = before_join or len(found)
             elif at is not None and any(s.kind in ("finding", "sign") for s in self.items[at].senses):
                 break
             elif at is None or self.items[at].key("plain") is not None:
@@ -244,6 +254,9 @@ class Resolver:
                     break
             i -= 1
         return found
+
+    def _is_adjective(self, at: int) -> bool:
+        return self.tokens[self.items[at].last - 1].word.endswith(("al", "ar", "ic", "ary", "ous", "ial"))
 
     def _next(self, n: int, end: int) -> list[int]:
         """The site that an adjective describes: "ectatic tortuous aorta"."""
