@@ -208,7 +208,8 @@ def _in_its_own_part(mention: Mention, reading: Reading) -> Mention:
     shared = [p for p in reading.places if p.span[1] <= min(starts)]
     if mention.presence != "absent":
         shared += [p for p in reading.places if p.span[0] >= max(ends)]
-    sites = tuple(site for site in mention.sites if any(p.site == site for p in own))
+    here = [p.site for p in own if p.site and (p.site in mention.sites or _can_hold(p.site, mention.finding))]
+    sites = tuple(dict.fromkeys(here))
     if not any(p.site for p in own):
         far = [site for site in mention.sites if any(p.site == site for p in shared)]
         sites = tuple(site for site in far if _can_hold(site, mention.finding))
