@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +12,33 @@ from vlm.anatomy.airways import TREE_MAX_ML, airways
 from vlm.ct import read
 from vlm.ct.volume import Grid, Scan, Volume
 from vlm.evidence import Case
-from vlm.phantom.chest import chest
+from vlm.phantom.chest import Phantom, chest
+
+
+@functools.cache
+def drawn() -> tuple[Phantom, Case]:
+    phantom = chest(seed=5, spacing_mm=(1.2, 1.2, 2.0))
+    return phantom, Case(phantom.volume)
 
 
 def test_the_carina_lies_where_it_was_drawn() -> None:
-    found = airways(Case(chest(seed=5, spacing_mm=(1.0, 1.0, 2.0)).volume))
+    found = airways(drawn()[1])
     assert found.carina_mm is not None
     assert found.carina_mm == pytest.approx((0.0, -15.0, 0.0), abs=10.0)
 
 
 def test_the_tree_stays_in_the_airways_that_were_drawn() -> None:
-    phantom = chest(seed=5, spacing_mm=(1.0, 1.0, 2.0))
-    case = Case(phantom.volume)
+    phantom, case = drawn()
     tree = airways(case).mask
-    drawn = phantom.masks["airways"].on(tree.grid).voxels
-    assert (tree.voxels & drawn).sum() > 0.5 * tree.voxels.sum()
+    lumen = phantom.masks["airways"].on(tree.grid).voxels
+    assert (tree.voxels & lumen).sum() > 0.5 * tree.voxels.sum()
     assert tree.volume_ml < TREE_MAX_ML
-    lung = phantom.masks["lung_right"].on(tree.grid).voxels & ~drawn
+    lung = phantom.masks["lung_right"].on(tree.grid).voxels & ~lumen
     assert (tree.voxels & lung).sum() < 0.01 * lung.sum()
 
 
 def test_the_trachea_lies_above_the_carina() -> None:
-    found = airways(Case(chest(seed=5, spacing_mm=(1.0, 1.0, 2.0)).volume))
+    found = airways(drawn()[1])
     assert found.found
     assert found.carina_mm is not None
     assert found.trachea.box.low_mm[2] >= found.carina_mm[2]

@@ -18,7 +18,7 @@ from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case
 from vlm.phantom.chest import Phantom, chest
 
-SPACING_MM = (1.6, 1.6, 2.5)
+SPACING_MM = (2.0, 2.0, 3.0)
 
 
 @functools.cache
