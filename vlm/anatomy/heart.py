@@ -37,7 +37,7 @@ NECK_MM = 5.0  # opening radius that cuts the contact with chest wall, diaphragm
 JOINED_MM = 6.0  # where heart and liver are one in a slice, the heart stays within this of its last own outline …
 JOINED_DEPTH_MM = 24.0  # … and ends at most so far below it
 LEAST_ML = 120.0  # a normal adult heart holds 400-900 ml; less is no heart, or a sliver
-EDGE_MM = 15.0  # lung so near a border, fat between, makes it a border of the heart and not of the liver
+EDGES_MM = (6.0, 15.0)  # lung so near makes a border one of the heart, not of the liver; the wider with much fat
 ONE_SLICE_MM2 = 1500.0  # least area of a heart in the first slice
 
 Bools = NDArray[np.bool_]
@@ -217,17 +217,20 @@ def _with_fat(region: Bools, case: Case) -> Bools:
 
 def _width(region: Bools, lung: Bools, grid: Grid) -> tuple[float | None, int | None]:
     """Widest right-to-left extent (mm) among slices whose both borders face lung, and its slice."""
-    reach = max(1, round(EDGE_MM / grid.spacing_mm[0]))
-    best: tuple[float, int] | None = None
-    for k in np.flatnonzero(region.any(axis=(1, 2))):
-        columns = np.flatnonzero(region[k].any(axis=0))
-        low, high = int(columns[0]), int(columns[-1])
-        left = lung[k][region[k][:, low], max(0, low - reach) : low].any()
-        right = lung[k][region[k][:, high], high + 1 : high + 1 + reach].any()
-        width = (high - low + 1) * grid.spacing_mm[0]
-        if left and right and (best is None or width > best[0]):
-            best = (width, int(k))
-    return best if best is not None else (None, None)
+    for edge in EDGES_MM:
+        reach = max(1, round(edge / grid.spacing_mm[0]))
+        best: tuple[float, int] | None = None
+        for k in np.flatnonzero(region.any(axis=(1, 2))):
+            columns = np.flatnonzero(region[k].any(axis=0))
+            low, high = int(columns[0]), int(columns[-1])
+            left = lung[k][region[k][:, low], max(0, low - reach) : low].any()
+            right = lung[k][region[k][:, high], high + 1 : high + 1 + reach].any()
+            width = (high - low + 1) * grid.spacing_mm[0]
+            if left and right and (best is None or width > best[0]):
+                best = (width, int(k))
+        if best is not None:
+            return best
+    return None, None
 
 
 def _thorax(case: Case) -> float | None:

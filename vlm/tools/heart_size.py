@@ -21,6 +21,7 @@ from vlm.tools.registry import tool
 NAME = "heart"
 ENLARGED_RATIO = 0.5  # Danzer 1919 on radiographs; on axial CT Gollub 2012 found the same limit
 PLAIN_MM, PLAIN_ML, SURE_ML = 8.0, 60.0, 120.0  # without contrast fat in the grooves looks like thin layers of fluid
+SEEN_SHARE = 0.4  # of the pericardial space: only fluid that lies on the heart itself
 DOUBT = 0.02  # one working voxel each on heart and chest changes the ratio by this
 
 
@@ -105,7 +106,9 @@ def pericardium(case: Case) -> list[Evidence]:
     cut: tuple[str, ...] = ("partly_covered",) if found.cut_below or (found.cut_above and not _top_seen(case)) else ()
     limits = cut + (("no_contrast",) if plain else ())
     if mask is None or thickness is None:
-        return [search(case, name, finding, site="pericardium", failed=limits)]
+        share = coverage(case).of("pericardium") * SEEN_SHARE
+        note = "fluid outside of the fat on the heart is not seen"
+        return [search(case, name, finding, site="pericardium", covered=share, failed=limits, note=note)]
     region = case.keep(mask)
     measures = (
         Measurement(quantity="thickness", value=thickness, plus_minus=2.0),

@@ -1,0 +1,201 @@
+"""Heart size, pericardial fluid, calcium, devices, catheters and the rest: present, absent, not assessable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from vlm.ct.volume import Grid, Scan, Volume
+from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.findings.vocabulary import load_vocabulary
+from vlm.phantom.chest import chest
+from vlm.tools.registry import TOOLS, load_tools
+
+SPACING = (1.0, 1.0, 2.5)
+MINE = (
+    "heart", "pericardium", "heart_calcification", "aortic_calcification", "devices", "catheter", "bile",
+    "aorta_size", "peritoneum", "liver_density", "spine", "hernia", "stones",
+)  # fmt: skip
+
+
+def run(name: str, volume: Volume) -> list[Evidence]:
+    load_tools()
+    return TOOLS[name].run(Case(volume))
+
+
+def seen(evidence: list[Evidence], finding: str, presence: str = "present") -> list[Observation]:
+    return [e for e in evidence if isinstance(e, Observation) and e.finding == finding and e.presence == presence]
+
+
+def searches(evidence: list[Evidence], finding: str) -> list[Search]:
+    return [e for e in evidence if isinstance(e, Search) and e.finding == finding]
+
+
+def real(shared: Path, name: str) -> Volume:
+    """One shared scan in RAS; padding as air."""
+    image = nibabel.as_closest_canonical(nibabel.load(shared / "ct" / name / "ct.nii.gz"))
+    hu = np.asfortranarray(np.asarray(image.dataobj).astype(np.int16))
+    hu[hu < -1100] = -1024
+    return Volume(hu, Grid((hu.shape[0], hu.shape[1], hu.shape[2]), image.affine), Scan(source="nifti"))
+
+
+def with_block(volume: Volume, centre_mm: tuple[float, float, float], size_mm: tuple[float, ...], hu: int) -> Volume:
+    """The scan with a box of one density."""
+    low = np.rint(volume.grid.to_ijk(np.array(centre_mm) - np.array(size_mm) / 2)).astype(int)
+    high = np.rint(volume.grid.to_ijk(np.array(centre_mm) + np.array(size_mm) / 2)).astype(int) + 1
+    out = volume.hu.copy(order="F")
+    out[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = hu
+    return Volume(out, volume.grid, volume.scan)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Volume:
+    return chest(spacing_mm=SPACING, seed=3).volume
+
+
+@pytest.fixture(scope="module")
+def air() -> Volume:
+    hu = np.full((60, 50, 20), -1000, dtype=np.int16, order="F")
+    return Volume(hu, Grid(hu.shape, np.diag([3.0, 3.0, 3.0, 1.0])), Scan(source="phantom"))
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_a_scan_of_air_gives_a_search_for_every_finding_and_no_observation(name: str, air: Volume) -> None:
+    evidence = run(name, air)
+    assert not [e for e in evidence if isinstance(e, Observation)]
+    for finding in TOOLS[name].observes:
+        assert searches(evidence, finding), finding
+        if name != "devices":  # metal can be looked for in any scan
+            assert not any(search.looked for search in searches(evidence, finding))
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_a_clear_chest_has_no_finding_and_a_search_for_each(name: str, plain: Volume) -> None:
+    evidence = run(name, plain)
+    assert not [e for e in evidence if isinstance(e, Observation) and e.presence == "present"]
+    assert {e.finding for e in evidence if isinstance(e, Search)} >= set(TOOLS[name].observes)
+
+
+def test_a_large_heart_is_enlarged_and_a_normal_one_is_not(plain: Volume) -> None:
+    normal = searches(run("heart", plain), "cardiomegaly")[0].measured("ratio")
+    large = seen(run("heart", chest(spacing_mm=SPACING, heart_scale=1.35, seed=3).volume), "cardiomegaly")
+    assert normal is not None and normal.value < 0.5
+    assert large and large[0].measurements[0].value > 0.52
+
+
+def test_pericardial_fluid_that_is_missed_is_not_denied() -> None:
+    volume = chest(spacing_mm=SPACING, pericardial_effusion_ml=250.0, blood_hu=160.0, seed=3).volume
+    evidence = run("pericardium", volume)
+    found = seen(evidence, "pericardial_effusion")
+    assert found or searches(evidence, "pericardial_effusion")[0].covered < 0.5
+
+
+def test_coronary_calcium_is_found_and_scored() -> None:
+    volume = chest(spacing_mm=SPACING, coronary_calcium_mm3=200.0, seed=3).volume
+    found = seen(run("heart_calcification", volume), "coronary_artery_calcification")
+    assert found
+    score = found[0].measured("score")
+    assert score is not None and score.value > 20.0
+
+
+def test_calcium_in_the_wall_of_the_descending_aorta_is_found(plain: Volume) -> None:
+    volume = with_block(plain, (-33.0, -54.0, -40.0), (3.0, 8.0, 12.0), 600)
+    assert seen(run("aortic_calcification", volume), "aortic_calcification")
+
+
+def test_contrast_forbids_a_calcium_score() -> None:
+    volume = chest(spacing_mm=SPACING, coronary_calcium_mm3=200.0, blood_hu=300.0, seed=3).volume
+    evidence = run("heart_calcification", volume)
+    assert not seen(evidence, "coronary_artery_calcification")
+    assert "contrast" in searches(evidence, "coronary_artery_calcification")[0].failed
+
+
+def test_agatston_score_of_a_known_plaque() -> None:
+    from vlm.tools.calcification import agatston
+
+    hu = np.zeros((1, 20, 20), dtype=np.float32)
+    hu[0, 5:9, 5:10] = 350.0  # 20 mm2 with a peak of 350 HU: weight 3
+    grid = Grid((20, 20, 1), np.diag([1.0, 1.0, 3.0, 1.0]))
+    assert agatston(hu, hu > 130, grid) == pytest.approx(60.0)
+
+
+def test_a_metal_chamber_in_the_chest_wall_is_a_port_of_its_side(plain: Volume) -> None:
+    from vlm.anatomy.body import body
+
+    case = Case(plain)
+    grid = case.working.grid
+    column = round(float(grid.to_ijk([-60.0, 0.0, 0.0])[0]))
+    k = round(float(grid.to_ijk([0.0, 0.0, 40.0])[2]))
+    front = int(np.flatnonzero(body(case).voxels[column, :, k])[-1])
+    skin = float(grid.to_mm([column, front, k])[1])
+    found = seen(run("devices", with_block(plain, (-60.0, skin - 14.0, 40.0), (14.0, 8.0, 14.0), 3071)), "port")
+    assert found and found[0].side == "left"
+
+
+def test_a_line_down_the_superior_vena_cava_is_a_catheter(plain: Volume) -> None:
+    assert not seen(run("catheter", plain), "central_venous_catheter")
+    line = with_block(plain, (23.0, 11.0, 8.0), (3.0, 3.0, 70.0), 900)
+    assert seen(run("catheter", line), "central_venous_catheter")
+
+
+def test_fatty_liver_is_judged_without_contrast_only() -> None:
+    enhanced = run("liver_density", chest(spacing_mm=(2.0, 2.0, 3.0), blood_hu=200.0, seed=1).volume)
+    assert searches(enhanced, "hepatic_steatosis")[0].failed == ("contrast",)
+
+
+def test_what_no_tool_observes_is_said_to_be_unassessed(plain: Volume) -> None:
+    evidence = run("unseen", plain)
+    named = {e.finding for e in evidence if isinstance(e, Search)}
+    observed = {finding for tool in TOOLS.values() for finding in tool.observes}
+    assert {"pulmonary_embolism", "appendicitis", "renal_cyst"} <= named
+    assert not named & observed and named <= set(load_vocabulary().findings)
+    assert not any(e.looked for e in evidence if isinstance(e, Search))
+    reasons = {e.finding: e.failed for e in evidence if isinstance(e, Search)}
+    assert reasons["pulmonary_embolism"] == ("no_contrast",)
+    assert reasons["prostatomegaly"] == ("not_covered",)
+
+
+REAL = (
+    ("nlst-101287", "heart_calcification", "coronary_artery_calcification", None),
+    ("acrin-nsclc-042", "heart_calcification", "coronary_artery_calcification", None),
+    ("acrin-nsclc-042", "aortic_calcification", "aortic_calcification", None),
+    ("pyradiomics-lung2", "heart_calcification", "coronary_artery_calcification", None),
+    ("acrin-flt-breast-001", "devices", "port", "left"),
+    ("acrin-flt-breast-001", "catheter", "central_venous_catheter", None),
+    ("acrin-flt-breast-013", "catheter", "central_venous_catheter", None),
+    ("cptac-pda-00189", "devices", "biliary_stent", None),
+    ("cptac-pda-00189", "bile", "pneumobilia", "left"),
+    ("totalseg-abdomen-3mm", "devices", "orthopaedic_hardware", "left"),
+)
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize(("name", "tool", "finding", "side"), REAL)
+def test_listed_findings_of_real_scans_are_found(
+    shared: Path, name: str, tool: str, finding: str, side: str | None
+) -> None:
+    found = seen(run(tool, real(shared, name)), finding)
+    assert found and (side is None or found[0].side == side)
+
+
+ABSENT = (
+    ("acrin-flt-breast-013", "pericardium", "pericardial_effusion"),
+    ("acrin-flt-breast-013", "peritoneum", "ascites"),
+    ("cptac-pda-00189", "peritoneum", "ascites"),
+    ("totalseg-abdomen-3mm", "peritoneum", "ascites"),
+    ("acrin-flt-breast-001-day4-abdomen", "peritoneum", "ascites"),
+    ("acrin-flt-breast-001-day1-chest", "devices", "port"),
+    ("acrin-flt-breast-001-day1-chest", "catheter", "central_venous_catheter"),
+    ("nlst-101287", "catheter", "central_venous_catheter"),
+    ("cmb-crc-01068", "devices", "pacemaker"),
+)
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize(("name", "tool", "finding"), ABSENT)
+def test_what_real_scans_do_not_show_is_not_reported(shared: Path, name: str, tool: str, finding: str) -> None:
+    evidence = run(tool, real(shared, name))
+    assert not seen(evidence, finding) and not seen(evidence, finding, "uncertain")
