@@ -312,6 +312,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
+    made_by = stamp(f"python -m benchmarks.corruptions --count {options.count} --seed {options.seed}")  # before the run
     warnings.simplefilter("ignore")  # pydicom's, about the odd values written on purpose
     start = time.perf_counter()
     table, bad = run(options.count, options.seed)
@@ -322,7 +323,7 @@ def main() -> None:
     rows.append(("**all**", *[str(total[each]) for each in OUTCOMES]))
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines += ["", f"{options.count} damaged scans in {seconds:.0f} s; bad: {len(bad)}.", ""]
-    lines.append(stamp(f"python -m benchmarks.corruptions --count {options.count} --seed {options.seed}"))
+    lines.append(made_by)
     print("\n".join([*lines, *bad]))
     if options.write_docs:
         write_section(ROOT / "docs" / "reading.md", "corruptions", "\n".join(lines))

@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
-    volume = body(options.slices)
+    made_by, volume = stamp("python -m benchmarks.reading"), body(options.slices)
     lines = [
         f"{options.slices} slices 512 x 512, seconds, minimum / median of {options.rounds} rounds.",
         "",
@@ -95,7 +95,7 @@ def main() -> None:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         *(row(syntax, volume, options.rounds) for syntax in SYNTAXES),
         "",
-        stamp("python -m benchmarks.reading"),
+        made_by,
     ]
     print("\n".join(lines))
     if options.write_docs:
