@@ -158,11 +158,12 @@ def _cavity(case: Case, found: Lungs, side: LungSide, wall: NDArray[np.float32])
     extra &= inside & ~other & ~space & ~found.space(opposite).voxels.T & (case.working.hu.T < BONE_HU)
     extra = _thick(extra, grid)
     # What does not lie against the lung's own space is something else: stomach, spleen, muscle.
-    labels: NDArray[np.uint32] = cc3d.connected_components(extra | space, connectivity=6)
+    # Blur between lung and fluid belongs to neither, so "against" is within the closing that joins them.
+    labels: NDArray[np.uint32] = cc3d.connected_components(extra, connectivity=6)
     keep = np.zeros(int(labels.max()) + 1, dtype=bool)
-    keep[np.unique(labels[space])] = True
+    keep[np.unique(labels[distance_mm(space, grid) <= 2 * SHELL_MM])] = True
     keep[0] = False
-    joined: NDArray[np.bool_] = closed_mm(keep[labels], 2 * SHELL_MM, grid) & ~other & inside
+    joined: NDArray[np.bool_] = closed_mm(keep[labels] | space, 2 * SHELL_MM, grid) & ~other & inside
     return joined
 
 
