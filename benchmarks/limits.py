@@ -36,6 +36,7 @@ CASES = 44
 CLEAN = 10  # of them without any finding
 SPACING_MM = (1.2, 1.2, 1.8)
 ENOUGH = 0.9  # sensitivity at which a size counts as found
+LEAST_TRUTHS = 3  # of a size or larger; fewer do not license a limit
 NEAR_MM = 12.0  # an observation lies so near to the truth it is, or within its size
 AGATSTON_PER_MM3 = 4.0 / 3.0  # weight 4 for plaque above 400 HU, area on slices of 3 mm
 
@@ -185,6 +186,8 @@ def _limit(truths: list[list[Any]], group: list[Row]) -> Row:
         if found < ENOUGH * number:
             break
         hits, count = (sum(by_size[level][part] for level in levels[index:]) for part in (0, 1))
+        if count < LEAST_TRUTHS:
+            continue
         smallest, sensitivity, interval = levels[index], round(hits / count, 3), wilson(hits, count)
     errors = [abs(measured - size) / size for _, size, _, measured in truths if measured is not None and size > 0]
     return {
