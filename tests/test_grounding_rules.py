@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.grounding_ledger import LEDGER, seen, verdict, verdicts
-from vlm.evidence import Measurement
+from tests.grounding_ledger import LEDGER, looked, seen, verdict, verdicts
+from vlm.evidence import Ledger, Measurement
 from vlm.grounding import RULES, Context, Prior, Statement, check, omissions, repetitions
 
 PASSES = [
@@ -221,3 +221,11 @@ def test_what_is_told_twice_is_listed() -> None:
     one = Statement(id="F1", section="lungs_and_pleura", text="Nodule of 17 mm in the right upper lobe.", cites=("E1",))
     two = Statement(id="F2", section="mediastinum", text="Nodule in the right lung.", cites=("E1",))
     assert repetitions([one, two], LEDGER) == ["E1"]
+
+
+def test_the_home_of_a_finding_narrows_no_denial() -> None:
+    ledger = Ledger()
+    ledger.add(seen("bronchiectasis", side="right", site="lower_lobe"))
+    ledger.add(looked("bronchiectasis", found=1, smallest=Measurement(quantity="diameter", value=6)))
+    denial = Statement(id="S", section="lungs_and_pleura", text="No dilatation of the bronchi.", cites=("E2",))
+    assert check([denial], ledger)["S"].name == "contradicted"

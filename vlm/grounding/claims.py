@@ -127,7 +127,11 @@ class Claim:
         """Every site that qualifies the finding; what only a distance is measured to is left out."""
         named = self.mention.sites or ((self.mention.site,) if self.mention.site else ())
         far = {place.site for place in self.places if self.is_distance_to(place)}
-        return tuple(site for site in named if site not in far)
+        vocabulary = load_vocabulary()
+        home = vocabulary.findings[self.finding].site if self.finding in vocabulary.findings else None
+        # "dilatation of the bronchi", "effusion in the chest": where it always is says nothing of where it is.
+        said = (site for site in named if home is None or not vocabulary.site_contains(site, home))
+        return tuple(site for site in said if site not in far)
 
     def is_distance_to(self, place: Place) -> bool:
         """True when the place is only what a distance is measured to: "6 mm from the pleura"."""

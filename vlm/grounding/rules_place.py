@@ -155,7 +155,7 @@ def places_are_accounted(parsed: Parsed, world: World) -> Verdict | None:
         for place in claim.places:
             if claim.is_distance_to(place):
                 continue
-            site_free = place.site and not any(place.site in other.sites for other in parsed.claims)
+            site_free = place.site and not any(place.site in c.mention.sites for c in parsed.claims)
             side_free = place.side and not any(c.mention.side in (place.side, "bilateral") for c in parsed.claims)
             lost = (site_free and not _site_held(str(place.site), held, denied=denied, world=world)) or (
                 side_free and not _side_held(place.side, held, denied=denied)
