@@ -121,7 +121,6 @@ def _split(lung: NDArray[np.bool_], middle_mm: float, grid: Grid) -> dict[LungSi
         return out
     depth = depth_mm(lung, grid)
     middle = float(grid.to_ijk([middle_mm, 0.0, 0.0])[0])
-    names = np.zeros(1)
     for erode_mm in (0.0, 2.0, 4.0, 6.0, 9.0, 12.0, 16.0):
         core = depth > erode_mm
         labels: NDArray[np.uint32] = cc3d.connected_components(core, connectivity=6)
@@ -130,7 +129,6 @@ def _split(lung: NDArray[np.bool_], middle_mm: float, grid: Grid) -> dict[LungSi
         right, left, mixed = _sides(labels, sizes, middle)
         if not mixed:
             break
-    names = np.asarray(right)
     is_right, is_left = right[labels], left[labels]
     if not is_right.any() or not is_left.any():
         out["right" if is_right.any() else "left"] = lung.copy()
@@ -139,7 +137,6 @@ def _split(lung: NDArray[np.bool_], middle_mm: float, grid: Grid) -> dict[LungSi
     to_left = distance_mm(is_left, grid)
     out["right"] = lung & (to_right <= to_left)
     out["left"] = lung & (to_right > to_left)
-    del names
     return out
 
 
