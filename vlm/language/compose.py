@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from vlm.evidence import CONDITIONS, Coverage, Ledger, Measurement, Observation, Search, Side
 from vlm.findings.vocabulary import Vocabulary, load_vocabulary
 from vlm.grounding import Prior
+from vlm.grounding.rules_absent import limits_of
 from vlm.grounding.rules_change import change_between
+from vlm.grounding.world import FULL_COVER
 from vlm.language.phrases import Phrases, capital, fill, load_phrases
 from vlm.report import FINDINGS_SECTIONS, Draft
 
@@ -24,7 +26,6 @@ IN_DENIAL = 4  # findings that an impression without findings denies
 QUIET_RANK = 50  # from this rank on a finding stays out of the impression
 LOOKED_ENOUGH = 0.3  # fraction of a place below which its search says nothing worth reading
 REGIONS = frozenset({"chest", "upper_abdomen", "pelvis"})  # whose coverage a reader wants to hear of
-WHOLE = 0.95  # fraction from which a place counts as covered
 
 # Conditions under which a search says nothing; the others limit what it says.
 HARD = frozenset(CONDITIONS) - {
@@ -75,13 +76,6 @@ def usable(search: Search) -> bool:
     return search.looked and search.covered >= LOOKED_ENOUGH and not HARD & set(search.failed)
 
 
-def limits_of(search: Search) -> tuple[str, ...]:
-    """Keys of CONDITIONS that a sentence resting on this search must say."""
-    partly = ("partly_covered",) if search.covered < WHOLE and "partly_covered" not in search.failed else ()
-    unmeasured = ("not_measured",) if search.smallest is None and "not_measured" not in search.failed else ()
-    return (*search.failed, *partly, *unmeasured)
-
-
 def trivial(measurement: Measurement) -> bool:
     """True for a distance that rounds to nothing: "0 mm from the pleura" is no way to say that it touches."""
     return measurement.quantity == "distance" and measurement.rounded == 0
@@ -115,7 +109,7 @@ class Composer:
         }
         drafts = [Draft(section="technique", template=fill(words["scan"], facts))]
         for name, record in self.ledger:
-            if isinstance(record, Coverage) and record.site in REGIONS and 0 < record.covered < WHOLE:
+            if isinstance(record, Coverage) and record.site in REGIONS and 0 < record.covered < FULL_COVER:
                 text = fill(words["partly"], {"site": self.place(record.side, record.site)})
                 drafts.append(Draft(section="technique", template=text, cites=(name,)))
         if not scan.sides_confirmed:
