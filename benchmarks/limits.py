@@ -1,12 +1,12 @@
 """How small is what the tools find: chests with findings of graded size, read by every tool.
 
-    python -m benchmarks.limits                 about 15 minutes on 2 cores; goes on where it stopped
+    python -m benchmarks.limits                 every tool; goes on where it stopped
     python -m benchmarks.limits --tools effusion,pneumothorax     these tools only; other entries stay
     python -m benchmarks.limits --cases 6       a quick look, writes nothing into the package
 
 For each tool and finding: sensitivity by size, the smallest size found nine times in ten,
 false positives per scan, and the error of the measured size. It writes
-``vlm/tools/limits.json``, which every Search quotes. A finding that no phantom shows gets no entry.
+``vlm/tools/limits.json``, which every Search quotes, and ``docs/limits.md``. A finding that no phantom shows gets no entry.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.stamp import ROOT, stamp
+from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.evidence import QUANTITIES, Case, Evidence, Observation, Search
 from vlm.phantom.chest import Phantom, Truth, chest
 from vlm.tools.registry import load_tools
 
 OUT = ROOT / "benchmarks" / "out" / "limits"
 TARGET = ROOT / "vlm" / "tools" / "limits.json"
-CASES = 44
+CASES = 60
 CLEAN = 10  # of them without any finding
 SPACING_MM = (1.2, 1.2, 1.8)
 ENOUGH = 0.9  # sensitivity at which a size counts as found
-LEAST_TRUTHS = 3  # of a size or larger; fewer do not license a limit
+LEAST_TRUTHS = 5  # of a size or larger; fewer do not license a limit
 NEAR_MM = 12.0  # an observation lies so near to the truth it is, or within its size
 AGATSTON_PER_MM3 = 4.0 / 3.0  # weight 4 for plaque above 400 HU, area on slices of 3 mm
 
@@ -264,8 +264,12 @@ def main() -> None:
     target = options.out or (TARGET if options.cases >= CASES else OUT / "limits.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(target.read_text(encoding="utf-8")) if names and target.is_file() else {}
-    target.write_text(json.dumps(before | found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    known = before | found
+    target.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     print(table(found))
+    if target == TARGET:
+        made = "\n".join(sorted({row["made_by"] for findings in known.values() for row in findings.values()}))
+        write_section(ROOT / "docs" / "limits.md", "limits", f"{table(known)}\n\n{made}")
 
 
 if __name__ == "__main__":
