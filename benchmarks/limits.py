@@ -6,7 +6,8 @@
 
 For each tool and finding: sensitivity by size, the smallest size found nine times in ten,
 false positives per scan, and the error of the measured size. It writes
-``vlm/tools/limits.json``, which every Search quotes, and ``docs/limits.md``. A finding that no phantom shows gets no entry.
+``vlm/tools/limits.json``, which every Search quotes, and ``docs/limits.md``. A finding that no
+phantom shows gets no entry.
 """
 
 from __future__ import annotations
