@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vlm.evidence import Coverage, Evidence, Ledger, Measured, Measurement, Observation, Region, Search
+from vlm.findings import vocabulary
 
 SCHEMA = "tomoscribe-report/1"
 
@@ -34,14 +35,7 @@ SECTIONS: Mapping[str, str] = {
     "to_review": "To review",
     "not_assessed": "Not assessed",
 }
-FINDINGS_SECTIONS = (
-    "lungs_and_pleura",
-    "heart_and_vessels",
-    "mediastinum",
-    "abdomen",
-    "bones",
-    "soft_tissues_and_devices",
-)
+FINDINGS_SECTIONS = vocabulary.SECTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,20 +12,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vlm.evidence import CONDITIONS, Observation
+from vlm.findings import vocabulary
 
 VerdictName = Literal["contradicted", "unsupported", "limited", "supported", "neutral"]
 
 # Worst first: the verdict of a statement is the worst that any rule gives.
 WORST_FIRST: tuple[VerdictName, ...] = ("contradicted", "unsupported", "limited", "supported", "neutral")
 
-FINDINGS_SECTIONS = (
-    "lungs_and_pleura",
-    "heart_and_vessels",
-    "mediastinum",
-    "abdomen",
-    "bones",
-    "soft_tissues_and_devices",
-)
+FINDINGS_SECTIONS = vocabulary.SECTIONS
 NEUTRAL_SECTIONS = ("technique", "comparison")
 SECTIONS = (*NEUTRAL_SECTIONS, *FINDINGS_SECTIONS, "impression", "to_review", "not_assessed")
 
