@@ -152,3 +152,9 @@ def test_a_scan_without_a_known_region_is_still_a_scan() -> None:
     nowhere = ScanFacts(slices=12, step_mm=2.5, kernel="unknown", contrast=None, regions=())
     drafts = compose(Ledger(), nowhere)
     assert drafts[0].template == "CT, 12 slices of 2.5 mm."
+
+
+def test_what_was_seen_is_not_listed_as_not_assessed() -> None:
+    unsure = Search(tool="nodules", finding="lung_nodule", covered=0.1, found=1, failed=("partly_covered",))
+    sentences = written(nodule(9.0), unsure)
+    assert not texts(sentences, "not_assessed")

@@ -242,7 +242,7 @@ class Composer:
             for item, names in self.denied(finding, searches):
                 first = self.ledger[names[0]]
                 limits = limits_of(first) if isinstance(first, Search) else ()
-                special = self.special(finding, names, limits)
+                special = self.special(finding, item, names, limits)
                 if special is not None:
                     drafts.append(special)
                 else:
@@ -300,7 +300,7 @@ class Composer:
     def sided(name: str, side: Side | None) -> str:
         return f"{side} {name}" if side in ("left", "right") else name
 
-    def special(self, finding: str, names: Sequence[str], limits: tuple[str, ...]) -> Draft | None:
+    def special(self, finding: str, item: str, names: Sequence[str], limits: tuple[str, ...]) -> Draft | None:
         """The finding's own normal sentence, or the size from which it would have been seen."""
         section = self.vocabulary.section_of(finding)
         facts = self.facts(names[0])
@@ -309,7 +309,7 @@ class Composer:
         if normal:
             return Draft(section=section, template=fill(normal, facts), cites=tuple(names))
         if self.phrases.pattern(finding, "several") and not limits:
-            facts |= {"list": facts["name"], "smallest": f"{{{names[0]}.smallest}}"}
+            facts |= {"list": item, "smallest": f"{{{names[0]}.smallest}}"}
             return Draft(section=section, template=fill(self.phrases.words["no_sized"], facts), cites=tuple(names))
         return None
 
@@ -357,7 +357,7 @@ class Composer:
         for name, record in self.ledger:
             if isinstance(record, Coverage) and record.site in REGIONS and record.covered == 0:
                 groups[CONDITIONS["not_covered"]].append((self.place(record.side, record.site), name))
-            elif isinstance(record, Search) and not usable(record) and record.finding in self.phrases.not_assessed:
+            elif isinstance(record, Search) and not usable(record) and self.missed(record):
                 groups[self.reason(record)].append((self.unassessed(record), name))
         drafts = []
         for reason, items in groups.items():
@@ -365,6 +365,11 @@ class Composer:
             text = fill(self.phrases.words["not_assessed"], {"list": capital(listed), "limits": reason})
             drafts.append(Draft(section="not_assessed", template=text, cites=tuple(n for _, n in items)))
         return drafts
+
+    def missed(self, search: Search) -> bool:
+        """Whether a reader wants to hear that this was not assessed: not of what was seen all the same."""
+        told = search.finding in self.phrases.not_assessed
+        return told and not self.seen_there(search, self.ledger.observations(search.finding).values())
 
     def unassessed(self, search: Search) -> str:
         """The finding, with its side where the other side could be judged."""

@@ -34,7 +34,7 @@ WALL_SHARE = 0.8  # of the gas's border that is soft tissue: lung and bronchi ha
 @tool(NAME, observes=("hiatal_hernia",), needs=("lungs", "spine"))
 def hiatal_hernia(case: Case) -> list[Evidence]:
     """Look for wide gas with a wall of soft tissue between heart and spine."""
-    axis, dome, site = spine(case), coverage(case).dome_mm, "oesophagus"
+    axis, dome, site = spine(case), coverage(case).dome_mm, "hiatus"
     share = coverage(case).of("diaphragm") * SEEN_SHARE
     if not axis.found or dome is None or not lungs(case).present:
         reason = () if share <= 0 else ("not_found",)
