@@ -144,7 +144,7 @@ class _Context:
             site=self._most_exact(found.sites),
             sites=found.sites,
             quantities=self._sizes(found),
-            grade=next((key for item in near if (key := item.key("grade"))), None),
+            grade=next((key for item in near if (key := item.key("grade")) and not self._is_seen(item)), None),
             count=self._count(found, near),
             certainty=certainty,
             status=status,
@@ -237,6 +237,11 @@ class _Context:
         low = self.tokens[start].start if start < len(self.tokens) else 0
         high = self.tokens[end - 1].end
         return tuple(q for q in self.quantities if low <= q.span[0] < high and q.unit)
+
+    def _is_seen(self, item: Item) -> bool:
+        """Whether a word that can be a grade only says that something is seen: "an effusion is evident"."""
+        verb = item.first > 0 and self.tokens[item.first - 1].word in ("is", "are", "was", "were")
+        return verb and item.has("cue", "perceived")
 
     def _count(self, found: Found, near: list[Item]) -> str | int | None:
         for item in near:

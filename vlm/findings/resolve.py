@@ -84,7 +84,8 @@ class Resolver:
         """Whether "normal", "clear" is said of an organ: after a verb or colon, or right before the organ's name."""
         item = self.items[n]
         if n + 1 < len(self.items) and self.items[n + 1].first == item.last and self.items[n + 1].key("site"):
-            return True
+            after = self.items[n + 2] if n + 2 < len(self.items) else None
+            return after is None or after.first != self.items[n + 1].last or not names_finding(after)
         i = item.first - 1
         while i >= 0 and (at := self.item_at.get(i)) is not None and self.items[at].key("plain") == "":
             if self.items[at].has("cue", "finite"):

@@ -57,6 +57,8 @@ _CHANGE_CUES = frozenset(("larger", "smaller", "unchanged", "new"))
 
 _VERBS_BE = frozenset(("is", "are", "was", "were", "has", "have", "had"))
 _RELATIVE = frozenset(("which", "who", "whose"))
+_INSERTING = frozenset(("with", "measuring", "without", "causing", "accompanied"))
+_AFTER_INSERT = _VERBS_BE | {"may", "might", "cannot", "can", "could", "remains", "remain", "appears"}
 WIDE_GAP = 2  # characters of space before a heading
 
 
@@ -139,8 +141,8 @@ class Grammar:
                 cuts.add(i + 1)
             elif token.word == "," and i + 1 < len(tokens):
                 following = tokens[i + 1].word
-                if following in _VERBS_BE and any(t.word in _RELATIVE for t in tokens[:i]):
-                    cuts.add(i + 1)  # the main verb after ", which ...,"
+                if following in _AFTER_INSERT and self._inserted(i):
+                    cuts.add(i + 1)  # the main verb after ", which ...,", ", with ...,"
                 if following in ("with", "no", "without", "there", "which", "where", "but", "accompanied", "causing"):
                     cuts.add(i + 1)
         denials = [last for key, _, last in self.cues if key == "deny_before"]
@@ -159,6 +161,20 @@ class Grammar:
         ordered = sorted(cuts)
         return [(a, b) for a, b in pairwise(ordered) if b > a] or [(0, len(tokens))]
 
+    def _inserted_before(self, verb: int) -> bool:
+        """Whether a verb closes an insertion that stands in the same clause as its subject: ", measuring 5 mm, is"."""
+        begin = self.clauses[self._clause_at[verb] - 1][0]
+        opener = self.tokens[begin].word in (*_RELATIVE, *_INSERTING)
+        return self.tokens[verb - 1].word == "," and not opener and self._inserted(verb - 1)
+
+    def _inserted(self, comma: int) -> bool:
+        """Whether this comma closes what an earlier one opened: ", which ...,", ", with a ratio of ...,"."""
+        before = range(comma - 1, -1, -1)
+        if any(self.tokens[i].word in _RELATIVE for i in before):
+            return True
+        opened = next((i for i in before if self.tokens[i].word in (",", ";", ".")), None)
+        return opened is not None and self.tokens[opened].word == "," and self.tokens[opened + 1].word in _INSERTING
+
     def _headings(self) -> set[int]:
         """Where a heading or a list number begins inside a text that was not split: "PLAN:", "2)"."""
         found: set[int] = set()
@@ -174,9 +190,11 @@ class Grammar:
         """Where the subject of a verb begins: its clause, or the one before ", which ...,"."""
         number = self._clause_at[token]
         start = self.clauses[number][0]
-        if number >= 2 and self.tokens[start].word in _VERBS_BE:
+        if number and self.tokens[start].word in _AFTER_INSERT and self._inserted_before(start):
+            return self.clauses[number - 1][0]
+        if number >= 2 and self.tokens[start].word in _AFTER_INSERT:
             relative = self.clauses[number - 1][0]
-            if self.tokens[relative].word in _RELATIVE:
+            if self.tokens[relative].word in (*_RELATIVE, *_INSERTING):
                 return self.clauses[number - 2][0]
         return start
 
@@ -216,6 +234,10 @@ class Grammar:
         kind, _, way = key.partition("_")
         if key in ("deny_before", "deny_after"):
             alone = last >= len(self.tokens) or self.tokens[last].word in ".;,)"
+            alone = alone or (self.tokens[last].word == "(" and first > 0 and self.tokens[first - 1].word == ":")
+            ahead = any(start <= i < first for i in self._solid)
+            if key == "deny_after" and self.tokens[first].word == "absent" and not ahead and not alone:
+                return [Scope("deny", last, self._forward(last, end), cue)]  # "absent fluid in the pericardium"
             if key == "deny_after" or (alone and self.tokens[first].word in ("none", "nil", "no", "absence")):
                 return [Scope("deny", start, first, cue)]
             return [Scope("deny", last, self._forward(last, end), cue)]
@@ -230,12 +252,28 @@ class Grammar:
                 return [Scope(kind, start, first, cue)]
             if way == "list":
                 return [Scope(kind, last, self._to_stop(last, len(self.tokens)), cue)]
+            if self._may_be_there(first, last):
+                return [Scope(kind, start, first, cue)]
             if self.tokens[first].word in ("if", "should"):
                 end = self._to_stop(last, len(self.tokens), lists=False)
             return [Scope(kind, last, self._to_comma(last, end) if kind == "historical" else end, cue)]
         if key == "other_person":
             return [Scope(key, first, self._to_stop(last, len(self.tokens)), cue)]
         return [Scope(key, start, end, cue)]  # new, larger, smaller, unchanged, resolved
+
+    def _may_be_there(self, first: int, last: int) -> bool:
+        """Whether "may", "might" are said of what stands before: "a nodule might be present"."""
+        if (
+            self.tokens[first].word not in ("may", "might")
+            or last >= len(self.tokens)
+            or self.tokens[last].word != "be"
+        ):
+            return False
+        here = last + 1
+        while here < len(self.tokens) and self.tokens[here].word in _ADVERBS:
+            here += 1
+        seen = any(key == "perceived" and a <= here < b for key, a, b in self.cues)
+        return seen or (here < len(self.tokens) and self.tokens[here].word == "there")
 
     def _of_not(self, first: int, last: int) -> Scope:
         """What "not" denies: the subject of a verb of seeing, or what follows it."""

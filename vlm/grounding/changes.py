@@ -11,37 +11,51 @@ import re
 from vlm.findings.mentions import Change
 
 _PRIOR = (
-    r"(?:before|(?:(?:on|in|at|to|with) )?(?:the |that |an? )?(?:prior|previous|earlier|last|former)"
-    r"(?: (?:scan|ct|examination|exam|study|series))?)"
+    r"(?:before(?:hand)?|previously|(?:(?:on|in|at|to|with) )?(?:the |that |an? )?"
+    r"(?:prior|previous|earlier|last|former)"
+    r"(?: (?:ct )?(?:scan|ct|examination|exam|study|series|imaging|images|time))?)"
 )
-_SINCE = rf"(?:,? ?(?:since|than|compared (?:to|with)|when compared (?:to|with)|relative to|from|over|on) {_PRIOR})"
-_HAS = r"(?:(?:which |that )?(?:has|have|had) (?:been )?)"
+_SINCE = (
+    r"(?:,? ?(?:since|than|compared (?:to|with)|when compared (?:to|with)|in comparison (?:to|with)|relative to"
+    rf"|from|over|on|to|as|as (?:on|at|in)) {_PRIOR})"
+)
+_WHICH = r"(?:(?:which|that) (?:is |are |was |were )?)?(?:now )?"
+_HAS = r"(?:(?:which |that )?(?:has|have|had) (?:been |become )?)"
 _HOW = r"(?:(?:clearly|slightly|markedly|significantly|somewhat|much) )?"
 _IN = r"(?: in (?:size|extent|volume|number|length|width|diameter))?"
 _MORE = (
     r"(?:larger|bigger|enlarged|increased|increasing|grown|growing|greater"
-    r"|thicker|longer|wider|more extensive|progressed)"
+    r"|thicker|longer|wider|more extensive|progressed|progressive|with (?:an? |some )?(?:increase|growth|progression))"
 )
-_LESS = r"(?:smaller|decreased|decreasing|reduced|shrunk|shrinking|thinner|shorter|less extensive|regressed|diminished)"
+_LESS = (
+    r"(?:smaller|decreased|decreasing|reduced|shrunk|shrinking|thinner|shorter|less extensive|regressed|regressive"
+    r"|diminished|with (?:an? |some )?(?:decrease|reduction|regression))"
+)
 _SAME = (
-    r"(?:unchanged|stable|constant|(?:without|no)(?: any| significant| relevant)? change|not changed|of the same size)"
+    r"(?:unchanged|unaltered|stable|constant|(?:without|no)(?: any| significant| relevant| interval)* change"
+    r"|not changed|(?:of )?the same size)"
 )
-_NEW = r"(?:new(?:ly)?(?: (?:appeared|developed|seen|detected|visible|occurred|there))?)"
+_AS_BEFORE = rf"(?:similar|identical|equal)(?: in size)?(?= (?:to|as)){_SINCE}|as (?:on|in|at) {_PRIOR}|as before"
+_NEW = r"(?:new(?:ly)?(?: (?:appeared|developed|seen|detected|visible|occurred|there|found))?)"
 
-_NOT_BEFORE = rf"(?:not|never) (?:yet )?(?:seen|present|visible|there|detected|known)(?:{_SINCE}| before)"
+_NOT_BEFORE = (
+    r"(?:which |that )?(?:was |were )?(?:not|never) (?:yet )?(?:seen|present|visible|there|detected|known|identified)"
+    rf"(?:{_SINCE}| before| previously)"
+)
 
 
 def _moved(words: str) -> str:
-    """Larger or smaller says a change only with "has" before it or "since" after it."""
-    return rf"(?:{_HAS}{_HOW}{words}{_IN}{_SINCE}?|{_HOW}{words}{_IN}{_SINCE})"
+    """Larger or smaller says a change only with "has" or "now" before it or "since" after it."""
+    return rf"(?:(?:{_HAS}|now ){_HOW}{words}{_IN}{_SINCE}?|{_WHICH}{_HOW}{words}{_IN}{_SINCE})"
 
 
 PATTERNS: tuple[tuple[Change, re.Pattern[str]], ...] = (
     ("new", re.compile(rf"\b{_NOT_BEFORE}\b", re.I)),
-    ("larger", re.compile(rf"\b{_moved(_MORE)}\b", re.I)),
-    ("smaller", re.compile(rf"\b{_moved(_LESS)}\b", re.I)),
+    ("larger", re.compile(rf"\b(?:{_moved(_MORE)}|(?:increasing|growing) in (?:size|extent){_SINCE}?)\b", re.I)),
+    ("smaller", re.compile(rf"\b(?:{_moved(_LESS)}|(?:decreasing|shrinking) in (?:size|extent){_SINCE}?)\b", re.I)),
     ("unchanged", re.compile(rf"\b(?:is |are |remains? )?{_HAS}?{_SAME}{_IN}{_SINCE}?\b", re.I)),
-    ("new", re.compile(rf"\b(?:is |are )?{_NEW}{_SINCE}?\b", re.I)),
+    ("unchanged", re.compile(rf"\b(?:{_AS_BEFORE})\b", re.I)),
+    ("new", re.compile(rf"\b(?:(?:which |that )?(?:is |are |has |have ))?{_NEW}{_SINCE}?\b", re.I)),
 )
 
 

@@ -21,6 +21,7 @@ from vlm.grounding.rules_report import consistent, omitted, repeated
 from vlm.grounding.rules_words import (
     cites_exist,
     digits_are_read,
+    doubt_is_read,
     no_narrower_word,
     nothing_forbidden,
     vocabulary_known,
@@ -103,6 +104,7 @@ def judge(parsed: Parsed, world: World) -> list[Verdict]:
         change_agrees(parsed, world),
         digits_are_read(parsed, world),
         no_narrower_word(parsed, world),
+        doubt_is_read(parsed, world),
         places_are_accounted(parsed, world),
     ]
     for claim in parsed.claims:

@@ -15,6 +15,7 @@ from typing import Literal
 from vlm.evidence import Evidence, Ledger
 from vlm.findings.mentions import Mention, Place, Quantity, Reading, Span
 from vlm.findings.vocabulary import load_vocabulary
+from vlm.grounding.places import NO_PLACE
 from vlm.grounding.reading import read, with_site_before
 from vlm.grounding.verdict import Statement
 
@@ -50,21 +51,34 @@ _AT_MOST_BEFORE = re.compile(
 )
 _AT_LEAST_AFTER = re.compile(r"^\s*(or|and)\s+(more|larger|greater|above|over|longer|bigger|upwards|up)\b", re.I)
 _AT_MOST_AFTER = re.compile(r"^\s*(or|and)\s+(less|smaller|below|under)\b", re.I)
-_DISTANCE_AFTER = re.compile(r"^\s*(away\s+)?(from|to|off|beneath|below|deep to|under|above)\s+(the|its|a)?\s*\w", re.I)
+_DISTANCE_AFTER = re.compile(
+    r"^\s*(away\s+)?(from|to(?! be\b)|off|beneath|below|deep to|under|above)\s+(the|its|a)?\s*\w", re.I
+)
 _DISTANCE_BEFORE = re.compile(r"\b(distance|away|distant)\b[^,;.]{0,40}$", re.I)
+_MEASURED_TO = re.compile(r"\bdistance (?:to|from) (?:the )?(?:nearest )?$", re.I)
 _RATIO = re.compile(r"\bratio\b[^;.]{0,25}$|\bctr\b[^;.]{0,15}$|\bindex\b[^;.]{0,15}$", re.I)
 _SCORE = re.compile(r"\b(score|agatston)\b[^;.]{0,25}$", re.I)
 _OTHER = re.compile(r"\b(elsewhere|else|otherwise|further|additional|another|other)\b", re.I)
-_JUDGED = r"(?:assess\w*|evaluat\w+|evaluable|judg\w+|look(?:ed)? for|examin\w+|determin\w+|exclud\w+ or confirm\w+)"
+_JUDGED = (
+    r"(?:assess\w*|evaluat\w+|evaluable|judg\w+|look(?:ed)? for|examin\w+|determin\w+|comment(?:ed)? on|answer\w*"
+    r"|exclud\w+ or confirm\w+|confirm\w+ or exclud\w+)"
+)
 _NOT_ASSESSED = re.compile(
-    rf"\b(?:not|cannot|can ?not|could not|never|un)\s*(?:be |been |yet |fully |reliably )*{_JUDGED}\b"
-    r"|\b(?:assessment|evaluation|judgement|statement|search)\b[\w -]{0,80}\b(?:not|im)\s?possible\b"
+    r"\b(?:not|cannot|can ?not|could not|never|un)\s*(?:be |been |yet |fully |reliably |possible to |able to )*"
+    rf"{_JUDGED}\b"
+    rf"|\b(?:impossible|unable) to {_JUDGED}\b|\bbeyond (?:assessment|evaluation)\b"
+    r"|\bneither (?:be )?(?:confirmed|excluded|assessed) nor (?:be )?(?:confirmed|excluded|assessed)\b"
+    r"|\b(?:non-?diagnostic|(?:not|un) ?(?:diagnostic|suitable|suited|adequate|sufficient)) for\b"
+    r"|\bnot (?:allow|permit) (?:an? |any |the )?(?:assessment|evaluation|judgement|statement)\b"
+    r"|\b(?:assessment|evaluation|judgement|statement|search)\b[\w -]{0,80}"
+    r"\b(?:(?:not|im)\s?(?:possible|feasible)|(?:not|cannot|could not)(?: be)? (?:performed|made|done))\b"
     r"|\bno (?:assessment|evaluation|judgement|statement)\b",
     re.I,
 )
 _MEASURE = r"(?:an? |the )?(?:\w+ )?(?:size|diameter|volume|score|ratio|loss|height|density|\d)"
 _LIST_CUTS = re.compile(
-    rf",\s|;|\b(?:and|or|nor|with(?! {_MEASURE})|as well as|together with|along with|also|plus|besides|while|but)\b",
+    rf",\s|;|\b(?:and|or|nor|with(?! {_MEASURE})|as well as|together with|along with"
+    r"|in addition(?: to)?|furthermore|moreover|accompanied by|also|plus|besides|while|but)\b",
     re.I,
 )
 _CROSSED = re.compile(r"[x×*]|\bby\b", re.I)
@@ -131,11 +145,21 @@ class Claim:
         home = vocabulary.findings[self.finding].site if self.finding in vocabulary.findings else None
         # "dilatation of the bronchi", "effusion in the chest": where it always is says nothing of where it is.
         said = (site for site in named if home is None or not vocabulary.site_contains(site, home))
+        if vocabulary.is_a(self.finding, "lymph_node"):
+            said = (site for site in said if site not in NO_PLACE)
         return tuple(site for site in said if site not in far)
 
     def is_distance_to(self, place: Place) -> bool:
         """True when the place is only what a distance is measured to: "6 mm from the pleura"."""
-        return any(n.kind == "distance" and 0 <= place.span[0] - n.span[1] <= REACH for n in self.numbers)
+        for number in self.numbers:
+            if number.kind != "distance":
+                continue
+            if 0 <= place.span[0] - number.span[1] <= REACH:
+                return True
+            before = self.text[max(0, place.span[0] - REACH) : place.span[0]]
+            if 0 <= number.span[0] - place.span[1] <= REACH and _MEASURED_TO.search(before):
+                return True  # "distance to the pleura 28 mm"
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +230,7 @@ def _in_its_own_part(mention: Mention, reading: Reading) -> Mention:
     narrowed by what stands after it. What is dropped here is still checked as a place.
     """
     if len(reading.mentions) < 2:
-        return mention
+        return _narrowed(mention, reading)
     own = [p for p in reading.places if _place_owner(p, reading) is mention]
     starts, ends = [m.span[0] for m in reading.mentions], [m.span[1] for m in reading.mentions]
     shared = [p for p in reading.places if p.span[1] <= min(starts)]
@@ -221,6 +245,16 @@ def _in_its_own_part(mention: Mention, reading: Reading) -> Mention:
     side = "bilateral" if len(sides) > 1 else next(iter(sides), None)
     site = mention.site if mention.site in sites else next(iter(sites), None)
     return dataclasses.replace(mention, side=side, sites=sites, site=site)
+
+
+def _narrowed(mention: Mention, reading: Reading) -> Mention:
+    """The only finding of a sentence is also in the narrower place after it: "collapsed lung in the upper zone"."""
+    if mention.presence == "absent" or not mention.sites:
+        return mention
+    holds = load_vocabulary().site_contains
+    later = [p.site for p in reading.places if p.site and p.span[0] >= mention.span[1]]
+    inner = [s for s in later if s not in mention.sites and any(holds(own, s) for own in mention.sites)]
+    return dataclasses.replace(mention, sites=tuple(dict.fromkeys((*mention.sites, *inner)))) if inner else mention
 
 
 def _place_owner(place: Place, reading: Reading) -> Mention:

@@ -15,42 +15,85 @@ from vlm.evidence import CONDITIONS
 _BECAUSE = (
     r"(?:(?:is |are |was |were )?(?:limited|restricted|hampered|impaired|degraded|obscured|hidden|reduced) by"
     r"|because of|due to|owing to|despite|in view of|given|with(?:in)? the limits of|as far as|although"
+    r"|(?:with |and )?(?:an? |the )?(?:limited|reduced|restricted|impaired) (?:assessment|evaluation|sensitivity|view)"
+    r"(?: (?:because of|due to|owing to|by|from|of))"
+    r"|(?:the )?(?:assessment|evaluation|sensitivity)(?: is| was)? (?:limited|reduced|restricted|impaired)"
+    r" (?:because of|due to|owing to|by|from)"
     r"|apart from|outside|hidden in|in|within)"
 )
 _SMALL = r"(?:\s+(?:a|an|the|this|that|some|much|marked|severe|considerable))*"
 _CLOSE = r"(?:\s+(?:limits?|limit the|allows?|permits?)(?:\s+(?:the|this))?(?:\s+(?:assessment|evaluation|it))?)?"
 
+_HINDERS = r"(?:limits?|hinders?|hampers?|impairs?|restricts?|reduces?|degrades?|compromises?)"
+
 _SCAN = r"(?:scan|ct|study|examination|exam|series|images?|acquisition)"
-_CONTRAST = r"(?:intravenous |iv |i\.v\. |the |any )?contrast(?: medium| material| agent| enhancement| administration)?"
+_FIELD = (
+    r"(?:scan(?:ned)?(?: range| volume| area| region| field)?|field of view|fov"
+    r"|(?:imaged|covered|examined) (?:range|volume|area|region)"
+    r"|examination|study|imaging range|volume)"
+)
+_CONTRAST = (
+    r"(?:intravenous |iv |i\.v\. |the |any )?contrast(?: medium| media| material| agent)?"
+    r"(?: enhancement| administration)?"
+)
 _COVER = r"(?:covered|scanned|imaged|included|visible|visuali[sz]ed|examined|shown)"
+_REACHED = r"(?:covered|scanned|imaged|included)"  # "not visible", "not shown" deny what was looked for
+_PART = r"(?:partly|partially|incompletely|in part|not fully|not completely|not entirely)"
+_GIVEN = r"(?:given|administered|applied|used|injected)"
+_STATED = (
+    r"(?<!not )(?<!is )(?<!are )(?<!was )(?<!lies )(?<!lie )(?<!ded )(?<!red )(?<!ged )(?<!ely )(?<!lly )(?<!tly )"
+)
+_LIMIT = r"(?:(?:the )?(?:tool's )?(?:detection limit|limit of detection|sensitivity|smallest detectable size))"
+_SIDES = r"(?:left and right|(?:the )?sides?|(?:the )?laterality)"
 
 # condition -> pattern that stands by itself. The words of CONDITIONS count, too.
 _ALONE: dict[str, str] = {
     "partly_covered": (
-        rf"(?:in|within|of|for|on) the {_COVER} (?:parts?|portions?|sections?|areas?|range|extent|volume)"
+        rf"(?<!out )(?<!outside )(?<!beyond )(?<!part )(?<!parts )(?:in|within|of|for|on) the {_COVER}"
+        r" (?:parts?|portions?|sections?|areas?|range|extent|volume)"
+        rf"|{_STATED}(?:in|within) the (?:field of view|scan range|{_COVER} (?:field|region))"
         rf"|(?:in|within) the (?:parts?|portions?|sections?) (?:of the [\w ]{{1,24}}?)?"
-        rf"(?:that (?:is|are|was|were) )?{_COVER}"
+        rf"(?:that (?:is|are|was|were) )?{_COVER}(?: (?:by|in|on) (?:the|this) {_FIELD})?"
         rf"|(?:as far as|where|insofar as|in so far as|to the extent)(?: it is| they are| is| are)? {_COVER}"
-        rf"|(?:only )?(?:partly|partially|incompletely|not fully|not completely|not entirely) {_COVER}"
+        rf"(?: (?:by|in|on) (?:the|this) {_FIELD})?"
+        rf"|(?:which (?:is|are) )?(?:only )?{_PART} {_COVER}"
+        rf"|(?:{_COVER}|seen) only {_PART}"
+        r"|(?:incomplete|partial) coverage|(?:the )?coverage (?:is |was )?(?:only )?(?:incomplete|partial|not complete)"
     ),
     "not_covered": (
-        rf"not {_COVER}(?: (?:by|in|on) (?:the|this) {_SCAN})?"
-        r"|(?:lies |lie |is |are )?outside (?:of )?the (?:scan(?:ned (?:range|volume))?|field of view)"
+        rf"not (?:been )?{_REACHED}(?: (?:by|in|on|within) (?:the|this) {_FIELD})?"
+        rf"|(?:lies |lie |is |are )?(?:outside|beyond|out)(?: of)? the {_FIELD}"
+        rf"|(?:is |are |was |were )?not (?:a )?part of (?:the|this) {_SCAN}"
+        rf"|(?:is |are |was |were )?not (?:with)?in the {_FIELD}"
     ),
     "no_contrast": (
-        rf"(?:with )?(?:the limits of (?:a |an )?{_SCAN} )?"
+        rf"(?:(?:in|limited|limited by) (?=(?:the absence|without)))?(?:with )?(?:the limits of (?:a |an )?{_SCAN} )?"
         rf"(?:without|no|(?:the )?(?:absence|lack) of|missing) {_CONTRAST}"
+        rf"(?: (?:(?:was|is|has been) )?{_GIVEN})?"
+        rf"|{_CONTRAST} (?:(?:was|is|has) )?not (?:been )?{_GIVEN}"
         r"|(?:(?:on|in|with) (?:this |the |a |an )?)?"
         rf"(?:unenhanced|non[- ]?enhanced|native|non[- ]?contrast(?:[- ]enhanced)?) {_SCAN}"
     ),
     "contrast": rf"{_CONTRAST} hides (?:it|them)",
     "phase": rf"(?:not the right|wrong|unsuitable|not a suitable) (?:contrast )?phase(?: of {_CONTRAST})?",
-    "side_unsure": r"left and right (?:could not be|cannot be|are not|were not|not) (?:confirmed|told apart|certain)",
-    "not_found": r"(?:the )?structure (?:was |is )?not (?:found|identified)",
-    "not_measured": (
-        r"(?:the )?(?:tool's )?detection limit (?:has not been|is not|was not|not|is) (?:measured|known|unknown)"
+    "side_unsure": (
+        rf"{_SIDES} (?:could not be|cannot be|are not|is not|were not|was not|not)(?: yet)?"
+        r" (?:confirmed|told apart|certain)"
+        rf"|{_SIDES} (?:are |is |remains? )?(?:uncertain|unconfirmed)"
     ),
-    "not_implemented": r"no tool (?:looks|looked) for (?:it|them|this)(?: yet)?",
+    "not_found": (
+        r"(?:the )?(?:structure|anatomy|organ|region)(?: itself)? (?:was |is |could |has )?not (?:be |been )?"
+        r"(?:found|identified|located|recogni[sz]ed)"
+    ),
+    "not_measured": (
+        rf"{_LIMIT} (?:has not been|is not|was not|not)(?: yet)? (?:measured|known|determined)"
+        rf"|{_LIMIT} (?:is |was |remains )?(?:unknown|unmeasured)|unknown (?:detection limit|limit of detection)"
+    ),
+    "not_implemented": (
+        r"(?:there is )?no (?:automatic |suitable )?(?:tool|method|search|algorithm)(?: is)?"
+        r"(?: (?:(?:looks|looked|searches) )?for (?:it|them|this)| available| exists)?(?: yet)?"
+        r"|not (?:yet )?implemented"
+    ),
     "density_withheld": r"(?:the )?pixel values do not allow densities|without (?:usable )?densities",
     "length_withheld": r"(?:the )?geometry does not allow lengths|without (?:usable )?lengths",
 }
@@ -58,9 +101,12 @@ _ALONE: dict[str, str] = {
 _LED: dict[str, str] = {
     "thick_slices": r"(?:slices too thick|thick(?:er)? slices|(?:large |great )?slice thickness|coarse slices)",
     "noise": r"(?:too much noise|(?:image )?noise|noisy images?)",
-    "metal": r"(?:metal(?:lic)?|beam[- ]hardening|streak) art[ei]facts?",
+    "metal": (
+        r"(?:(?:metal(?:lic)?|beam[- ]hardening|streak) art[ei]facts?(?: from metal)?"
+        r"|art[ei]facts? (?:from|due to|caused by) metal)"
+    ),
     "collapse": (
-        r"(?:hidden by )?(?:collapsed|consolidated|atelectatic)"
+        r"(?:(?:parts? )?hidden by )?(?:the )?(?:collapsed|consolidated|atelectatic)"
         r"(?: (?:or|and) (?:collapsed|consolidated|atelectatic))? (?:lung|lobes?|parts?)"
     ),
     "phase": r"(?:contrast )?phase",
@@ -75,7 +121,7 @@ def _pattern(limit: str) -> re.Pattern[str]:
     if led := _LED.get(limit):
         ways += [rf"{_BECAUSE}{_SMALL}\s+{led}{_CLOSE}", rf"(?<=[(:,]){_SMALL}\s*{led}(?=\s*[).,;]|\s*$)"]
         if limit in ("noise", "thick_slices", "metal"):
-            ways.append(rf"{led}\s+limits?(?:\s+(?:the|this)\s+(?:assessment|evaluation|sensitivity))?")
+            ways.append(rf"{led}\s+{_HINDERS}(?:\s+(?:the|this)\s+(?:assessment|evaluation|sensitivity))?")
     return re.compile(rf"(?<!\w)(?:{'|'.join(ways)})(?!\w)", re.IGNORECASE)
 
 

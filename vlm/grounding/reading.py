@@ -19,13 +19,14 @@ from vlm.findings.spelling import tokens_of
 from vlm.grounding.changes import split_changes
 from vlm.grounding.limits import split_limits
 
+MAX_FREE = 40  # characters from "free" to the fluid or air that it describes
 MAX_CHARACTERS = 4000  # a statement is a sentence; what is longer is not read to its end and not believed
 
 
 # "33 mm wide" says which length, "6 mm from the pleura" what it is measured to: alone they would be findings.
 _MEASURED_AS = re.compile(
     r"((?:mm|cm|millimet\w+|centimet\w+))"
-    r"(\s+(?:wide|thick|deep|high|tall|long|broad|across|in (?:diameter|width|thickness|height))"
+    r"(\s+(?:wide|thick|deep|high|tall|long|broad|large|across|in (?:size|diameter|width|thickness|height))"
     r"|\s+(?:away |distant )?(?:from|to|off|beneath|deep to|under) the [a-z]+(?: (?:pleura|surface|wall|fissure))?)\b",
     re.I,
 )
@@ -41,6 +42,15 @@ _ADVERB = re.compile(
     r"(?:(?P<likely>most likely|likely|probably|presumably)|possibly|perhaps|questionably)\b",
     re.I,
 )
+# The number of an item of a list, and the writer who speaks of himself as "one": neither counts anything.
+_LISTED = re.compile(r"(?:^|(?<=[.;:] ))\s*\d{1,2}[.)](?=\s+[A-Z])")
+_ONE = re.compile(
+    r"\bone(?= (?:can |may )?(?:notes?|sees?|finds?|identif(?:y|ies)|observes?|recogni[sz]es?|detects?)\b)", re.I
+)
+# "calcium score" names a score, "both a nodule and an effusion" no side, "distance to the pleura" no place.
+_SCORED = re.compile(r"\bcalcium(?= scor)", re.I)
+_FREE = re.compile(r"free (?:\w+ ){1,2}(?:fluid|air|gas|liquid)\b", re.I)
+_NO_FINDING = re.compile(r"\bboth(?= an? )|\bdistance (?:to|from) (?:the )?(?:nearest )?pleura(?:l surface)?", re.I)
 _ELSEWHERE = re.compile(r"\belsewhere\b", re.I)
 
 
@@ -55,13 +65,17 @@ class Read(NamedTuple):
 @functools.lru_cache(maxsize=4096)
 def read(text: str) -> Read:
     """The sentences of a text as the rules see them; remembered, since drafts are checked again and again."""
-    cut, limits = split_limits(text[:MAX_CHARACTERS])
+    text = text[:MAX_CHARACTERS]
+    for pattern in (_LISTED, _ONE):
+        text = pattern.sub(lambda match: " " * len(match.group()), text)
+    cut, limits = split_limits(text)
     readings: list[Reading] = []
     orphans: list[str] = []
     for first, last in split_sentences(cut):
         plain, change = split_changes(cut[first:last])
         plain = _MEASURED_AS.sub(lambda match: match.group(1) + " " * len(match.group(2)), plain)
-        for pattern in (_ELSEWHERE, _ADVISED):
+        plain = _SCORED.sub("overall", plain)  # as long, so that offsets stay
+        for pattern in (_ELSEWHERE, _NO_FINDING, _ADVISED):
             plain = pattern.sub(lambda match: " " * len(match.group()), plain)
         reading = read_sentence(plain)
         orphans += _orphans(plain, reading)
@@ -80,7 +94,11 @@ def _orphans(text: str, reading: Reading) -> list[str]:
     for item in load_lexicon().items(tokens):
         if any(sense.kind not in ("finding", "sign") for sense in item.senses):
             continue
+        if item.has("sign", "height_loss") and any(m.finding == "vertebral_fracture" for m in reading.mentions):
+            continue  # how the fracture looks, and no finding beside it
         first, last = tokens[item.first].start, tokens[item.last - 1].end
+        if _FREE.match(text, first) and any(first < m.span[0] <= first + MAX_FREE for m in reading.mentions):
+            continue  # "free abdominal fluid"
         if not any(a < last and first < b for a, b in spans):
             found.append(text[first:last])
     return found

@@ -14,14 +14,21 @@ from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import FULL_COVER, World
 
 _NOT_COVERED = re.compile(
-    r"\bnot (\w+ )?(covered|included|imaged|scanned|in the field)"
-    r"|outside (of )?the (scan|field)|\buncovered\b|not (on|in) (this|the) scan",
+    r"\bnot (\w+ )?(covered|included|imaged|scanned|visuali[sz]ed|examined|in the field|part of)"
+    r"|(outside|beyond|out)( of)? the (scan|field|imag|cover|examin)|\buncovered\b|not (on|in) (this|the) scan"
+    r"|not (cover|include|reach|comprise|contain|extend to)\b|\b(no|without) coverage\b",
     re.I,
 )
 _PARTLY = re.compile(
-    r"\b(part(ly|ially)|only in part|only (a )?parts? of|incomplete(ly)?|not (fully|completely|entirely))\b", re.I
+    r"\b(part(ly|ially)|partial|(only )?in part|parts? of (?!(the|this) (scan|examination|study|ct))|cut off|truncated"
+    r"|incomplete(ly)?|not (fully|completely|entirely))\b",
+    re.I,
 )
-_COVERED = re.compile(r"\b(covered|included|imaged|in the field of view)\b", re.I)
+_COVERED = re.compile(
+    r"\b(cover(ed|s|age)|includ(ed|es)|imaged|scanned|(seen|visuali[sz]ed|shown|visible) only|only (seen|visible)"
+    r"|cut off by|truncated|in the field of view)\b",
+    re.I,
+)
 
 
 def not_assessed(claim: Claim, parsed: Parsed, world: World) -> list[Verdict]:

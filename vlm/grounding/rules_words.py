@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from vlm.evidence import Evidence, Observation, Search
+from vlm.grounding.changes import split_changes
 from vlm.grounding.claims import Parsed
 from vlm.grounding.fleischner import licence
 from vlm.grounding.reading import MAX_CHARACTERS
@@ -30,10 +31,12 @@ _PERSON = re.compile(
     r"\b(mr|mrs|ms|dr|prof)\b\.?\s+\w|\b\d{1,3}[\s-]*(year|yr|y)s?[\s-]*(old|o)\b|\b(patient|subject) (name|id)\b", re.I
 )
 _HISTORY = re.compile(
-    r"\b(history of|known|status post|s/p|previously|formerly|past medical|operated (on|for|in)|underwent"
-    r"|treated (for|with)|under treatment|complain\w*|presents? with|referred|admitted|smok(er|ing)|his|her|family)\b",
+    r"\b(history of|(?<!not )(?<!yet )known|status post|s/p|previously|formerly|past medical|operated (on|for|in)"
+    r"|underwent|treated (for|with)"
+    r"|under treatment|complain\w*|presents? with|referred|admitted|smok(er|ing)|his|her|family)\b",
     re.I,
 )
+_UNSURE = re.compile(r"\b(uncertain|unclear|questionable|doubtful|unsure) (whether|if)\b", re.I)
 _ADVICE = re.compile(
     r"\b(\d+\s+(days?|weeks?|months?|years?)"
     r"|recommend\w*|suggest(ed|ing)? (a |an )?(follow|control|further|biops|correlat|clinical)\w*|advis\w+|should"
@@ -74,11 +77,31 @@ _NARROWER = re.compile(
     r"|hydropneumo\w*|tension|bull(a|ae|ous)|blebs?|centri\w+|paraseptal|pan(lobular|acinar)|lytic|sclerotic|blastic|granulom\w*"
     r"|covid\w*|corona(virus)?|viral|bacterial|fungal|aspiration|organi[sz]ing|interstitial|tubercul\w*|hydatid|pneumatoc\w*"
     r"|honeycomb\w*|traction|linear|band\w*|subsegmental|plate\w*|disco?id|round(ed)?|compressive|passive|obstructive"
-    r"|tamponade|pathologic\w*|osteopor\w*|cardiomyopath\w*|colitis|enteritis|diverticulitis|pyelonephritis|ipmn|cirrho\w*"
+    r"|tamponade|pathologic\w*(?! enlarged| size)"
+    r"|osteopor\w*|cardiomyopath\w*|colitis|enteritis|diverticulitis|pyelonephritis|ipmn|cirrho\w*"
     r"|ascending|saccular|fusiform|mycotic|ruptur\w*|leak\w*|bleed\w*|perforat\w*|strangulat\w*|incarcerat\w*|acute|chronic|old"
     r"|congestion|hypertension|stenosis|pneumonic|infect\w*|inflammat\w*|benign|suspicious|aggressive|simple|complicated|complex)\b",
     re.I,
 )
+
+
+_DOUBT = re.compile(
+    r"\b(might|may|perhaps|maybe|possibl[ey]|possibility|probabl[ey]|presum\w+|suspect(ed)?|suspicion|questionable"
+    r"|uncertain|equivocal|doubtful|dubious|conceivabl[ey]|cannot be (ruled out|excluded)|not (excluded|ruled out))\b",
+    re.I,
+)
+
+
+def doubt_is_read(parsed: Parsed, _: World) -> Verdict | None:
+    """G8: a word of doubt holds for a finding of its sentence; one that the reader gave to none is not passed over."""
+    for reading in parsed.readings:
+        claims = [claim for claim in parsed.claims if claim.text == reading.text]
+        held = any(
+            c.mention.hedged or c.mention.certainty != "definite" or c.mention.presence == "uncertain" for c in claims
+        )
+        if claims and not held and all(c.mention.assessed for c in claims) and (found := _DOUBT.search(reading.text)):
+            return Verdict("unsupported", "G8", f"{found.group(0)!r} is said of nothing that can be checked")
+    return None
 
 
 def no_narrower_word(parsed: Parsed, world: World) -> Verdict | None:
@@ -117,15 +140,18 @@ def cites_exist(parsed: Parsed, _: World) -> Verdict | None:
 def nothing_forbidden(parsed: Parsed, world: World) -> Verdict | None:
     """G14: no identity, date, history, unlicensed advice, or run of words from a retrieved report."""
     text = parsed.statement.text
+    told = split_changes(text)[0]  # "larger than previously" is no history: G10 judges it
     folded = _words(text)
     for secret in world.context.identity:
         if _words(secret) and f" {' '.join(_words(secret))} " in f" {' '.join(folded)} ":
             return Verdict("unsupported", "G14", "holds an identity or a date of the scan's tags")
     for pattern, what in ((_DATE, "a date"), (_TIME, "a time"), (_PERSON, "a person"), (_HISTORY, "a history")):
-        if found := pattern.search(text):
+        if found := pattern.search(told if pattern is _HISTORY else text):
             return Verdict("unsupported", "G14", f"holds {what} that no evidence gives: {found.group(0)[:40]!r}")
     for claim in parsed.claims:
-        if claim.mention.status != "current":
+        open_question = not claim.mention.assessed or (claim.mention.presence == "uncertain" and _UNSURE.search(text))
+        asked = claim.mention.status == "hypothetical" and open_question
+        if claim.mention.status != "current" and not asked:
             status = claim.mention.status.replace("_", " ")
             return Verdict(
                 "unsupported", "G14", f"{claim.mention.text!r} is {status}; evidence speaks of this scan only"
