@@ -73,13 +73,21 @@ def test_beside_drawn_nodules_at_most_one_false_one_stands() -> None:
     assert sum(value(f, "diameter") >= 6 for f in false) <= 1
 
 
-def test_the_search_counts_what_was_found_and_covers_both_lungs() -> None:
+def test_each_side_is_searched_and_counts_what_was_found_there() -> None:
     evidence = drawn()[2]
-    searches = {record.finding: record for record in evidence if isinstance(record, Search)}
-    assert set(searches) == {"lung_nodule", "lung_mass"}
-    for finding, search in searches.items():
+    searches = {(record.finding, record.side): record for record in evidence if isinstance(record, Search)}
+    assert set(searches) == {(finding, side) for finding in ("lung_nodule", "lung_mass") for side in ("right", "left")}
+    for (finding, side), search in searches.items():
         assert search.covered == 1.0
-        assert search.found == sum(f.finding == finding for f in observed(evidence))
+        assert search.found == sum(f.finding == finding and f.side == side for f in observed(evidence))
+        assert "collapse" not in search.failed
+
+
+def test_what_fluid_and_airless_lung_may_hide_is_said_of_their_side_only() -> None:
+    phantom = chest(seed=9, spacing_mm=(1.6, 1.6, 2.5), effusion_left_ml=300.0)
+    searches = [record for record in nodules(Case(phantom.volume)) if isinstance(record, Search)]
+    assert len(searches) == 4
+    assert all(("collapse" in search.failed) == (search.side == "left") for search in searches)
 
 
 def test_a_mass_is_what_is_larger_than_30_mm() -> None:

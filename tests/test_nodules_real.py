@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import SHARED
 from vlm.anatomy.lungs import lungs
 from vlm.ct import read
-from vlm.evidence import Case, Observation
+from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.tools.nodules import nodules
 
 pytestmark = pytest.mark.realct
@@ -39,11 +39,16 @@ CLEAR = (
 
 
 @functools.cache
-def found_in(shared: Path, name: str) -> tuple[tuple[Observation, ...], float]:
+def evidence_of(shared: Path, name: str) -> tuple[tuple[Evidence, ...], float]:
     folder = shared / "ct" / name
     path = folder / "ct.nii.gz" if (folder / "ct.nii.gz").exists() else folder / "dicom.zip"
     case = Case(read(path).volume)
-    return tuple(r for r in nodules(case) if isinstance(r, Observation)), lungs(case).midline_mm
+    return tuple(nodules(case)), lungs(case).midline_mm
+
+
+def found_in(shared: Path, name: str) -> tuple[tuple[Observation, ...], float]:
+    evidence, midline_mm = evidence_of(shared, name)
+    return tuple(r for r in evidence if isinstance(r, Observation)), midline_mm
 
 
 def size(record: Observation) -> tuple[float, float]:
@@ -80,3 +85,15 @@ def test_a_clear_lung_has_at_most_one_false_nodule(name: str, shared: Path) -> N
 def test_the_clear_left_lung_beside_a_right_tumour_stays_clear(shared: Path) -> None:
     found, _ = found_in(shared, "lidc-idri-0314")
     assert sum(f.side == "left" and size(f)[0] >= 6.0 for f in found) <= 1
+
+
+def test_no_mass_is_denied_where_a_lobe_is_collapsed(shared: Path) -> None:
+    evidence, _ = evidence_of(shared, "lidc-idri-0314")
+    for search in (r for r in evidence if isinstance(r, Search)):
+        assert ("collapse" in search.failed) == (search.side == "right")
+
+
+@pytest.mark.parametrize("name", CLEAR)
+def test_nothing_hides_in_a_clear_lung(name: str, shared: Path) -> None:
+    evidence, _ = evidence_of(shared, name)
+    assert not any("collapse" in r.failed for r in evidence if isinstance(r, Search))

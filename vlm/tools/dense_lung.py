@@ -34,6 +34,7 @@ HILUM_MM = 22.0  # from these, where hilar vessels and nodes lie
 HILUM_ML = 25.0  # a larger place is more than hilum
 ON_LUNG = 0.5  # share of a place with lung somewhere below it; the dome of the diaphragm has none
 LUNG_RIM = 0.38  # of the rim that is lung: more than of heart, chest wall and fat that bulge into the cavity
+FLAT = 8.0  # volume in balls of its greatest depth; so flat a place with little lung round it is chest wall
 WALL_MM = 14.0  # what lies this near to the ribs is along them
 WHOLE = 0.95  # coverage of both lungs for their volumes to be compared
 RIGHT_TO_LEFT = 1.15  # aerated volume; 1.06 to 1.38 in seven real scans without disease of one side
@@ -138,6 +139,9 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
             if lung_rim < (LUNG_RIM if ml < HILUM_ML else LUNG_RIM / 2):
                 continue  # heart, fat and chest wall
         depth = float(depth_mm(here, grid).max())
+        roundness = ml * 1000 / (4 / 3 * np.pi * depth**3)
+        if roundness > FLAT and lung_rim < LUNG_RIM and not behind:
+            continue  # muscle and cartilage between the front ends of the ribs
         whole = np.zeros_like(lung)
         whole[box] = here
         out.append(
@@ -147,7 +151,7 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
                 volume_ml=ml,
                 mean_hu=float(hu[box][here].mean()),
                 centre_mm=as_point(grid.to_mm([x, y, z])),
-                roundness=ml * 1000 / (4 / 3 * np.pi * depth**3),
+                roundness=roundness,
                 lung_rim=lung_rim,
                 along_wall=along,
                 behind=behind,

@@ -1,6 +1,7 @@
 """Nodules and masses of the lung.
 
-In: an open case. Out: an Observation for each, largest first, and a Search for each finding.
+In: an open case. Out: an Observation for each, largest first, and a Search for each finding and side.
+What airless lung and fluid may hide, the Search says.
 A nodule is a compact lump of tissue in the space that lung should fill. What is long is a
 vessel; what continues into much more tissue is a crossing of vessels, a hilum or a dome of
 the diaphragm. In a scan with contrast, what is as bright as blood is a vessel.
@@ -20,18 +21,22 @@ from vlm.anatomy.contrast import contrast
 from vlm.anatomy.lungs import SIDES, SPACE_MM, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Grid, Mask
-from vlm.evidence import Case, Evidence, Measurement, Observation, Search
-from vlm.tools.lung_field import ZONES, Field, field, zones
+from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.tools.dense_lung import dense_places, volume_lost
+from vlm.tools.effusion import pleural_fluid
+from vlm.tools.lung_field import ZONES, field, search, zones
 from vlm.tools.nodule_candidates import Lump, lumps
 from vlm.tools.nodule_measure import Nodule, box_grid, measured
-from vlm.tools.registry import measured_limit, tool
+from vlm.tools.registry import tool
 
 NAME = "nodules"
+FINDINGS = ("lung_nodule", "lung_mass")
 GRID_MM = 1.2  # in-plane voxels nodules are looked for on; slices are interpolated to about this
 TISSUE_HU = -450.0  # halfway between lung (-870) and soft tissue (0)
 LEAST_RADIUS_MM = 1.8  # of the inscribed ball of a nodule of 4 mm
 LEAST_MM = 4.0  # Fleischner 2017 starts at 6 mm; smaller than 4 mm are not reported
 MASS_MM = 30.0  # Fleischner glossary (Hansell 2008): above, it is a mass
+HIDES_ML = 14.0  # airless lung or fluid as large as a ball of MASS_MM; at most 12 in clear sides of real scans
 SOLID_HU = -250.0  # upper quartile of a solid lump of a few mm, after blur
 COMPACT = 0.62  # diameter of the ball of the same volume over the longest diameter; an ellipsoid 1:1:2 has 0.63
 SMALL_MM = 10.0  # below, borders of two voxels leave little to judge a shape by, so the rest is judged harder
@@ -66,21 +71,36 @@ class _Scene:
     space: NDArray[np.bool_]
 
 
-@tool(NAME, observes=("lung_nodule", "lung_mass"), needs=("lungs", "thoracic_cavity", "airways"))
+@tool(NAME, observes=FINDINGS, needs=("lungs", "thoracic_cavity", "airways", "skeleton"))
 def nodules(case: Case) -> list[Evidence]:
     """Look for nodules from 4 mm and masses in both lungs, measure each, and say how far one could see."""
     fields = {side: field(case, side) for side in SIDES}
     if not any(fields[side].seen for side in SIDES):
-        return [_search(finding, 0, fields) for finding in ("lung_nodule", "lung_mass")]
+        return [search(NAME, finding, fields[side], site="lung") for finding in FINDINGS for side in SIDES]
     found = _found(case)
     out: list[Evidence] = []
-    counts = {"lung_nodule": 0, "lung_mass": 0}
+    counts = {(finding, side): 0 for finding in FINDINGS for side in SIDES}
     for number, (nodule, side) in enumerate(sorted(found, key=lambda f: -f[0].diameter_mm), start=1):
         finding = "lung_mass" if nodule.diameter_mm > MASS_MM else "lung_nodule"
-        counts[finding] += 1
+        counts[finding, side] += 1
         out.append(_observation(case, f"nodule_{number}", finding, nodule, side))
-    out.extend(_search(finding, counts[finding], fields) for finding in counts)
+    hidden = {side: ("collapse",) if fields[side].seen and _hides(case, side) else () for side in SIDES}
+    out.extend(
+        search(NAME, finding, fields[side], found=number, site="lung", failed=hidden[side])
+        for (finding, side), number in counts.items()
+    )
     return out
+
+
+def _hides(case: Case, side: LungSide) -> bool:
+    """Whether enough airless lung or fluid lies in a side to hide a mass, or the lung is plainly too small."""
+    fluid = pleural_fluid(case)
+    if volume_lost(case, side) or (side in fluid and fluid[side] is None):
+        return True
+    wet = fluid.get(side)
+    hidden_ml = 0.0 if wet is None else int(wet[1].sum()) * case.working.grid.voxel_ml
+    hidden_ml += sum(place.volume_ml for place in dense_places(case) if place.side == side and not place.round)
+    return hidden_ml > HIDES_ML
 
 
 def _found(case: Case) -> list[tuple[Nodule, LungSide]]:
@@ -343,25 +363,3 @@ def _to_pleura_mm(case: Case, nodule: Nodule, side: LungSide) -> float:
     x, y, z = (np.clip(np.rint(at[:, n]).astype(int), 0, part.shape[2 - n] - 1) for n in range(3))
     least = float(depth[z, y, x].min())
     return 0.0 if least <= 1.5 * max(grid.spacing_mm[:2]) else least
-
-
-def _search(finding: str, found: int, fields: dict[LungSide, Field]) -> Search:
-    """The search of both lungs for one finding."""
-    smallest, sensitivity = measured_limit(NAME, finding)
-    conditions = [c for side in SIDES for c in fields[side].failed if fields[side].seen]
-    if not conditions and not all(fields[side].seen for side in SIDES):
-        conditions = ["partly_covered"]
-    if not any(fields[side].seen for side in SIDES):
-        conditions = ["not_covered"]
-    elif smallest is None:
-        conditions.append("not_measured")
-    return Search(
-        tool=NAME,
-        finding=finding,
-        covered=sum(fields[side].covered for side in SIDES) / 2,
-        found=found,
-        site="lung",
-        smallest=smallest,
-        sensitivity=sensitivity,
-        failed=tuple(dict.fromkeys(conditions)),
-    )
