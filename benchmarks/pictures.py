@@ -16,22 +16,22 @@ import matplotlib.pyplot as plt
 from PIL import Image
 
 from benchmarks.stamp import ROOT
-from vlm.report import FINDINGS_SECTIONS, SECTIONS, Report
+from vlm.report import SECTIONS, Report
 
-WIDTH = 62  # characters of a line of text
+WIDTH = 78  # characters of a line of text
 SLICES = 2
 
 
 def lines_of(report: Report) -> list[tuple[str, bool]]:
     """(line, whether it is a heading) of findings and impression, wrapped."""
     out: list[tuple[str, bool]] = []
-    for key in ("technique", *FINDINGS_SECTIONS, "impression", "not_assessed"):
+    for key in ("technique", "lungs_and_pleura", "heart_and_vessels", "impression"):
         sentences = report.section(key)
         if not sentences:
             continue
         out.append((SECTIONS[key], True))
-        text = " ".join(f"{s.text} [{', '.join(s.cites)}]" if len(s.cites) < 3 else s.text for s in sentences)
-        out += [(line, False) for line in textwrap.wrap(textwrap.shorten(text, 620, placeholder=" …"), WIDTH)]
+        text = " ".join(f"{s.text} [{', '.join(s.cites)}]" if 0 < len(s.cites) < 3 else s.text for s in sentences)
+        out += [(line, False) for line in textwrap.wrap(textwrap.shorten(text, 700, placeholder=" …"), WIDTH)]
     return out
 
 
@@ -41,17 +41,16 @@ def main() -> None:
     told = [name for s in report.section("impression") for name in s.cites]
     keys = [folder / "key" / f"{name}.png" for name in dict.fromkeys(told)]
     shown = [path for path in keys if path.is_file()][:SLICES]
-    figure, axes = plt.subplots(1, SLICES + 1, figsize=(15, 5.2), width_ratios=[1.1, 1.1, 1.25], facecolor="#111111")
-    for axis in axes:
-        axis.axis("off")
-    for axis, path in zip(axes, shown, strict=False):
+    figure = plt.figure(figsize=(15, 5.0), facecolor="#111111")
+    for number, path in enumerate(shown):
+        axis = figure.add_axes((0.005 + number * 0.315, 0.01, 0.31, 0.98))
         axis.imshow(Image.open(path))
+        axis.axis("off")
     for number, (line, heading) in enumerate(lines_of(report)):
-        axes[-1].text(
-            0.0, 1.0 - number * 0.037, line, transform=axes[-1].transAxes, va="top", family="DejaVu Sans",
-            fontsize=8.6, color="#56B4E9" if heading else "#E8E8E8", weight="bold" if heading else "normal",
+        figure.text(
+            0.645, 0.97 - number * 0.041, line, va="top", fontsize=8.8,
+            color="#56B4E9" if heading else "#E8E8E8", weight="bold" if heading else "normal",
         )  # fmt: skip
-    figure.tight_layout(pad=0.6)
     figure.savefig(ROOT / "docs" / "images" / "report.png", dpi=100, facecolor=figure.get_facecolor())
 
 

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from app.export.key_images import write_key_images
+from app.export.key_images import window_for, write_key_images
 from app.export.markdown import to_markdown
 from app.export.masks import write_masks
 from vlm.evidence import Case, Observation, Region
@@ -54,9 +54,9 @@ def write_report(folder: Path, report: Report, case: Case, sections: dict[str, s
 
 
 def _marked(case: Case, sections: dict[str, str]) -> dict[str, tuple[Region, str]]:
-    """Observations that have a mask, with the section in which they are told."""
+    """Observations that have a mask, with the window in which they are shown."""
     return {
-        name: (record.region, sections.get(name, ""))
+        name: (record.region, window_for(record.finding, sections.get(name, "")))
         for name, record in case.ledger
         if isinstance(record, Observation) and record.region is not None and record.region.mask
     }

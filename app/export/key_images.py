@@ -26,6 +26,9 @@ WINDOWS: Mapping[str, tuple[int, int]] = {
     "bone": (400, 1800),
 }
 WINDOW_OF_SECTION: Mapping[str, str] = {"lungs_and_pleura": "lung", "bones": "bone"}
+SOFT = frozenset(
+    {"pleural_effusion", "atelectasis", "lobar_collapse", "pleural_thickening"}
+)  # dense, told with the lungs
 OUTLINE = (230, 159, 0)  # Okabe-Ito orange
 TEXT = (86, 180, 233)  # Okabe-Ito sky blue
 HEIGHT = 512  # pixels
@@ -76,20 +79,24 @@ def best_slice(mask: Mask) -> int:
     return int(mask.voxels.sum(axis=(0, 1)).argmax())
 
 
+def window_for(finding: str, section: str) -> str:
+    """The window in which a finding is judged: a key of WINDOWS."""
+    return "mediastinum" if finding in SOFT else WINDOW_OF_SECTION.get(section, "mediastinum")
+
+
 def write_key_images(
     folder: Path, volume: Volume, masks: Mapping[str, Mask], marked: Mapping[str, tuple[Region, str]]
 ) -> None:
-    """Write ``folder/E7.png`` for each entry of ``marked``: evidence id -> (region with a mask, section)."""
+    """Write ``folder/E7.png`` for each entry of ``marked``: evidence id -> (region with a mask, key of WINDOWS)."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def write(name: str) -> None:
-        region, section = marked[name]
+        region, style = marked[name]
         mask = masks[region.mask or ""]
         point = np.array([0, 0, best_slice(mask)])
         k = round(float(volume.grid.to_ijk(mask.grid.to_mm(point))[2]))
         k = max(0, min(volume.grid.shape[2] - 1, k))
         plane = _plane(mask, volume, k)
-        style = WINDOW_OF_SECTION.get(section, "mediastinum")
         label = f"{name}  slice {k}  {style} window"
         picture = axial(volume, k, name=style, mask=plane, label=label)
         picture.save(folder / f"{name}.png", compress_level=3)
