@@ -32,6 +32,7 @@ WALL_SHARE = 0.25  # of a pocket; 0.3 to 0.5 of free air, below 0.1 of most bull
 LEAST_ML = 2.0  # of a pocket's core
 DARK_LUNG_HU = -925.0  # median of a lung; darker means emphysema or air trapping
 DARK_LEAST_ML, DARK_WALL_SHARE = 40.0, 0.35  # asked for there: bullae lie along the ribs, too
+HOLES_ML = 4.0  # of air away from the ribs: the lung has bullae, as in dark lung
 RIM_MM = 4.0  # what core and blur left of free air lies so near
 LAYER_MM = 20.0  # thin air along the ribs is followed so far
 
@@ -95,7 +96,9 @@ def _pockets(air: Bools, outline: Shell, voxel_ml: float, *, dark: bool) -> Bool
     size = np.bincount(labels.ravel()).astype(np.float64)
     size[0] = 0.0
     along = np.bincount(labels[air & outline.along_wall(WALL_MM)], minlength=size.size)
-    least_ml, least_share = (DARK_LEAST_ML, DARK_WALL_SHARE) if dark else (LEAST_ML, WALL_SHARE)
+    inside_ml = float(size[along < WALL_SHARE * size].sum()) * voxel_ml
+    holes = dark or inside_ml > HOLES_ML
+    least_ml, least_share = (DARK_LEAST_ML, DARK_WALL_SHARE) if holes else (LEAST_ML, WALL_SHARE)
     keep: Bools = ((size * voxel_ml >= least_ml) & (along >= least_share * size))[labels]
     return keep
 
