@@ -1,0 +1,93 @@
+"""Height loss of vertebrae: a crushed body is found, an even spine is clear, thick slices are not judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from vlm.ct.volume import Grid, Scan, Volume
+from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.phantom.chest import chest
+from vlm.tools.vertebral_fracture import Body, loss_of, vertebral_fracture
+
+
+def seen(evidence: list[Evidence]) -> list[Observation]:
+    return [e for e in evidence if isinstance(e, Observation)]
+
+
+def looked(evidence: list[Evidence]) -> Search:
+    (search,) = [e for e in evidence if isinstance(e, Search)]
+    assert search.finding == "vertebral_fracture"
+    return search
+
+
+def crushed(volume: Volume, first_mm: float, last_mm: float, share: float) -> Volume:
+    """The scan with the slices between two heights pressed together, so that ``share`` of them is lost."""
+    z = volume.grid.to_mm(np.c_[np.zeros((volume.grid.shape[2], 2)), np.arange(volume.grid.shape[2])])[:, 2]
+    lost = (last_mm - first_mm) * share
+    last = last_mm - lost
+    source = np.where(z < first_mm, z, np.where(z < last, first_mm + (z - first_mm) / (1 - share), z + lost))
+    index = np.clip(np.rint(np.interp(source, z, np.arange(z.size))), 0, z.size - 1).astype(int)
+    return Volume(np.asfortranarray(volume.hu[:, :, index]), volume.grid, volume.scan)
+
+
+def body(pitch_mm: float, *, bone: bool = True) -> Body:
+    return Body(low_s=0, high_s=round(pitch_mm), pitches_mm=(pitch_mm,) * 3, bone=bone)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Volume:
+    return chest(spacing_mm=(1.2, 1.2, 1.5), seed=5).volume
+
+
+def test_an_even_spine_has_no_fracture_and_the_search_covers_a_part(plain: Volume) -> None:
+    evidence = vertebral_fracture(Case(plain))
+    assert not seen(evidence)
+    assert 0.0 < looked(evidence).covered < 0.9
+
+
+def test_a_crushed_body_is_found_at_its_height(plain: Volume) -> None:
+    from vlm.phantom.torso import DISC_MM, VERTEBRA_MM
+
+    middle = -2.5 * VERTEBRA_MM  # of a body; discs lie at whole multiples
+    half = (VERTEBRA_MM - DISC_MM) / 2
+    evidence = vertebral_fracture(Case(crushed(plain, middle - half, middle + half, 0.6)))
+    (found,) = seen(evidence)
+    assert found.presence == "present" and looked(evidence).found == 1
+    size = found.measured("height_loss")
+    assert size is not None and size.value == pytest.approx(60.0, abs=15.0)
+    assert found.region is not None and abs(found.region.centroid_mm[2] - middle) < 12.0
+
+
+def test_uneven_neighbours_are_no_measure() -> None:
+    loss = loss_of([body(24.0), body(12.0), body(24.0)])
+    assert loss is not None and loss[0] == pytest.approx(63.0, abs=1.0)
+    assert loss_of([body(24.0), body(12.0), body(12.0)]) is None  # a disc too many
+    assert loss_of([body(24.0), body(12.0), body(24.0, bone=False)]) is None
+    one = Body(low_s=0, high_s=24, pitches_mm=(24.0, 12.0, 24.0), bone=True)
+    single = loss_of([body(24.0), one, body(24.0)])
+    assert single is not None and single[0] == pytest.approx(0.0)  # one misplaced disc is no fracture
+
+
+def test_thick_slices_and_air_are_not_assessed() -> None:
+    thick = chest(spacing_mm=(2.0, 2.0, 5.0), seed=5).volume
+    evidence = vertebral_fracture(Case(thick))
+    assert not seen(evidence) and looked(evidence).failed == ("thick_slices",) and looked(evidence).covered == 0.0
+    hu = np.full((60, 50, 20), -1000, dtype=np.int16, order="F")
+    air = Volume(hu, Grid((60, 50, 20), np.diag([3.0, 3.0, 3.0, 1.0])), Scan(source="phantom"))
+    assert not looked(vertebral_fracture(Case(air))).looked
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize(
+    "name", ["nlst-101287", "lidc-idri-0314", "cmb-crc-01068", "rider-pilot-0117", "totalseg-abdomen-3mm"]
+)
+def test_spines_of_real_scans_have_no_fracture(shared: Path, name: str) -> None:
+    image = nibabel.as_closest_canonical(nibabel.load(shared / "ct" / name / "ct.nii.gz"))
+    hu = np.asfortranarray(np.asarray(image.dataobj).astype(np.int16))
+    hu[hu < -1100] = -1024
+    volume = Volume(hu, Grid((hu.shape[0], hu.shape[1], hu.shape[2]), image.affine), Scan(source="nifti"))
+    assert not seen(vertebral_fracture(Case(volume)))
