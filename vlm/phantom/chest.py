@@ -367,5 +367,8 @@ def _phantom(
         source="phantom", kernel=kernel, contrast=contrast, slice_thickness_mm=thickness_mm, tube_voltage_kv=120.0,
         patient_position="HFS",
     )  # fmt: skip
+    drawn_last = canvas.masks["vertebrae"] | canvas.masks["spinal_canal"]
+    for name in {"liver", "spleen", "stomach", "aorta"} & set(canvas.masks):
+        canvas.masks[name] &= ~drawn_last  # bone was drawn over them
     masks = {name: Mask(name, voxels.T, canvas.grid) for name, voxels in canvas.masks.items()}
     return Phantom(Volume(hu, canvas.grid, scan), masks, truth)
