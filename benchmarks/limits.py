@@ -269,8 +269,13 @@ def main() -> None:
     target.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     print(table(found))
     if target == TARGET:
-        made = "\n".join(sorted({row["made_by"] for findings in known.values() for row in findings.values()}))
-        write_section(ROOT / "docs" / "limits.md", "limits", f"{table(known)}\n\n{made}")
+        write_page(known)
+
+
+def write_page(known: dict[str, dict[str, Row]]) -> None:
+    """Put the limits that are shipped into ``docs/limits.md``, with the runs that made them."""
+    made = "\n".join(f"- {run}" for run in sorted({r["made_by"] for f in known.values() for r in f.values()}))
+    write_section(ROOT / "docs" / "limits.md", "limits", f"{table(known)}\n\nMade by:\n\n{made}")
 
 
 if __name__ == "__main__":
