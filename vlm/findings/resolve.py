@@ -122,14 +122,17 @@ class Resolver:
 
     def _sign(self, n: int, item: Item, sense: Sense) -> list[Found]:
         fallback: list[Found] = []
+        default = finding_at(sense.key, None)
         for number, level in enumerate(self._levels(n, item)):
             made: dict[str, list[int]] = {}
             for at in level:
+                if default is not None and self._is_said_of_another(at, n):
+                    continue
                 site = self.items[at].key("site")
                 result = finding_at(sense.key, site)
                 if result and result[1]:
                     made.setdefault(result[0], []).append(at)
-                elif result and not fallback and site != "lymph_node":
+                elif result and not fallback and site != "lymph_node" and (default is None or self._is_near(at, n)):
                     fallback = [Found(result[0], item.first, item.last, self._keys([at]), (at,), sense.opposite)]
             if number in (1, 2) and not made and any(self._binds(at) for at in level):
                 return fallback  # the word's own site has no such finding; another's is not meant
@@ -141,10 +144,9 @@ class Resolver:
         if fallback:
             return fallback
         start, end = self.grammar.clause(item.first)
-        if any(self._binds(at) and start <= self.items[at].first < end for at in self.site_items):
-            default = finding_at(sense.key, None)
-            if default is None or sense.opposite:
-                return []  # the clause speaks of an organ that has no such finding
+        bound = any(self._binds(at) and start <= self.items[at].first < end for at in self.site_items)
+        if bound and (default is None or sense.opposite):
+            return []  # the clause speaks of an organ that has no such finding
         return self._without_site(item, sense)
 
     def _binds(self, at: int) -> bool:
@@ -194,6 +196,15 @@ class Resolver:
         near = [[at for at in sites if self._is_near(at, n)] for sites in (ahead, behind)]
         far = [[at for at in sites if not self._is_near(at, n)] for sites in (ahead, behind)]
         return [own, before, after, *(run for sites in (*near, *far) for run in self._runs(sites))]
+
+    def _is_said_of_another(self, at: int, n: int) -> bool:
+        """Whether a later site is only another finding's: "effusion on the right with enlargement of the heart"."""
+        between = [m for m in range(n + 1, at) if names_finding(self.items[m])]
+        if at < n or not between:
+            return False
+        gap = range(self.items[n].last, self.items[between[0]].first)
+        link = [self.tokens[i].word for i in range(self.items[between[-1]].last, self.items[at].first)]
+        return any(self.tokens[i].word in _STOPS for i in gap) and link in (["of"], ["of", "the"])
 
     def _is_near(self, at: int, n: int) -> bool:
         """Whether no other finding stands between a site and a word."""
@@ -286,10 +297,14 @@ class Resolver:
                 return []
             i += 1
         found: list[int] = []
+        joined = False
         while i < end:
             at = self.item_at.get(i)
             word = self.tokens[i].word
+            joined = joined or word in ("and", "or", "nor", ",", "as")
             if at is not None and at in self._sites:
+                if joined and self._is_anothers(at):
+                    break  # "of the aorta or pericardial fluid": the pericardium is the fluid's
                 found.append(at)
                 i = self.items[at].last
                 continue
@@ -301,6 +316,11 @@ class Resolver:
                 break
             i += 1
         return found
+
+    def _is_anothers(self, at: int) -> bool:
+        """Whether a site stands as an adjective right before another finding: "pericardial fluid"."""
+        after = self.items[at + 1 : at + 2]
+        return any(item.first == self.items[at].last and names_finding(item) for item in after)
 
     def _sites_for(self, n: int, item: Item) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Sites of a word that is a finding by itself."""

@@ -236,7 +236,7 @@ class Grammar:
             alone = last >= len(self.tokens) or self.tokens[last].word in ".;,)"
             alone = alone or (self.tokens[last].word == "(" and first > 0 and self.tokens[first - 1].word == ":")
             ahead = any(start <= i < first for i in self._solid)
-            if key == "deny_after" and self.tokens[first].word == "absent" and not ahead and not alone:
+            if key == "deny_after" and self.tokens[first].word in ("absent", "nil") and not ahead and not alone:
                 return [Scope("deny", last, self._forward(last, end), cue)]  # "absent fluid in the pericardium"
             if key == "deny_after" or (alone and self.tokens[first].word in ("none", "nil", "no", "absence")):
                 return [Scope("deny", start, first, cue)]
@@ -252,6 +252,13 @@ class Grammar:
                 return [Scope(kind, start, first, cue)]
             if way == "list":
                 return [Scope(kind, last, self._to_stop(last, len(self.tokens)), cue)]
+            closing = last >= len(self.tokens) or self.tokens[last].word in ".;)"
+            if (
+                closing
+                and not self.tokens[first].word.startswith("apparent")
+                and any(start <= i < first for i in self._solid)
+            ):
+                return [Scope(kind, start, first, cue)]  # "a nodule is conceivable", "a nodule, possible"
             if self._may_be_there(first, last):
                 return [Scope(kind, start, first, cue)]
             if self.tokens[first].word in ("if", "should"):
@@ -285,7 +292,7 @@ class Grammar:
         word = self.tokens[here].word if here < end else ""
         if "judged" in keys and word not in ("distinguishable",):
             return Scope("not_assessed", start, end, (first, here + 1))
-        if "perceived" in keys:
+        if "perceived" in keys or word == "there":
             if any(i in self._solid for i in range(start, first)):
                 return Scope("deny", start, first, (first, here + 1))
             return Scope("deny", here + 1, self._forward(here + 1, end), (first, here + 1))

@@ -25,12 +25,14 @@ _HOW = r"(?:(?:clearly|slightly|markedly|significantly|somewhat|much) )?"
 _IN = r"(?: in (?:size|extent|volume|number|length|width|diameter))?"
 _MORE = (
     r"(?:larger|bigger|enlarged|increased|increasing|grown|growing|greater"
-    r"|thicker|longer|wider|more extensive|progressed|progressive|with (?:an? |some )?(?:increase|growth|progression))"
+    r"|thicker|longer|wider|more extensive|progressed|progressive|with (?:an? |some |interval )*(?:increase"
+    r"|growth|progression))"
 )
 _LESS = (
     r"(?:smaller|decreased|decreasing|reduced|shrunk|shrinking|thinner|shorter|less extensive|regressed|regressive"
-    r"|diminished|with (?:an? |some )?(?:decrease|reduction|regression))"
+    r"|diminished|with (?:an? |some |interval )*(?:decrease|reduction|regression))"
 )
+_INTERVAL = r"with (?:an? )?interval "
 _SAME = (
     r"(?:unchanged|unaltered|stable|constant|(?:without|no)(?: any| significant| relevant| interval)* change"
     r"|not changed|(?:of )?the same size)"
@@ -51,8 +53,21 @@ def _moved(words: str) -> str:
 
 PATTERNS: tuple[tuple[Change, re.Pattern[str]], ...] = (
     ("new", re.compile(rf"\b{_NOT_BEFORE}\b", re.I)),
-    ("larger", re.compile(rf"\b(?:{_moved(_MORE)}|(?:increasing|growing) in (?:size|extent){_SINCE}?)\b", re.I)),
-    ("smaller", re.compile(rf"\b(?:{_moved(_LESS)}|(?:decreasing|shrinking) in (?:size|extent){_SINCE}?)\b", re.I)),
+    (
+        "larger",
+        re.compile(
+            rf"\b(?:{_moved(_MORE)}|{_INTERVAL}(?:increase|growth){_IN}|(?:increasing|growing) in (?:size"
+            rf"|extent){_SINCE}?)\b",
+            re.I,
+        ),
+    ),
+    (
+        "smaller",
+        re.compile(
+            rf"\b(?:{_moved(_LESS)}|{_INTERVAL}decrease{_IN}|(?:decreasing|shrinking) in (?:size|extent){_SINCE}?)\b",
+            re.I,
+        ),
+    ),
     ("unchanged", re.compile(rf"\b(?:is |are |remains? )?{_HAS}?{_SAME}{_IN}{_SINCE}?\b", re.I)),
     ("unchanged", re.compile(rf"\b(?:{_AS_BEFORE})\b", re.I)),
     ("new", re.compile(rf"\b(?:(?:which |that )?(?:is |are |has |have ))?{_NEW}{_SINCE}?\b", re.I)),

@@ -22,6 +22,7 @@ from vlm.grounding.rules_words import (
     cites_exist,
     digits_are_read,
     doubt_is_read,
+    limits_are_read,
     no_narrower_word,
     nothing_forbidden,
     vocabulary_known,
@@ -105,6 +106,7 @@ def judge(parsed: Parsed, world: World) -> list[Verdict]:
         digits_are_read(parsed, world),
         no_narrower_word(parsed, world),
         doubt_is_read(parsed, world),
+        limits_are_read(parsed, world),
         places_are_accounted(parsed, world),
     ]
     for claim in parsed.claims:

@@ -41,7 +41,8 @@ _UP_TO = re.compile(
     r"\b(up to|as large as|largest|largest of|maximum|maximal|the largest measuring)\s*(of\s+)?(about\s+)?$", re.I
 )
 _AT_LEAST_BEFORE = re.compile(
-    r"(\b(at least|(larger|greater|more|bigger|longer|wider|higher) than|over|above|exceeding|from|beyond)|[>≥])"
+    r"(\b(at least|(?:not|no) (?:less|smaller|lower) than|(larger|greater|more|bigger|longer|wider|higher) than"
+    r"|over|above|exceeding|from|beyond)|[>≥])"
     r"\s*(about\s+)?$",
     re.I,
 )
@@ -58,26 +59,32 @@ _DISTANCE_BEFORE = re.compile(r"\b(distance|away|distant)\b[^,;.]{0,40}$", re.I)
 _MEASURED_TO = re.compile(r"\bdistance (?:to|from) (?:the )?(?:nearest )?$", re.I)
 _RATIO = re.compile(r"\bratio\b[^;.]{0,25}$|\bctr\b[^;.]{0,15}$|\bindex\b[^;.]{0,15}$", re.I)
 _SCORE = re.compile(r"\b(score|agatston)\b[^;.]{0,25}$", re.I)
-_OTHER = re.compile(r"\b(elsewhere|else|otherwise|further|additional|another|other)\b", re.I)
+_OTHER = re.compile(
+    r"\b(elsewhere|else|otherwise|further|additional|another|other|no more)\b"
+    r"|\b(besides|beyond|apart from|aside from|except(?: for)?)(?: (?:this|that|these|those|it|them))?"
+    r"(?: the (?:ones?|(?:already )?(?:described|mentioned)))?\s*(?:$|[.;,(])",
+    re.I,
+)
 _JUDGED = (
     r"(?:assess\w*|evaluat\w+|evaluable|judg\w+|look(?:ed)? for|examin\w+|determin\w+|comment(?:ed)? on|answer\w*"
     r"|exclud\w+ or confirm\w+|confirm\w+ or exclud\w+)"
 )
 _NOT_ASSESSED = re.compile(
-    r"\b(?:not|cannot|can ?not|could not|never|un)\s*(?:be |been |yet |fully |reliably |possible to |able to )*"
+    r"\b(?:not|cannot|can ?not|could not|never|un)\s*(?:be |been |yet |fully |reliably |adequately |properly "
+    r"|sufficiently |possible to |able to )*"
     rf"{_JUDGED}\b"
     rf"|\b(?:impossible|unable) to {_JUDGED}\b|\bbeyond (?:assessment|evaluation)\b"
     r"|\bneither (?:be )?(?:confirmed|excluded|assessed) nor (?:be )?(?:confirmed|excluded|assessed)\b"
-    r"|\b(?:non-?diagnostic|(?:not|un) ?(?:diagnostic|suitable|suited|adequate|sufficient)) for\b"
+    r"|\b(?:non-?diagnostic|(?:not|un|in) ?(?:diagnostic|suitable|suited|adequate|sufficient)) for\b"
     r"|\bnot (?:allow|permit) (?:an? |any |the )?(?:assessment|evaluation|judgement|statement)\b"
     r"|\b(?:assessment|evaluation|judgement|statement|search)\b[\w -]{0,80}"
     r"\b(?:(?:not|im)\s?(?:possible|feasible)|(?:not|cannot|could not)(?: be)? (?:performed|made|done))\b"
-    r"|\bno (?:assessment|evaluation|judgement|statement)\b",
+    r"|\bno (?:assessment|evaluation|judgement|statement|comment|conclusion)\b",
     re.I,
 )
 _MEASURE = r"(?:an? |the )?(?:\w+ )?(?:size|diameter|volume|score|ratio|loss|height|density|\d)"
 _LIST_CUTS = re.compile(
-    rf",\s|;|\b(?:and|or|nor|with(?! {_MEASURE})|as well as|together with|along with"
+    rf",\s|;|\s[/-]\s|\b(?:and|or|nor|with(?! {_MEASURE})|as well as|together with|along with"
     r"|in addition(?: to)?|furthermore|moreover|accompanied by|also|plus|besides|while|but)\b",
     re.I,
 )
@@ -144,7 +151,11 @@ class Claim:
         vocabulary = load_vocabulary()
         home = vocabulary.findings[self.finding].site if self.finding in vocabulary.findings else None
         # "dilatation of the bronchi", "effusion in the chest": where it always is says nothing of where it is.
-        said = (site for site in named if home is None or not vocabulary.site_contains(site, home))
+        naming = {site for _, sites in vocabulary.findings[self.finding].when for site in sites} if home else set()
+        naming = {site for site in naming if not vocabulary.site_contains(str(home), site)}  # "embolism of the lung"
+        said = (s for s in named if home is None or not (vocabulary.site_contains(s, home) or s in naming))
+        if home == "peritoneum":
+            said = (site for site in said if site != "abdominal_cavity")
         if vocabulary.is_a(self.finding, "lymph_node"):
             said = (site for site in said if site not in NO_PLACE)
         return tuple(site for site in said if site not in far)

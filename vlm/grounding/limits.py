@@ -14,19 +14,21 @@ from vlm.evidence import CONDITIONS
 # What leads to a limit, and what may close it.
 _BECAUSE = (
     r"(?:(?:is |are |was |were )?(?:limited|restricted|hampered|impaired|degraded|obscured|hidden|reduced) by"
-    r"|because of|due to|owing to|despite|in view of|given|with(?:in)? the limits of|as far as|although"
+    r"|(?:limited |restricted |impaired )?(?:because of|due to|in spite of|considering)|owing to|despite"
+    r"|in view of|given|with(?:in)? the limits of|as far as|although"
     r"|(?:with |and )?(?:an? |the )?(?:limited|reduced|restricted|impaired) (?:assessment|evaluation|sensitivity|view)"
     r"(?: (?:because of|due to|owing to|by|from|of))"
     r"|(?:the )?(?:assessment|evaluation|sensitivity)(?: is| was)? (?:limited|reduced|restricted|impaired)"
     r" (?:because of|due to|owing to|by|from)"
     r"|apart from|outside|hidden in|in|within)"
 )
-_SMALL = r"(?:\s+(?:a|an|the|this|that|some|much|marked|severe|considerable))*"
+_SMALL = r"(?:\s*\b(?:a|an|the|this|that|these|some|much|marked|severe|considerable|high|strong|given))*"
 _CLOSE = r"(?:\s+(?:limits?|limit the|allows?|permits?)(?:\s+(?:the|this))?(?:\s+(?:assessment|evaluation|it))?)?"
 
 _HINDERS = r"(?:limits?|hinders?|hampers?|impairs?|restricts?|reduces?|degrades?|compromises?)"
 
 _SCAN = r"(?:scan|ct|study|examination|exam|series|images?|acquisition)"
+_PLAIN = r"(?:unenhanced|non[- ]?enhanced|native|non[- ]?contrast(?:[- ]enhanced)?|plain)"
 _FIELD = (
     r"(?:scan(?:ned)?(?: range| volume| area| region| field)?|field of view|fov"
     r"|(?:imaged|covered|examined) (?:range|volume|area|region)"
@@ -51,14 +53,16 @@ _ALONE: dict[str, str] = {
     "partly_covered": (
         rf"(?<!out )(?<!outside )(?<!beyond )(?<!part )(?<!parts )(?:in|within|of|for|on) the {_COVER}"
         r" (?:parts?|portions?|sections?|areas?|range|extent|volume)"
-        rf"|{_STATED}(?:in|within) the (?:field of view|scan range|{_COVER} (?:field|region))"
+        rf"|(?:in|within) (?:the )?(?:area|portion|part|range|sections?|what)(?: is)? {_REACHED}"
+        rf"|{_STATED}(?:in|within|inside) the (?:field of view|scan range|{_COVER} (?:field|region))"
         rf"|(?:in|within) the (?:parts?|portions?|sections?) (?:of the [\w ]{{1,24}}?)?"
         rf"(?:that (?:is|are|was|were) )?{_COVER}(?: (?:by|in|on) (?:the|this) {_FIELD})?"
         rf"|(?:as far as|where|insofar as|in so far as|to the extent)(?: it is| they are| is| are)? {_COVER}"
         rf"(?: (?:by|in|on) (?:the|this) {_FIELD})?"
         rf"|(?:which (?:is|are) )?(?:only )?{_PART} {_COVER}"
         rf"|(?:{_COVER}|seen) only {_PART}"
-        r"|(?:incomplete|partial) coverage|(?:the )?coverage (?:is |was )?(?:only )?(?:incomplete|partial|not complete)"
+        r"|(?:incomplete|partial|limited) coverage|(?:the )?coverage (?:is |was )?(?:only )?(?:incomplete"
+        r"|partial|not complete)"
     ),
     "not_covered": (
         rf"not (?:been )?{_REACHED}(?: (?:by|in|on|within) (?:the|this) {_FIELD})?"
@@ -72,7 +76,8 @@ _ALONE: dict[str, str] = {
         rf"(?: (?:(?:was|is|has been) )?{_GIVEN})?"
         rf"|{_CONTRAST} (?:(?:was|is|has) )?not (?:been )?{_GIVEN}"
         r"|(?:(?:on|in|with) (?:this |the |a |an )?)?"
-        rf"(?:unenhanced|non[- ]?enhanced|native|non[- ]?contrast(?:[- ]enhanced)?) {_SCAN}"
+        rf"{_PLAIN} {_SCAN}"
+        rf"|(?<=[(:,;])\s*{_PLAIN}(?=\s*[).,;]|\s*$)"
     ),
     "contrast": rf"{_CONTRAST} hides (?:it|them)",
     "phase": rf"(?:not the right|wrong|unsuitable|not a suitable) (?:contrast )?phase(?: of {_CONTRAST})?",
@@ -86,8 +91,9 @@ _ALONE: dict[str, str] = {
         r"(?:found|identified|located|recogni[sz]ed)"
     ),
     "not_measured": (
-        rf"{_LIMIT} (?:has not been|is not|was not|not)(?: yet)? (?:measured|known|determined)"
-        rf"|{_LIMIT} (?:is |was |remains )?(?:unknown|unmeasured)|unknown (?:detection limit|limit of detection)"
+        rf"{_LIMIT} (?:has not been|is not|was not|being not|not)(?: yet)? (?:measured|known|determined)"
+        rf"|{_LIMIT} (?:is |was |remains |being )?(?:unknown|unmeasured)"
+        r"|(?:with )?(?:an )?unknown (?:detection limit|limit of detection|sensitivity)"
     ),
     "not_implemented": (
         r"(?:there is )?no (?:automatic |suitable )?(?:tool|method|search|algorithm)(?: is)?"
@@ -99,15 +105,19 @@ _ALONE: dict[str, str] = {
 }
 # condition -> pattern that is a limit only after "limited by", "because of" …, or in brackets or after a colon.
 _LED: dict[str, str] = {
-    "thick_slices": r"(?:slices too thick|thick(?:er)? slices|(?:large |great )?slice thickness|coarse slices)",
-    "noise": r"(?:too much noise|(?:image )?noise|noisy images?)",
+    "thick_slices": (
+        r"(?:slices too thick|thick(?:er)? slices(?: only)?|slices (?:are )?(?:too )?thick"
+        r"|slice thickness too large|(?:large |great )?slice thickness|coarse slices)"
+    ),
+    "noise": r"(?:too much noise|(?:image )?noise|noisy (?:images?|scan)|images are noisy)",
     "metal": (
         r"(?:(?:metal(?:lic)?|beam[- ]hardening|streak) art[ei]facts?(?: from metal)?"
         r"|art[ei]facts? (?:from|due to|caused by) metal)"
     ),
     "collapse": (
-        r"(?:(?:parts? )?hidden by )?(?:the )?(?:collapsed|consolidated|atelectatic)"
+        r"(?:(?:(?:parts? )?hidden by )?(?:the )?(?:collapsed|consolidated|atelectatic)"
         r"(?: (?:or|and) (?:collapsed|consolidated|atelectatic))? (?:lung|lobes?|parts?)"
+        r"(?: cannot be (?:assessed|judged|evaluated))?)"
     ),
     "phase": r"(?:contrast )?phase",
     "contrast": _CONTRAST,
@@ -119,7 +129,12 @@ def _pattern(limit: str) -> re.Pattern[str]:
     if limit not in _LED:
         ways.append(re.escape(CONDITIONS[limit]))
     if led := _LED.get(limit):
-        ways += [rf"{_BECAUSE}{_SMALL}\s+{led}{_CLOSE}", rf"(?<=[(:,]){_SMALL}\s*{led}(?=\s*[).,;]|\s*$)"]
+        if limit in ("noise", "thick_slices"):
+            ways.append(rf"(?:on|with|in)(?: this| these| the)? {led}")
+        ways += [
+            rf"{_BECAUSE}{_SMALL}\s+{led}{_CLOSE}",
+            rf"(?<=[{'(:;' if limit == 'collapse' else '(:;,'}]){_SMALL}\s*{led}(?=\s*[).,;]|\s*$)",
+        ]
         if limit in ("noise", "thick_slices", "metal"):
             ways.append(rf"{led}\s+{_HINDERS}(?:\s+(?:the|this)\s+(?:assessment|evaluation|sensitivity))?")
     return re.compile(rf"(?<!\w)(?:{'|'.join(ways)})(?!\w)", re.IGNORECASE)

@@ -26,8 +26,9 @@ MAX_CHARACTERS = 4000  # a statement is a sentence; what is longer is not read t
 # "33 mm wide" says which length, "6 mm from the pleura" what it is measured to: alone they would be findings.
 _MEASURED_AS = re.compile(
     r"((?:mm|cm|millimet\w+|centimet\w+))"
-    r"(\s+(?:wide|thick|deep|high|tall|long|broad|large|across|in (?:size|diameter|width|thickness|height))"
-    r"|\s+(?:away |distant )?(?:from|to|off|beneath|deep to|under) the [a-z]+(?: (?:pleura|surface|wall|fissure))?)\b",
+    r"(\s+(?:away |distant |distance )?(?:from|to|off|beneath|below|deep to|under) the [a-z]+(?: (?:pleura"
+    r"|surface|wall|fissure))?"
+    r"|\s+(?:wide|thick|deep|high|tall|long|broad|large|across|in (?:size|diameter|width|thickness|height)))\b",
     re.I,
 )
 # Advice and its guideline: G14 judges them in the whole text, the reader has no use for them.
@@ -43,14 +44,22 @@ _ADVERB = re.compile(
     re.I,
 )
 # The number of an item of a list, and the writer who speaks of himself as "one": neither counts anything.
-_LISTED = re.compile(r"(?:^|(?<=[.;:] ))\s*\d{1,2}[.)](?=\s+[A-Z])")
+_LISTED = re.compile(r"(?:^|(?<=[.;:] ))\s*\d{1,2}[.)](?=\s+[A-Z])|^\s*\(1\)|(?<=[\w,;.)])\s*\(\d\)(?= an? )")
 _ONE = re.compile(
-    r"\bone(?= (?:can |may )?(?:notes?|sees?|finds?|identif(?:y|ies)|observes?|recogni[sz]es?|detects?)\b)", re.I
+    r"\b(?:two|three|four|five) (?=findings:)|\bsome(?= \d)|\bca\.?(?= \d)|\bone(?= (?:can |may )?(?:notes?"
+    r"|sees?|finds?|identif(?:y|ies)|observes?|recogni[sz]es?|detects?)\b)",
+    re.I,
 )
 # "calcium score" names a score, "both a nodule and an effusion" no side, "distance to the pleura" no place.
+_DASH = re.compile(r" / |(?<!\d) - (?!\d|none|nil|not?\b|absent|negative|cannot|could)")
 _SCORED = re.compile(r"\bcalcium(?= scor)", re.I)
-_FREE = re.compile(r"free (?:\w+ ){1,2}(?:fluid|air|gas|liquid)\b", re.I)
-_NO_FINDING = re.compile(r"\bboth(?= an? )|\bdistance (?:to|from) (?:the )?(?:nearest )?pleura(?:l surface)?", re.I)
+_FREE = re.compile(r"free (?:[\w-]+ ){1,2}(?:fluid|air|gas|liquid)\b", re.I)
+_NO_FINDING = re.compile(
+    r"\bboth(?= (?!(?:[\w-]+ ){0,2}?(?:[\w-]*s|\w+ae|hila|apices)\b).* and )"
+    r"|\bwith involvement of(?= (?:about )?\d)|\blocali[sz]ed(?= (?:in|to|within) )|\bhand(?= side)"
+    r"|\bpleural(?= distance)|\bdistance (?:to|from) (?:the )?(?:nearest )?pleura(?:l surface)?",
+    re.I,
+)
 _ELSEWHERE = re.compile(r"\belsewhere\b", re.I)
 
 
@@ -67,13 +76,14 @@ def read(text: str) -> Read:
     """The sentences of a text as the rules see them; remembered, since drafts are checked again and again."""
     text = text[:MAX_CHARACTERS]
     for pattern in (_LISTED, _ONE):
-        text = pattern.sub(lambda match: " " * len(match.group()), text)
+        text = pattern.sub(_blank_item, text)
     cut, limits = split_limits(text)
     readings: list[Reading] = []
     orphans: list[str] = []
     for first, last in split_sentences(cut):
         plain, change = split_changes(cut[first:last])
         plain = _MEASURED_AS.sub(lambda match: match.group(1) + " " * len(match.group(2)), plain)
+        plain = _DASH.sub(" ; ", plain)
         plain = _SCORED.sub("overall", plain)  # as long, so that offsets stay
         for pattern in (_ELSEWHERE, _NO_FINDING, _ADVISED):
             plain = pattern.sub(lambda match: " " * len(match.group()), plain)
@@ -84,6 +94,12 @@ def read(text: str) -> Read:
         text_read = _ADVISED.sub(lambda match: " " * len(match.group()), cut[first:last])
         readings.append(dataclasses.replace(reading, text=text_read, mentions=mentions))  # same offsets
     return Read(tuple(readings), limits, tuple(orphans))
+
+
+def _blank_item(match: re.Match[str]) -> str:
+    """The number of an item of a list gives way to what parts it from the item before."""
+    inside = match.start() > 0 and match.group().endswith(")") and match.group().lstrip().startswith("(")
+    return (";" if inside else " ") + " " * (len(match.group()) - 1)
 
 
 def _orphans(text: str, reading: Reading) -> list[str]:

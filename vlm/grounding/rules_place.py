@@ -14,19 +14,22 @@ from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import FULL_COVER, World
 
 _NOT_COVERED = re.compile(
-    r"\bnot (\w+ )?(covered|included|imaged|scanned|visuali[sz]ed|examined|in the field|part of)"
+    r"\bnot (\w+ )?(covered|included|imaged|scanned|captured|depicted|visuali[sz]ed|examined|in the field|part of)"
     r"|(outside|beyond|out)( of)? the (scan|field|imag|cover|examin)|\buncovered\b|not (on|in) (this|the) scan"
-    r"|not (cover|include|reach|comprise|contain|extend to)\b|\b(no|without) coverage\b",
+    r"|not (cover|include|reach|comprise|contain|extend to)\b|\b(no|without) (coverage|images of)\b"
+    r"|excluded from the (scan|field)|absent from the field|not lie (with)?in the field",
     re.I,
 )
 _PARTLY = re.compile(
     r"\b(part(ly|ially)|partial|(only )?in part|parts? of (?!(the|this) (scan|examination|study|ct))|cut off|truncated"
-    r"|incomplete(ly)?|not (fully|completely|entirely))\b",
+    r"|incomplete(ly)?|not (fully|completely|entirely|wholly)|not all of|cropped|extends? beyond"
+    r"|not \w+ (fully|completely|entirely|wholly|in full))\b",
     re.I,
 )
 _COVERED = re.compile(
-    r"\b(cover(ed|s|age)|includ(ed|es)|imaged|scanned|(seen|visuali[sz]ed|shown|visible) only|only (seen|visible)"
-    r"|cut off by|truncated|in the field of view)\b",
+    r"\b(cover(ed|s|age)|includ(ed|es)|imaged|images of|scanned|captured|(not|only) depicted"
+    r"|excluded from the (scan|field)|(seen|visuali[sz]ed|shown|visible) only|only (seen|visible)"
+    r"|cut off by|truncated|(with)?in the field of view)\b",
     re.I,
 )
 

@@ -41,6 +41,8 @@ def attributes_agree(claim: Claim, name: str, record: Observation, _: World) -> 
     for attribute in claim.mention.attributes:
         if attribute in held or attribute in record.finding:  # ground-glass of a ground-glass opacity
             continue
+        if attribute == "calcified" and record.finding.endswith("calcification"):
+            continue  # "calcified aorta"
         if attribute == "pathological_size" and record.finding == "lymphadenopathy":
             continue  # what makes a node one of these
         rival = next((other for row in DIMENSIONS if attribute in row for other in held if other in row), None)

@@ -73,23 +73,46 @@ def digits_are_read(parsed: Parsed, _: World) -> Verdict | None:
 _NARROWER = re.compile(
     r"\b(\w*carcinom\w*|cancer\w*|malignan\w*|neoplas\w*|tumou?r\w*|\w*adenoma\w*|lymphoma\w*|\w*sarcoma\w*"
     r"|metasta\w*|\w*blastom\w*"
-    r"|thymoma|teratoma|lipoma|\w*myoma\w*|fibroids?|h[a]?emangioma\w*|abscess\w*|empyema|h[a]?emo\w+|h[a]?ematoma\w*|infarct\w*"
-    r"|hydropneumo\w*|tension|bull(a|ae|ous)|blebs?|centri\w+|paraseptal|pan(lobular|acinar)|lytic|sclerotic|blastic|granulom\w*"
-    r"|covid\w*|corona(virus)?|viral|bacterial|fungal|aspiration|organi[sz]ing|interstitial|tubercul\w*|hydatid|pneumatoc\w*"
+    r"|thymoma|teratoma|lipoma|\w*myoma\w*|fibroids?|h[a]?emangioma\w*|abscess\w*|empyema|h[a]?emo\w+"
+    r"|h[a]?ematoma\w*|infarct\w*"
+    r"|hydropneumo\w*|tension|bull(a|ae|ous)|blebs?|centri\w+|paraseptal|pan(lobular|acinar)|lytic|sclerotic"
+    r"|blastic|granulom\w*"
+    r"|covid\w*|corona(virus)?|viral|bacterial|fungal|aspiration|organi[sz]ing|interstitial|tubercul\w*|hydatid"
+    r"|pneumatoc\w*"
     r"|honeycomb\w*|traction|linear|band\w*|subsegmental|plate\w*|disco?id|round(ed)?|compressive|passive|obstructive"
     r"|tamponade|pathologic\w*(?! enlarged| size)"
     r"|osteopor\w*|cardiomyopath\w*|colitis|enteritis|diverticulitis|pyelonephritis|ipmn|cirrho\w*"
-    r"|ascending|saccular|fusiform|mycotic|ruptur\w*|leak\w*|bleed\w*|perforat\w*|strangulat\w*|incarcerat\w*|acute|chronic|old"
-    r"|congestion|hypertension|stenosis|pneumonic|infect\w*|inflammat\w*|benign|suspicious|aggressive|simple|complicated|complex)\b",
+    r"|ascending|saccular|fusiform|mycotic|ruptur\w*|leak\w*|bleed\w*|perforat\w*|strangulat\w*|incarcerat\w*"
+    r"|acute|chronic|old"
+    r"|congestion|hypertension|stenosis|pneumonic|infect\w*|inflammat\w*|benign|suspicious|aggressive|simple"
+    r"|complicated|complex)\b",
     re.I,
 )
 
 
 _DOUBT = re.compile(
     r"\b(might|may|perhaps|maybe|possibl[ey]|possibility|probabl[ey]|presum\w+|suspect(ed)?|suspicion|questionable"
-    r"|uncertain|equivocal|doubtful|dubious|conceivabl[ey]|cannot be (ruled out|excluded)|not (excluded|ruled out))\b",
+    r"|uncertain|equivocal|doubtful|dubious|conceivabl[ey]|cannot be (ruled out|excluded)|not (excluded"
+    r"|ruled out))\b|\?",
     re.I,
 )
+_LIMITING = re.compile(
+    r"\b(nois[ey]|noisy|native|unenhanced|non-?contrast|art[ei]facts?|slice thickness|thick slices"
+    r"|slices (are )?(too )?thick"
+    r"|sensitivity|detection limit|limit of detection|coverage|field of view|metal|without (\w+ )*contrast"
+    r"|no (\w+ )?contrast)\b",
+    re.I,
+)
+
+
+def limits_are_read(parsed: Parsed, _: World) -> Verdict | None:
+    """G9: words of a limit that were read as none are not passed over: nobody checked that the scan has it."""
+    if not any(claim.mention.assessed for claim in parsed.claims):
+        return None
+    for reading in parsed.readings:
+        if found := _LIMITING.search(reading.text):
+            return Verdict("unsupported", "G9", f"{found.group(0)!r} is no limit that can be checked as it stands")
+    return None
 
 
 def doubt_is_read(parsed: Parsed, _: World) -> Verdict | None:
