@@ -72,8 +72,11 @@ def lymph_nodes(case: Case) -> list[Evidence]:
     site, finding = "mediastinum", "lymphadenopathy"
     place = mediastinum(case)
     if not place.any():
-        reason = ("not_found",) if coverage(case).of(site) > 0 else ()
-        return [search(case, NAME, finding, site=site, failed=reason)]
+        seen = (
+            len(lungs(case).present) == 2 and spine(case).found
+        )  # then it is what lies above the heart that is missing
+        reason = ("not_covered",) if seen or coverage(case).of(site) <= 0 else ("not_found",)
+        return [search(case, NAME, finding, site=site, covered=0.0, failed=reason)]
     failed = () if contrast(case).enhanced else ("no_contrast",)
     hu = case.working.hu.T
     fat_ml = np.count_nonzero(place & (hu > FAT_HU[0]) & (hu < FAT_HU[1])) * case.working.grid.voxel_ml
@@ -109,7 +112,8 @@ def mediastinum(case: Case) -> Bools:
         return out
     beating = heart(case)
     first = beating.mask.slices[1] + 1 if beating.found else int(levels[0] + 0.5 * levels.size)
-    last = int(levels[-1] - BELOW_APEX_MM / grid.spacing_mm[2])
+    inlet = any(pair.apex_covered.values())  # a scan that ends lower has no neck to leave out
+    last = int(levels[-1] - (BELOW_APEX_MM / grid.spacing_mm[2] if inlet else 0.0))
     canal = grid.to_ijk(axis.canal_mm)
     bone = skeleton(case).voxels.T
     for k in range(first, last + 1):

@@ -23,7 +23,7 @@ from vlm.tools.ground import search, withheld
 from vlm.tools.registry import tool
 
 NAME = "vertebral_fracture"
-SLICE_MM = 3.0  # thicker slices do not show end plates
+SLICE_MM = 3.01  # thicker slices do not show end plates
 UNCERTAIN_LOSS = 30.0  # %; Genant grades from 20 %, but bodies of clear spines scatter by 20 % here
 PRESENT_LOSS = 40.0  # %: severe, Genant, J Bone Miner Res 1993;8:1137
 ALIKE = 0.2  # neighbours whose heights differ by more are no measure
