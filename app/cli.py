@@ -75,11 +75,12 @@ def read(
     as_json: AsJson = False,
 ) -> None:
     """Read a CT and draft its report: report.md, report.json, masks and key images."""
-    from app.export import write_report
+    from app.export import check_out, write_report
     from app.reading import read_scan
 
     if writer != "compose":
         raise UsageError(f"E_USAGE: --writer is {writer!r}, expected compose. No other writer is part of this version.")
+    check_out(out)
     with named_steps(as_json) as progress:
         reading = read_scan(path, series=series, prior=prior, progress=progress)
         progress("export")

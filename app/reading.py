@@ -7,6 +7,7 @@ together and decides nothing about findings.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from vlm.anatomy.coverage import coverage
 from vlm.anatomy.laterality import laterality
 from vlm.anatomy.registration import register
 from vlm.ct import ReadScan, Volume, read
+from vlm.errors import IntakeError, UsageError
 from vlm.evidence import Case, Evidence, Ledger, Observation, Search, without_side, without_withheld
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding import Context, Prior
@@ -136,6 +138,8 @@ def run_tools(case: Case, tools: dict[str, Tool], clock: Clock) -> None:
         try:
             found = tool.run(case)
         except Exception as fault:  # the edge of a tool: its findings become "not assessed", in the open
+            if os.environ.get("TOMOSCRIBE_DEBUG"):
+                raise
             note = f"the tool failed: {type(fault).__name__}"
             found = [
                 Search(tool=tool.name, finding=key, covered=0.0, failed=("tool_failed",), note=note)
@@ -153,12 +157,23 @@ def run_tools(case: Case, tools: dict[str, Tool], clock: Clock) -> None:
 
 
 def compare_with(case: Case, path: Path, tools: dict[str, Tool], clock: Clock) -> Prior | None:
-    """Read a prior, lay it onto the case, and say what became of each finding; None when it cannot be aligned."""
+    """Read a prior, lay it onto the case, and say what became of each finding; None when it cannot be aligned.
+
+    Raises:
+        IntakeError: the prior is refused; the message names it.
+        UsageError: the prior is the scan itself.
+    """
     with clock.step("prior"):
-        case.prior = Case(read(path).volume)
+        try:
+            case.prior = Case(read(path).volume)
+        except IntakeError as error:
+            raise error.of("the prior") from None
+        if content_hash(case.prior.volume) == content_hash(case.volume):
+            raise UsageError("E_USAGE: --prior is the scan itself, expected an earlier one.")
         run_tools(case.prior, tools, Clock(clock.progress))
         alignment = register(case, case.prior)
-    return compare(case, case.prior, alignment, load_vocabulary()) if alignment.accepted else None
+    accepted = alignment is not None and alignment.accepted
+    return compare(case, case.prior, alignment, load_vocabulary()) if alignment and accepted else None
 
 
 def draft(case: Case, facts: ScanFacts, prior: Prior | None) -> list[Sentence]:

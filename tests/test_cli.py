@@ -137,3 +137,28 @@ def test_tools_and_doctor_answer_in_json() -> None:
     assert {"name", "observes", "limits"} <= set(tools[0])
     checks = json.loads(tomoscribe("doctor", "--json").stdout)
     assert any(check["state"] == "off" for check in checks)
+
+
+def test_a_report_never_replaces_somebody_elses_folders(scan: Path, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "mine.nii.gz").write_text("mine", encoding="utf-8")
+    done = tomoscribe("read", str(scan), "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert (tmp_path / "masks" / "mine.nii.gz").read_text(encoding="utf-8") == "mine"
+
+
+def test_output_that_is_a_file_is_a_usage_error(scan: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("", encoding="utf-8")
+    assert tomoscribe("read", str(scan), "--out", str(tmp_path / "taken")).returncode == 2
+    reports = tmp_path / "reports.csv"
+    reports.write_text("text\nNo effusion.\n", encoding="utf-8")
+    for out in (reports, tmp_path / "taken" / "x.csv"):
+        assert tomoscribe("label", str(reports), "--text-column", "text", "--out", str(out)).returncode == 2
+    assert reports.read_text(encoding="utf-8") == "text\nNo effusion.\n"
+
+
+def test_the_scan_itself_is_no_prior(scan: Path, tmp_path: Path) -> None:
+    done = tomoscribe("read", str(scan), "--out", str(tmp_path / "out"), "--prior", str(scan))
+    assert done.returncode == 2
+    assert not (tmp_path / "out").exists()

@@ -9,8 +9,8 @@ from vlm.evidence import Coverage, Evidence, Ledger, Measurement, Observation, R
 from vlm.grounding import Context
 from vlm.language.compose import ScanFacts, compose
 from vlm.language.drafting import checked
-from vlm.language.phrases import fill
-from vlm.report import Sentence
+from vlm.language.phrases import fill, load_phrases
+from vlm.report import Draft, Sentence
 
 FACTS = ScanFacts(slices=300, step_mm=1.0, kernel="soft", contrast=False, regions=("chest",))
 MEASURED = {"smallest": Measurement(quantity="diameter", value=6.0), "sensitivity": 0.92}
@@ -158,3 +158,28 @@ def test_what_was_seen_is_not_listed_as_not_assessed() -> None:
     unsure = Search(tool="nodules", finding="lung_nodule", covered=0.1, found=1, failed=("partly_covered",))
     sentences = written(nodule(9.0), unsure)
     assert not texts(sentences, "not_assessed")
+
+
+@pytest.mark.parametrize("key", ["comparison_none", "comparison_unaligned", "sides"])
+def test_fixed_sentences_pass_the_checker(key: str) -> None:
+    ledger = Ledger()
+    section = "technique" if key == "sides" else "comparison"
+    draft = Draft(section=section, template=fill(load_phrases().technique[key], {}))
+    sentences = checked([draft], ledger, context=Context(), fill=lambda _: [])
+    assert [s.verdict for s in sentences] == ["neutral"]
+
+
+def test_metal_without_a_known_place_is_on_a_side_and_in_no_lung() -> None:
+    nail = Observation(
+        tool="devices", finding="orthopaedic_hardware", presence="present", side="left", region=region(-50.0)
+    )
+    told = " ".join(texts(written(nail), "bones") + texts(written(nail), "soft_tissues_and_devices"))
+    assert "left" in told
+    assert "lung" not in told
+
+
+def test_very_many_nodules_are_multiple() -> None:
+    sentences = written(*(nodule(30.0 - n) for n in range(22)))
+    assert "Multiple further lung nodules in the right lung of up to 25 mm." in texts(sentences, "lungs_and_pleura")
+    assert texts(sentences, "impression")[1] == "Multiple further lung nodules in the right lung of up to 29 mm."
+    assert not texts(sentences, "to_review")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlm.anatomy.registration import register
+from vlm.anatomy.registration import Alignment, register
 from vlm.ct import Box, Grid, Volume, read
 from vlm.evidence import Case, Measurement, Observation, Region, Search
 from vlm.findings.vocabulary import load_vocabulary
@@ -52,14 +52,28 @@ def search() -> Search:
     return Search(tool="nodules", finding="lung_nodule", covered=1.0, smallest=smallest, sensitivity=0.9)
 
 
+def aligned(case: Case, prior: Case) -> Alignment:
+    alignment = register(case, prior)
+    assert alignment is not None
+    return alignment
+
+
+def test_a_few_slices_cannot_be_aligned(today: Case) -> None:
+    whole = today.volume
+    grid = Grid((*whole.grid.shape[:2], 5), whole.grid.affine)
+    few = Volume(np.asfortranarray(whole.hu[:, :, :5]), grid, whole.scan)
+    assert register(today, Case(few)) is None
+
+
 def test_another_table_position_is_found_within_3_mm(today: Case, earlier: Case) -> None:
     alignment = register(today, earlier)
+    assert alignment is not None
     assert alignment.accepted
     assert alignment.in_prior(PLACE) == pytest.approx(np.array(PLACE) + SHIFT_MM, abs=3.0)
 
 
 def test_a_nodule_is_new_larger_or_unchanged_by_its_place(today: Case, earlier: Case) -> None:
-    alignment = register(today, earlier)
+    alignment = aligned(today, earlier)
     old = tuple(float(v) for v in np.array(PLACE) + SHIFT_MM)
     current, prior = Case(today.volume), Case(earlier.volume)
     grown = current.ledger.add(nodule((62.0, -18.0, 33.0), 14.0))
@@ -75,7 +89,7 @@ def test_a_nodule_is_new_larger_or_unchanged_by_its_place(today: Case, earlier: 
 def test_what_the_prior_was_not_searched_for_is_not_called_new(today: Case, earlier: Case) -> None:
     current, prior = Case(today.volume), Case(earlier.volume)
     name = current.ledger.add(nodule((60.0, 40.0, -30.0), 9.0))
-    assert name not in compare(current, prior, register(today, earlier), load_vocabulary()).matches
+    assert name not in compare(current, prior, aligned(today, earlier), load_vocabulary()).matches
 
 
 @pytest.mark.realct
@@ -84,8 +98,8 @@ def test_scans_of_different_patients_do_not_align(shared: Path) -> None:
     one = Case(read(folder / "acrin-flt-breast-001-day1-chest" / "ct.nii.gz").volume)
     same = Case(read(folder / "acrin-flt-breast-001" / "ct.nii.gz").volume)
     other = Case(read(folder / "nlst-101287" / "ct.nii.gz").volume)
-    assert not register(one, other).accepted
-    alignment = register(same, one)
+    assert not aligned(one, other).accepted
+    alignment = aligned(same, one)
     assert alignment.accepted
     # The carina, read by eye: z -128 in the prior, z -337 in the follow-up.
     assert alignment.to_current[2, 3] == pytest.approx(-337.0 + 128.0, abs=15.0)

@@ -45,6 +45,13 @@ class IntakeError(TomoscribeError):
         where = f" {self.file}:" if self.file else ":"
         super().__init__(f"{code}{where} {tag} is {self.found}, expected {expected}. {remedy}")
 
+    def of(self, what: str) -> IntakeError:
+        """The same refusal, said of one of several inputs."""
+        tag = f"{self.tag} of {what}"
+        return IntakeError(
+            self.code, file=self.file, tag=tag, found=self.found, expected=self.expected, remedy=self.remedy
+        )
+
 
 def shown(value: object) -> str:
     """A value from outside as it may be shown: printable, on one line, at most 64 characters."""

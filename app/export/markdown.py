@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from vlm.evidence import UNIT_WORDS
 from vlm.report import FINDINGS_SECTIONS, SECTIONS, EvidenceRecord, MeasurementRecord, Report, Sentence
+
+NO_IMPRESSION = "No impression: nothing was found, and too little could be searched without a limit to deny it."
 
 
 def to_markdown(report: Report) -> str:
@@ -18,7 +21,7 @@ def to_markdown(report: Report) -> str:
             lines += [f"**{SECTIONS[key]}.** {text}", ""]
     lines += ["## Impression", ""]
     impression = report.section("impression")
-    lines += [f"{n}. {_marked(s, marks)}" for n, s in enumerate(impression, start=1)] or ["None."]
+    lines += [f"{n}. {_marked(s, marks)}" for n, s in enumerate(impression, start=1)] or [NO_IMPRESSION]
     for key in ("to_review", "not_assessed"):
         if sentences := report.section(key):
             lines += ["", f"## {SECTIONS[key]}", ""]
@@ -92,9 +95,9 @@ def footnote(name: str, record: EvidenceRecord) -> str:
 
 
 def _number(measurement: MeasurementRecord) -> str:
-    spread = "" if measurement.uncertainty is None else f" ± {measurement.uncertainty:.1f}"
-    unit = "" if measurement.unit == "1" else f" {measurement.unit}"
-    return f"{measurement.quantity.replace('_', ' ')} {measurement.value:.4g}{spread}{unit}"
+    spread = "" if measurement.uncertainty is None else f" ± {measurement.uncertainty:.2g}"
+    unit = UNIT_WORDS.get(measurement.unit, measurement.unit)
+    return f"{measurement.quantity.replace('_', ' ')} {measurement.value:.3g}{spread} {unit}".rstrip()
 
 
 def _sensitivity(record: EvidenceRecord) -> str:

@@ -45,12 +45,16 @@ class Alignment:
         return as_point((np.linalg.inv(self.to_current) @ [*point_ras_mm, 1.0])[:3])
 
 
-def register(case: Case, prior: Case) -> Alignment:
+def register(case: Case, prior: Case) -> Alignment | None:
     """Align the prior's skeleton with today's: all shifts first, then shift and rotation together.
+
+    None when one of the scans is too short to be aligned at all.
 
     The search is the masked normalised cross-correlation of Padfield (IEEE TIP 21:2706, 2012);
     the refinement a rigid transform by correlation.
     """
+    if min(case.volume.grid.extent_mm[2], prior.volume.grid.extent_mm[2]) < ACCEPTED_OVERLAP_MM:
+        return None
     fixed, moving = _structure(case, REFINE_MM), _structure(prior, REFINE_MM)
     start = _best_shift(_structure(case, SEARCH_MM), _structure(prior, SEARCH_MM))
     rigid = _refine(fixed, moving, start)  # maps today's points to the prior's, in LPS

@@ -50,6 +50,10 @@ def label_csv(
         progress: called with the number of reports read so far.
     """
     columns = load_pack(pack)
+    if out.exists() and csv_in.exists() and out.samefile(csv_in):
+        raise UsageError(f"{out.name} is the file that is read; name another --out")
+    if out.parent.exists() and not out.parent.is_dir():
+        raise UsageError(f"{out.parent.name or out.parent} is not a folder; name another --out")
     with _reading(csv_in) as source:
         rows = csv.DictReader(source)
         header = _header(rows, csv_in)

@@ -166,8 +166,7 @@ class Composer:
         drafts = [self.draft(section, self.phrases.pattern(finding, kind), name) for name in alone]
         rest = names[len(alone) :]
         if rest and several is not None:
-            facts = self.facts(rest[0]) | {"count": self.phrases.number(len(rest)), "within": self.shared_side(rest)}
-            drafts.append(Draft(section=section, template=fill(several, facts), cites=tuple(rest)))
+            drafts.append(self.rest(section, several, rest))
         return drafts
 
     def draft(self, section: str, pattern: str | None, name: str) -> Draft:
@@ -188,8 +187,8 @@ class Composer:
             "change": self.change(name),
             "side": record.side or "",
             "site": self.site_name(site) if site else "",
-            "place": self.place(record.side, record.site),
-            "within": self.within(record.side, record.site),
+            "place": self.place(record.side, site),
+            "within": self.within(record.side, site),
         }
 
     def attribute(self, key: str, value: str) -> str:
@@ -211,18 +210,22 @@ class Composer:
         return self.vocabulary.sites[key].name
 
     def place(self, side: Side | None, site: str | None) -> str:
-        """("left", "upper_zone") -> "left upper zone"; ("bilateral", None) -> "both lungs"."""
-        name = self.site_name(site) if site else self.site_name("lung")
+        """("left", "upper_zone") -> "left upper zone"; ("bilateral", "lung") -> "both lungs"; "" without a site."""
+        if site is None:
+            return ""
+        name = self.site_name(site)
         if side == "bilateral":
             return f"{self.phrases.words['both']} {name}s"
-        if side is None:
-            return name if site else ""
-        return f"{side} {name}"
+        return name if side is None else f"{side} {name}"
 
     def within(self, side: Side | None, site: str | None) -> str:
         """The place with its preposition: "in the left lung", "in both lungs"."""
+        words = self.phrases.words
+        if site is None and side is not None:
+            pattern: str = words["on_both" if side == "bilateral" else "on_side"]
+            return pattern.replace("{side}", side)
+        pattern = words["within_both" if side == "bilateral" else "within"]
         place = self.place(side, site)
-        pattern: str = self.phrases.words["within_both" if side == "bilateral" else "within"]
         return pattern.replace("{place}", place) if place else ""
 
     def shared_side(self, names: Iterable[str]) -> str:
@@ -230,7 +233,7 @@ class Composer:
         sides = {record.side for name in names if isinstance(record := self.ledger[name], Observation)}
         if None in sides:
             return ""
-        return self.within("bilateral" if len(sides) > 1 else next(iter(sides)), None)
+        return self.within("bilateral" if len(sides) > 1 else next(iter(sides)), "lung")
 
     # ---- what was searched and not found
 
@@ -323,8 +326,24 @@ class Composer:
         for finding in sorted({o.finding for o in told.values()}, key=lambda f: (self.phrases.rank(f), f)):
             names = self.by_size({n: o for n, o in told.items() if o.finding == finding})
             short = self.phrases.pattern(finding, "short")
-            drafts += [self.draft("impression", short, name) for name in names[:2]]
+            drafts += self.in_short(short, names)
         return drafts[:IN_IMPRESSION] or self.nothing_found()
+
+    def in_short(self, pattern: str | None, names: Sequence[str]) -> list[Draft]:
+        """One line for each of a few, one line for the rest where their kind has one."""
+        record = self.ledger[names[0]]
+        several = self.phrases.pattern(record.finding, "several") if isinstance(record, Observation) else None
+        alone = names if several is None and len(names) == 2 else names[:1] if len(names) > 2 else names
+        drafts = [self.draft("impression", pattern, name) for name in alone]
+        rest = names[len(alone) :]
+        if rest and several is not None:
+            drafts.append(self.rest("impression", several, rest))
+        return drafts
+
+    def rest(self, section: str, several: str, names: Sequence[str]) -> Draft:
+        """One sentence for many lesions: how many, on which side, how large the largest is."""
+        facts = self.facts(names[0]) | {"count": self.phrases.number(len(names)), "within": self.shared_side(names)}
+        return Draft(section=section, template=fill(several, facts), cites=tuple(names))
 
     def nothing_found(self) -> list[Draft]:
         """The most urgent findings that were searched without a limit and are not there, in one line."""

@@ -30,7 +30,8 @@ def checked(drafts: Sequence[Draft], ledger: Ledger, *, context: Context, fill: 
     """
     left_out = omissions(_statements(drafts, ledger), ledger, context=context)
     if left_out:
-        drafts = _in_place([*drafts, *fill(left_out)])
+        standing = {draft.template for draft in drafts}
+        drafts = _in_place([*drafts, *(late for late in fill(left_out) if late.template not in standing)])
     drafts = _revised(drafts, check(_statements(drafts, ledger), ledger, context=context))
     statements = _statements(drafts, ledger)
     verdicts = check(statements, ledger, context=context)

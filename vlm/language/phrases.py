@@ -45,9 +45,9 @@ class Phrases:
         return int(self.findings.get(finding, {}).get("rank", self.default["rank"]))
 
     def number(self, count: int) -> str:
-        """A count in words as far as the language file has words, then in digits."""
+        """A count in words as far as the language file has words, then "multiple"."""
         numbers: Sequence[str] = self.words["numbers"]
-        return numbers[count] if count < len(numbers) else str(count)
+        return numbers[count] if count < len(numbers) else str(self.words["many"])
 
     def listed(self, items: Sequence[str], word: str = "and") -> str:
         """["a", "b", "c"] -> "a, b and c"."""
