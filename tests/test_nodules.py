@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from vlm.anatomy.lungs import lungs
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import Phantom, SideName, Zone, chest
@@ -96,6 +97,23 @@ def test_a_mass_is_what_is_larger_than_30_mm() -> None:
     assert found[0].finding == "lung_mass"
     assert found[0].side == "right"
     assert value(found[0], "diameter") == pytest.approx(40.0, abs=4.0)
+
+
+def test_a_thick_block_of_airless_lung_may_be_a_mass() -> None:
+    volume = chest(seed=6, spacing_mm=(2.0, 2.0, 2.0)).volume
+    lung = lungs(Case(volume)).right
+    _, y, z = np.nonzero(lung.voxels)
+    block = lung.voxels.copy()
+    block[:, : int(np.median(y)), :] = False  # the front of the upper half
+    block[:, :, : int(np.percentile(z, 55))] = False
+    block[:, :, int(np.percentile(z, 80)) :] = False
+    hu = np.where(block, np.random.default_rng(4).normal(40, 10, block.shape).astype(np.int16), volume.hu)
+    case = Case(Volume(np.asfortranarray(hu), volume.grid, volume.scan))
+    evidence = nodules(case)
+    masses = [f for f in observed(evidence) if f.finding == "lung_mass"]
+    assert [(f.side, f.presence) for f in masses] == [("right", "uncertain")]
+    hidden = {s.side: "collapse" in s.failed for s in evidence if isinstance(s, Search)}
+    assert hidden == {"right": True, "left": False}
 
 
 def test_a_scan_without_lung_is_not_covered() -> None:

@@ -21,7 +21,8 @@ from vlm.anatomy.contrast import contrast
 from vlm.anatomy.lungs import SIDES, SPACE_MM, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Grid, Mask
-from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.evidence import Case, Evidence, Measurement, Observation, Presence
+from vlm.tools.dense_block import blocks
 from vlm.tools.dense_lung import dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.lung_field import ZONES, field, search, zones
@@ -61,6 +62,8 @@ CENTRAL_ELONGATION = 3.0  # masses may be long; vessels of that width do not lie
 CENTRAL_CLOSING_MM = 30.0  # the lung's border is drawn across a hilar mass by a ball of this radius
 CENTRAL_FREE_MM = 18.0  # and no nearer to the midline than this
 
+_Found = tuple[Nodule, LungSide, Presence]
+
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
@@ -78,12 +81,13 @@ def nodules(case: Case) -> list[Evidence]:
     if not any(fields[side].seen for side in SIDES):
         return [search(NAME, finding, fields[side], site="lung") for finding in FINDINGS for side in SIDES]
     found = _found(case)
+    found += _blocks(case, found)
     out: list[Evidence] = []
     counts = {(finding, side): 0 for finding in FINDINGS for side in SIDES}
-    for number, (nodule, side) in enumerate(sorted(found, key=lambda f: -f[0].diameter_mm), start=1):
-        finding = "lung_mass" if nodule.diameter_mm > MASS_MM else "lung_nodule"
-        counts[finding, side] += 1
-        out.append(_observation(case, f"nodule_{number}", finding, nodule, side))
+    for number, one in enumerate(sorted(found, key=lambda f: -f[0].diameter_mm), start=1):
+        finding = "lung_mass" if one[0].diameter_mm > MASS_MM else "lung_nodule"
+        counts[finding, one[1]] += 1
+        out.append(_observation(case, f"nodule_{number}", finding, one))
     hidden = {side: ("collapse",) if fields[side].seen and _hides(case, side) else () for side in SIDES}
     out.extend(
         search(NAME, finding, fields[side], found=number, site="lung", failed=hidden[side])
@@ -103,9 +107,22 @@ def _hides(case: Case, side: LungSide) -> bool:
     return hidden_ml > HIDES_ML
 
 
-def _found(case: Case) -> list[tuple[Nodule, LungSide]]:
+def _blocks(case: Case, found: list[_Found]) -> list[_Found]:
+    """Blocks of airless lung that may be masses, where no mass was found already."""
+    out: list[_Found] = []
+    for side, mask in blocks(case):
+        nodule = measured("block", case.volume, mask, mask)
+        if nodule is None or nodule.diameter_mm <= MASS_MM:
+            continue
+        if any(f[0].diameter_mm > MASS_MM and _holds(mask, f[0].mask.centre_mm) for f in found):
+            continue
+        out.append((nodule, side, "uncertain"))
+    return out
+
+
+def _found(case: Case) -> list[_Found]:
     """Every nodule and mass with its side; a mass swallows the nodules inside it."""
-    found: list[tuple[Nodule, LungSide]] = []
+    found: list[_Found] = []
     taken: list[Mask] = []
     for near, space in (*_central(case), *_small(case)):
         nodule = measured("nodule", case.volume, near, space)
@@ -115,7 +132,7 @@ def _found(case: Case) -> list[tuple[Nodule, LungSide]]:
         if any(_holds(mask, centre) for mask in taken):
             continue
         taken.append(nodule.mask)
-        found.append((nodule, _side(case, nodule)))
+        found.append((nodule, _side(case, nodule), "present"))
     return found
 
 
@@ -319,8 +336,9 @@ def _side(case: Case, nodule: Nodule) -> LungSide:
     return "right" if inside["right"] > inside["left"] else "left"
 
 
-def _observation(case: Case, name: str, finding: str, nodule: Nodule, side: LungSide) -> Observation:
+def _observation(case: Case, name: str, finding: str, found: _Found) -> Observation:
     """The evidence of one nodule."""
+    nodule, side, presence = found
     measures = {
         "diameter": nodule.diameter_mm,
         "short_axis": nodule.short_axis_mm,
@@ -332,12 +350,13 @@ def _observation(case: Case, name: str, finding: str, nodule: Nodule, side: Lung
     return Observation(
         tool=NAME,
         finding=finding,
-        presence="present",
+        presence=presence,
         side=side,
         site=_zone(case, nodule, side),
         measurements=tuple(Measurement(quantity=q, value=v) for q, v in measures.items()),
         attributes={"density": nodule.density},
         region=case.keep(Mask(name, nodule.mask.voxels, nodule.mask.grid)),
+        note="" if presence == "present" else "mass or collapsed lung: no border between them shows",
     )
 
 
