@@ -25,6 +25,8 @@ from benchmarks.facts import say
 from benchmarks.scenes import Fact, Scene, sample
 from benchmarks.wordings import DEVELOPMENT, WIDER, Wording
 from benchmarks.wordings_held_out import HELD_OUT
+from benchmarks.wordings_varied import VARIED
+from benchmarks.wordings_varied_next import VARIED_NEXT
 from vlm.grounding import Context, Statement, Verdict, check
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "grounding.md"
@@ -108,7 +110,7 @@ def wilson(hits: int, of: int) -> tuple[float, float]:
     return (middle - half) / (1 + z * z / of), (middle + half) / (1 + z * z / of)
 
 
-SETS = (DEVELOPMENT, WIDER, HELD_OUT)
+SETS = (DEVELOPMENT, WIDER, VARIED, VARIED_NEXT, HELD_OUT)
 LABELS = (*ERRORS, *joined.JOINED, *joined.WHOLE, TRUE)
 
 

@@ -184,3 +184,23 @@ def test_reading_reports_loads_no_arrays_and_no_network() -> None:
     code = f"import sys; import vlm.findings.labels; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# Words that mean a finding only beside a site, or by default another finding: "dilatation", "increased density".
+GENERIC = {
+    *("abnormality", "opacity", "nodule", "dilatation", "stenosis", "atrophy", "hernia", "free_air", "enlargement"),
+    *("sequela", "absent_organ"),
+}
+
+
+@pytest.mark.parametrize("key", sorted(set(VOCABULARY.findings) - GENERIC))
+def test_a_name_is_read_as_its_finding_and_as_nothing_else(key: str) -> None:
+    for text in (VOCABULARY.findings[key].name, f"No {VOCABULARY.findings[key].name}."):
+        reading = read_sentence(text)
+        assert {mention.finding for mention in reading.mentions} == {key}, text
+        assert not reading.unknown, text
+
+
+@pytest.mark.parametrize("key", sorted(GENERIC))
+def test_a_generic_name_holds_no_unknown_word(key: str) -> None:
+    assert not read_sentence(f"No {VOCABULARY.findings[key].name}.").unknown

@@ -127,11 +127,15 @@ def doubt_is_read(parsed: Parsed, _: World) -> Verdict | None:
     return None
 
 
+_LAST_WORD = re.compile(r"[\w-]+ $")
+
+
 def no_narrower_word(parsed: Parsed, world: World) -> Verdict | None:
     """G2: "carcinoma" for a mass or "empyema" for an effusion say more than was measured."""
     allowed = [parsed_name for record in parsed.cited.values() for parsed_name in _own_words(record, world)]
     for claim in parsed.claims:
-        spoken = f"{claim.mention.text} {' '.join(claim.mention.attributes)}"
+        before = _LAST_WORD.search(claim.text[: claim.mention.span[0]])
+        spoken = f"{before.group() if before else ''}{claim.mention.text} {' '.join(claim.mention.attributes)}"
         for found in _NARROWER.finditer(spoken.replace("_", " ")):
             word = found.group().lower()
             if not any(word in own for own in allowed):
