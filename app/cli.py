@@ -61,6 +61,8 @@ def info(path: ScanPath, series: Series = None, as_json: AsJson = False) -> None
         put_json(inventory.model_dump(mode="json"))
     else:
         show_inventory(inventory)
+    if inventory.refusal is not None:
+        raise typer.Exit(3)
 
 
 @app.command(epilog="tomoscribe read scans/chest --out report")

@@ -162,3 +162,11 @@ def test_the_scan_itself_is_no_prior(scan: Path, tmp_path: Path) -> None:
     done = tomoscribe("read", str(scan), "--out", str(tmp_path / "out"), "--prior", str(scan))
     assert done.returncode == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_info_of_what_would_be_refused_says_so_and_ends_with_3(tmp_path: Path, scan: Path) -> None:
+    done = tomoscribe("info", str(tmp_path), "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["refusal"]["code"] == "E_NO_IMAGES"
+    assert tomoscribe("info", str(scan), "--series", "1.2.3", "--json").returncode == 3
+    assert tomoscribe("read", str(scan), "--series", "1.2.3", "--out", str(tmp_path / "out")).returncode == 3

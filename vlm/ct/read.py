@@ -31,6 +31,8 @@ from vlm.ct.series import Candidate, candidates, choose
 from vlm.ct.volume import Grid, Scan, Volume
 from vlm.errors import IntakeError
 
+NIFTI_SERIES = "nifti"  # a NIfTI file holds one volume and no identifier
+
 
 @dataclass(frozen=True, eq=False)
 class ReadScan:
@@ -143,7 +145,7 @@ def _holds_nifti(entry: Entry, *, alone: bool) -> bool:
 def _decide(plan: _Plan, files: int, series: str | None) -> None:
     """Judge what was found and choose; leaves the refusal in ``plan.error``."""
     if plan.niftis and not plan.images and not plan.broken:
-        _decide_nifti(plan)
+        _decide_nifti(plan, series)
         return
     plan.skipped += [Skipped(entry.name, "NIfTI file") for entry in plan.niftis]
     if not plan.images:
@@ -159,9 +161,15 @@ def _decide(plan: _Plan, files: int, series: str | None) -> None:
             plan.notes += plan.found[0].notes
 
 
-def _decide_nifti(plan: _Plan) -> None:
+def _decide_nifti(plan: _Plan, series: str | None) -> None:
     """Judge the header of the only NIfTI."""
     plan.source = "nifti"
+    if series not in (None, NIFTI_SERIES):
+        plan.error = refusal(
+            "E_NO_SUCH_SERIES", tag="--series", found="not in a NIfTI file", expected=NIFTI_SERIES,
+            remedy="Leave --series out; a NIfTI file holds one volume.",
+        )  # fmt: skip
+        return
     entry = plan.niftis[0]
     if len(plan.niftis) > 1:
         plan.error = refusal(
@@ -286,9 +294,6 @@ def _inventory(plan: _Plan, notes: list[Note] | tuple[Note, ...], grid: Grid | N
         refusal=RefusalRecord(code=plan.error.code, message=str(plan.error)) if plan.error else None,
         geometry=Geometry.of(grid) if grid is not None else None,
     )
-
-
-NIFTI_SERIES = "nifti"  # a NIfTI file holds one volume and no identifier
 
 
 def _chosen(plan: _Plan) -> str | None:
