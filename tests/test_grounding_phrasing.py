@@ -47,6 +47,7 @@ PASSES = [
     ("part of", "Part of the upper abdomen is not covered.", "E18"),
     ("in full", "The upper abdomen is not covered in full.", "E18"),
     ("insertion", "Enlarged lymph node in the left axilla, with a short axis of 13 mm, is suspected.", "E21"),
+    ("place of the next", "A moderate effusion on the right as well as coronary artery calcification.", "E3 E12"),
     ("might be", "An enlarged lymph node in the left axilla might be present.", "E21"),
 ]
 
@@ -75,6 +76,8 @@ STOPS = [
     ("in addition to", "Coronary artery calcification, Agatston 300 in addition to ascites.", "E12 E25"),
     ("list numbers", "1. A nodule of 19 mm in the right upper lobe. 2. There is ascites.", "E1 E25"),
     ("nothing", "Nothing to suggest ascites.", "E25"),
+    ("obvious is no size", "No obvious pleural effusion on the right.", "E4"),
+    ("evident is no size", "No pleural effusion is evident on the right.", "E4"),
 ]
 
 

@@ -200,11 +200,13 @@ class Resolver:
     def _is_said_of_another(self, at: int, n: int) -> bool:
         """Whether a later site is only another finding's: "effusion on the right with enlargement of the heart"."""
         between = [m for m in range(n + 1, at) if names_finding(self.items[m])]
-        if at < n or not between:
+        anothers = self._is_anothers(at)
+        if at < n or not (between or anothers):
             return False
-        gap = range(self.items[n].last, self.items[between[0]].first)
-        link = [self.tokens[i].word for i in range(self.items[between[-1]].last, self.items[at].first)]
-        return any(self.tokens[i].word in _STOPS for i in gap) and link in (["of"], ["of", "the"])
+        gap = range(self.items[n].last, self.items[between[0] if between else at].first)
+        last = between[-1] if between else n
+        link = [self.tokens[i].word for i in range(self.items[last].last, self.items[at].first)]
+        return any(self.tokens[i].word in _STOPS for i in gap) and (anothers or link in (["of"], ["of", "the"]))
 
     def _is_near(self, at: int, n: int) -> bool:
         """Whether no other finding stands between a site and a word."""
@@ -308,7 +310,7 @@ class Resolver:
                 found.append(at)
                 i = self.items[at].last
                 continue
-            if at is not None and any(s.kind in ("finding", "sign") for s in self.items[at].senses) and found:
+            if at is not None and (found or joined) and names_finding(self.items[at]):
                 break
             if word in (".", ";", "with", "without", ":", "(", "compared", "than", "relative") or (
                 word in ("is", "are", "was", "were") and found

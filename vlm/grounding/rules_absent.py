@@ -7,6 +7,7 @@ nobody measured must be said in the sentence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from vlm.evidence import Observation, Search, Side
@@ -18,6 +19,7 @@ from vlm.grounding.world import FULL_COVER, World
 
 BOTH: tuple[Side, Side] = ("left", "right")
 Searches = dict[str, Search]
+_PLAIN_TO_SEE = re.compile(r"\b(obvious(ly)?|evident(ly)?)\b", re.I)  # says how it is seen, not how large it is
 
 
 def absent(claim: Claim, parsed: Parsed, world: World) -> list[Verdict]:
@@ -55,7 +57,8 @@ def spared(claim: Claim, record: Observation, world: World) -> bool:
         able = carrying(number, record.measurements, record.finding)
         if able and all(measurement.rounded < number.in_ledger_unit for measurement in able):
             return True
-    if mention.grade and (grades := grades_of(record, world)) and mention.grade not in grades:
+    narrowed = mention.grade and not _PLAIN_TO_SEE.search(claim.text)
+    if narrowed and (grades := grades_of(record, world)) and mention.grade not in grades:
         return True
     held = held_attributes(record)
     return any(attribute not in held for attribute in mention.attributes) and bool(held)
