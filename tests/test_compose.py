@@ -183,3 +183,8 @@ def test_very_many_nodules_are_multiple() -> None:
     assert "Multiple further lung nodules in the right lung of up to 25 mm." in texts(sentences, "lungs_and_pleura")
     assert texts(sentences, "impression")[1] == "Multiple further lung nodules in the right lung of up to 29 mm."
     assert not texts(sentences, "to_review")
+
+
+def test_a_partly_covered_lung_is_denied_nodules_by_size_and_limit() -> None:
+    search = Search(tool="nodules", finding="lung_nodule", covered=0.7, **MEASURED)  # type: ignore[arg-type]
+    assert texts(written(search), "lungs_and_pleura") == ["No lung nodule of 6 mm or more (only partly covered)."]

@@ -311,7 +311,7 @@ class Composer:
         normal = self.phrases.findings.get(finding, {}).get("normal", {}).get("sentence")
         if normal:
             return Draft(section=section, template=fill(normal, facts), cites=tuple(names))
-        if self.phrases.pattern(finding, "several") and not limits:
+        if self.phrases.pattern(finding, "several") and "not_measured" not in limits:
             facts |= {"list": item, "smallest": f"{{{names[0]}.smallest}}"}
             return Draft(section=section, template=fill(self.phrases.words["no_sized"], facts), cites=tuple(names))
         return None

@@ -21,7 +21,7 @@ from vlm.anatomy.contrast import contrast
 from vlm.anatomy.lungs import SIDES, SPACE_MM, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Grid, Mask
-from vlm.evidence import Case, Evidence, Measurement, Observation, Presence
+from vlm.evidence import Case, Evidence, Measurement, Observation, Presence, Region
 from vlm.tools.dense_block import blocks
 from vlm.tools.dense_lung import dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
@@ -72,6 +72,10 @@ class _Scene:
     grid: Grid
     hu: NDArray[np.float32]
     space: NDArray[np.bool_]
+
+
+CUT_SMALL_MM = 8.0  # where the scan ends, a smaller round thing may be a vessel that goes on
+CUT_LONG = 0.65  # short over long axis; a vessel cut at a slant is longer
 
 
 @tool(NAME, observes=FINDINGS, needs=("lungs", "thoracic_cavity", "airways", "skeleton"))
@@ -339,6 +343,11 @@ def _side(case: Case, nodule: Nodule) -> LungSide:
 def _observation(case: Case, name: str, finding: str, found: _Found) -> Observation:
     """The evidence of one nodule."""
     nodule, side, presence = found
+    region = case.keep(Mask(name, nodule.mask.voxels, nodule.mask.grid))
+    note = "" if presence == "present" else "mass or collapsed lung: no border between them shows"
+    vessel_like = nodule.diameter_mm < CUT_SMALL_MM or nodule.short_axis_mm < CUT_LONG * nodule.diameter_mm
+    if finding == "lung_nodule" and vessel_like and _cut(case, nodule.mask, region):
+        presence, note = "uncertain", "cut by the end of the scan: a vessel looks the same there"
     measures = {
         "diameter": nodule.diameter_mm,
         "short_axis": nodule.short_axis_mm,
@@ -355,9 +364,18 @@ def _observation(case: Case, name: str, finding: str, found: _Found) -> Observat
         site=_zone(case, nodule, side),
         measurements=tuple(Measurement(quantity=q, value=v) for q, v in measures.items()),
         attributes={"density": nodule.density},
-        region=case.keep(Mask(name, nodule.mask.voxels, nodule.mask.grid)),
-        note="" if presence == "present" else "mass or collapsed lung: no border between them shows",
+        region=region,
+        note=note,
     )
+
+
+def _cut(case: Case, mask: Mask, region: Region) -> bool:
+    """Whether the end of the scan cuts a nodule where it is still at least half as wide as at its widest."""
+    areas = mask.voxels.sum(axis=(0, 1))
+    areas = areas[areas > 0]
+    first, last = region.slices
+    ends = [areas[0]] * (first == 0) + [areas[-1]] * (last == case.volume.grid.shape[2] - 1)
+    return any(2 * end >= areas.max() for end in ends)
 
 
 def _zone(case: Case, nodule: Nodule, side: LungSide) -> str:
