@@ -3,7 +3,8 @@
     python -m benchmarks.real_scans [--only NAME ...] [--write-docs]
 
 A listed finding is hit when an observation of the same kind is present on the same side and,
-where a place or size is given, within 8 mm of place and 4 mm of size. The reads were made from
+where a place or size is given, within 8 mm of place and 4 mm of size (the nearer of the
+in-plane and the 3D diameter counts). The reads were made from
 rendered slices, not by a radiologist; what is not listed is unread, not absent.
 """
 
@@ -95,8 +96,8 @@ def judge_finding(scan: str, entry: Mapping[str, Any], present: Mapping[str, Evi
         )
         if text
     )
-    needs_place = "centre_ras_mm" in entry and "size_mm" in entry
-    good = (place <= PLACE_MM or not needs_place) and (abs(size) <= SIZE_MM or "size_mm" not in entry)
+    placed = place <= PLACE_MM or "centre_ras_mm" not in entry
+    good = placed and (abs(size) <= SIZE_MM or "size_mm" not in entry)
     return Row(scan, label, side, "hit" if good else "miss", detail)
 
 
