@@ -6,6 +6,7 @@ Misses that we know of are listed here by name, so that a new one fails and a me
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import cache
 
 import pytest
@@ -31,6 +32,7 @@ MISSES = {
     ("lung-pet-ct-dx-a0002", "atelectasis"): "collapse beside the mediastinum lies outside the cavity that is found",
     ("rider-pilot-0117", "nodule"): "one lobulated nodule of 22 x 24 mm comes out 5 mm too small",
 }
+TWICE = {("cptac-pda-00189", "renal cyst"): 2}  # missed more often than once
 
 
 @cache
@@ -43,9 +45,9 @@ def report_of(name: str) -> Report:
 def test_listed_findings_are_found_and_clear_lungs_stay_clear(name: str) -> None:
     listed = json.loads(KNOWN.read_text("utf-8"))[name]
     rows = judge_scan(name, listed, report_of(name))
-    missed = {(row.scan, row.finding) for row in rows if row.outcome == "miss"}
+    missed = Counter((row.scan, row.finding) for row in rows if row.outcome == "miss")
     assert not [row for row in rows if row.outcome == "false"]
-    assert missed <= set(MISSES), f"new misses: {sorted(missed - set(MISSES))}"
+    assert missed == {key: TWICE.get(key, 1) for key in MISSES if key[0] == name}
 
 
 @pytest.mark.realct
