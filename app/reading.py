@@ -22,7 +22,6 @@ import numpy as np
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.laterality import laterality
-from vlm.anatomy.registration import register
 from vlm.ct import ReadScan, Volume, read
 from vlm.errors import IntakeError, UsageError
 from vlm.evidence import Case, Evidence, Ledger, Observation, Search, without_side, without_withheld
@@ -163,6 +162,8 @@ def compare_with(case: Case, path: Path, tools: dict[str, Tool], clock: Clock) -
         IntakeError: the prior is refused; the message names it.
         UsageError: the prior is the scan itself.
     """
+    from vlm.anatomy.registration import register  # brings scipy.signal: a second that only a prior needs
+
     with clock.step("prior"):
         try:
             case.prior = Case(read(path).volume)

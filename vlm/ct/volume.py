@@ -145,19 +145,23 @@ class Mask:
 def _nearest(voxels: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[np.bool_]:
     """(X, Y, Z) bool on ``source`` -> (X', Y', Z') bool on ``target``; grids that share axes only."""
     relative = np.linalg.inv(source.affine) @ target.affine
-    out = np.zeros(target.shape, dtype=bool, order="F")
     if np.count_nonzero(np.abs(relative[:3, :3]) > 1e-6) > 3:
         raise ValueError("grids must share their axes")
+    out = np.zeros(target.shape, dtype=bool, order="F")
+    where: list[slice] = []
     picks: list[NDArray[np.intp]] = []
-    keeps: list[NDArray[np.intp]] = []
     for axis in range(3):
         index = np.rint(np.arange(target.shape[axis]) * relative[axis, axis] + relative[axis, 3]).astype(np.intp)
-        keep = np.flatnonzero((index >= 0) & (index < source.shape[axis]))
-        picks.append(index[keep])
-        keeps.append(keep)
-    # One axis after the other, z first: each pass copies whole contiguous slices.
-    part = voxels[:, :, picks[2]][:, picks[1], :][picks[0], :, :]
-    out[np.ix_(*keeps)] = part
+        kept = np.flatnonzero((index >= 0) & (index < source.shape[axis]))  # one run: the index only grows, or falls
+        if kept.size == 0:
+            return out
+        where.append(slice(int(kept[0]), int(kept[-1]) + 1))
+        picks.append(index[kept])
+    part = voxels.T  # (Z, Y, X), C-ordered
+    # The axis that shrinks most goes first, the one that grows most last: each pass moves as little as it can.
+    for axis in sorted(range(3), key=lambda n: picks[n].size / source.shape[n]):
+        part = np.take(part, picks[axis], axis=2 - axis)
+    out.T[where[2], where[1], where[0]] = part
     return out
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import depth_mm, distance_mm
+from vlm.anatomy.air import box_of, depth_mm, distance_mm
 from vlm.anatomy.body import body
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.liver import liver
@@ -22,6 +22,7 @@ from vlm.anatomy.lungs import lungs
 from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.ground import search
+from vlm.tools.nodule_measure import box_grid
 from vlm.tools.registry import tool
 
 NAME = "pneumoperitoneum"
@@ -96,9 +97,11 @@ def _pieces(case: Case, dome_mm: float) -> tuple[NDArray[np.uint32], NDArray[np.
     """(Z, Y, X) labels of the pieces of gas in the abdomen, and the volume of each in mL (0 for label 0)."""
     grid = case.working.grid
     gas = (case.working.hu.T < GAS_HU) & body(case).voxels.T
-    gas &= distance_mm(lungs(case).both.voxels.T, grid) > LUNG_MM
     z = grid.to_mm(np.c_[np.zeros((gas.shape[0], 2)), np.arange(gas.shape[0])])[:, 2]
     gas[z > dome_mm + ABOVE_DOME_MM] = False
+    if gas.any():
+        box = box_of(gas, LUNG_MM, grid)
+        gas[box] &= distance_mm(lungs(case).both.voxels.T[box], grid) > LUNG_MM
     labels: NDArray[np.uint32] = cc3d.connected_components(gas, connectivity=6)
     sizes = np.bincount(labels.ravel()).astype(np.float64) * grid.voxel_ml
     sizes[0] = 0.0
@@ -136,12 +139,17 @@ def _border(case: Case, piece: Mask) -> tuple[float, int]:
     step_x, step_y, _ = grid.spacing_mm
     if max(step_x, step_y) > PIXEL_MM:
         return 0.0, 0
+    box = piece.box
+    margin = 2.0 * FAR_MM[1] + 4.0  # twice: what lies nearest to a pixel that far away must be in the box too
+    slices, crop = box_grid(grid, np.asarray(box.low_mm) - margin, np.asarray(box.high_mm) + margin)
     wide = max(1, round(2.0 / step_x))
-    own = ndimage.binary_dilation(piece.on(grid).voxels.T, np.ones((1, 2 * wide + 1, 2 * wide + 1)))
+    own = ndimage.maximum_filter(piece.on(crop).voxels.T, (1, 2 * wide + 1, 2 * wide + 1), mode="constant")
     bare = rays = 0
     for k in np.flatnonzero(own.any(axis=(1, 2))):
-        hu = case.volume.hu[:, :, k].T.astype(np.float32)
+        hu = case.volume.hu[slices][:, :, k].T.astype(np.float32)
         gas = hu < GAS_HU
+        if not (gas & own[k]).any():
+            continue
         away, (row, column) = ndimage.distance_transform_edt(~gas, sampling=(step_y, step_x), return_indices=True)
         near = (away > RING_MM[0]) & (away < FAR_MM[1]) & (own[k] & gas)[row, column]
         _, place = np.unique(row[near] * hu.shape[1] + column[near], return_inverse=True)
