@@ -89,6 +89,12 @@ def test_emphysema_takes_its_share_of_the_lungs() -> None:
     assert drawn.masks["emphysema"].volume_ml / lungs == pytest.approx(0.12, abs=0.005)
 
 
+def test_the_share_of_emphysema_is_the_share_of_lung_below_minus_950_hu() -> None:
+    drawn = chest(spacing_mm=(3.0, 3.0, 3.0), emphysema_fraction=0.12, noise_hu=0.0)
+    lung = drawn.masks["lung_left"].voxels | drawn.masks["lung_right"].voxels
+    assert float((drawn.volume.hu[lung] < -950).mean()) == pytest.approx(0.12, abs=0.01)
+
+
 def test_a_cavity_refuses_more_than_it_holds() -> None:
     with pytest.raises(ValueError, match="cannot hold"):
         chest(spacing_mm=(6.0, 6.0, 6.0), effusion_left_ml=9000.0)

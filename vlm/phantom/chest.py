@@ -35,6 +35,7 @@ ZONES_MM: dict[Zone, tuple[float, float]] = {"upper": (25.0, 75.0), "middle": (-
 LUNG, BLOOD, FLUID, COLLAPSED, CONSOLIDATION, GROUND_GLASS, BULLA, AIR, CALCIUM = (
     -862, 42, 8, 40, 35, -600, -985, -1000, 700,
 )  # fmt: skip
+EMPHYSEMA_HU = -950  # lung below counts as emphysema: Gevenois, AJRCCM 1996;154:187
 LUNG_SLOPE = -0.35  # HU per mm towards the front: the lung behind is denser
 LATTICE_MM = 2.0
 
@@ -205,7 +206,7 @@ class _Drawing:
             canvas.draw_branches(branches, blood_hu, within=f"lung_{side}")
 
     def emphysema(self, fraction: float, seed: int) -> None:
-        """Holes of a few mm, half as likely at the bottom as at the top."""
+        """Holes of a few mm, half as likely at the bottom as at the top; ``fraction`` of the lungs is below -950 HU."""
         if fraction <= 0:
             return
         canvas = self.canvas
@@ -213,10 +214,13 @@ class _Drawing:
         window = canvas.window(Box(low_mm=low, high_mm=high))
         field = canvas.field(window, sigma_mm=3.0, seed=[seed, 2]) + 0.006 * canvas.z[window[0]][:, None, None]
         lungs = (canvas.masks["lung_left"] | canvas.masks["lung_right"])[window]
-        edge = np.quantile(field[lungs], 1 - fraction)
+        lung_hu = np.maximum(canvas.hu[window], EMPHYSEMA_HU)
+        needed = (lung_hu - EMPHYSEMA_HU) / (lung_hu - BULLA)  # cover that brings a voxel to -950 HU
+        rank = field - (needed - 0.5) / 4
+        edge = np.quantile(rank[lungs], 1 - fraction)
         cover = np.clip(0.5 + 4 * (field - edge), 0, 1) * lungs
         canvas.blend(window, cover, BULLA)
-        canvas.mark("emphysema", window, (field > edge) & lungs)
+        canvas.mark("emphysema", window, (rank > edge) & lungs)
         self.note("emphysema", None, "lung", "emphysema", ("fraction", 100 * fraction))
 
     def patch(self, name: str, finding: str, side: SideName, zone: Zone, ml: float, hu: float) -> None:

@@ -1,9 +1,9 @@
 """Emphysema: how much of the lung is darker than -950 HU, and where.
 
 In: an open case. Out: an Observation when that share is above what healthy lung shows, and
-a Search of each side with its share. The share is taken on 2 mm blocks blurred by 1.5 mm,
-not on raw voxels: noise of low dose and sharp kernels spreads raw voxels below -950 HU in
-any lung.
+a Search of each side with its share. The share is taken on 2 mm blocks, not on raw voxels:
+noise of low dose and sharp kernels spreads raw voxels below -950 HU in any lung. Blocks that
+are still noisy are blurred as far as that needs, and no further: a blur hides small holes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from vlm.anatomy.air import depth_mm
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, Presence
-from vlm.tools.lung_field import Bools, field, noise_hu, search, smooth, zones
+from vlm.tools.lung_field import Bools, Floats, field, noise_hu, search, smooth, zones
 from vlm.tools.registry import tool
 
 NAME = "emphysema"
 EMPHYSEMA_HU = -950  # Gevenois, AJRCCM 1996;154:187
-BLUR_MM = 1.5  # sigma; leaves under 9 HU of noise in 2 mm blocks of a low dose scan with a sharp kernel
+BLURS_MM = ((18.0, 0.0), (26.0, 1.0), (np.inf, 1.5))  # noise of the blocks up to, HU -> sigma; leaves 10 to 18 HU
 PRESENT_PERCENT = 5.0  # upper limit of healthy non-smokers: Zach, Invest Radiol 2012;47:596
 TRACE_PERCENT = 2.0  # from here on "possible"; the clear lungs of eight real scans show 0.0 to 0.8
 ZONE_PERCENT = 5.0  # of one zone, where centrilobular emphysema is confined to it: present
 SEVERITY = ((20.0, "severe"), (10.0, "moderate"), (5.0, "mild"), (0.0, "trace"))  # Castaldi, Thorax 2014;69:415
 NOISE_LIMIT_HU = 45.0  # of 2 mm blocks: after the blur about 15 HU, six of them from healthy lung to -950
+FREE_AIR_BLUR_MM = 1.5  # sigma
 FREE_AIR_HU = -985  # a large even place below is free air (bowel, pneumothorax, giant bulla) and no sponge
 FREE_AIR_MM = 10.0  # and is this deep
 
@@ -47,7 +48,7 @@ def emphysema(case: Case) -> list[Evidence]:
     if seen:
         lung = np.logical_or.reduce(list(masks.values()))
         lung &= ~_free_air(case, lung)
-        dark = lung & (smooth(case, BLUR_MM) < EMPHYSEMA_HU)
+        dark = lung & (_quiet(case) < EMPHYSEMA_HU)
         shares = {side: _percent(dark & masks[side], lung & masks[side]) for side in seen}
         share = _percent(dark, lung)
         upper, lower = (_zone_percent(case, dark, masks, lung, zone) for zone in (2, 0))
@@ -76,6 +77,13 @@ def emphysema(case: Case) -> list[Evidence]:
         number = int(bool(out) and side in sides)
         out.append(search(NAME, "emphysema", fields[side], found=number, site="lung", failed=failed, measurements=size))
     return out
+
+
+def _quiet(case: Case) -> Floats:
+    """(Z, Y, X) the working grid, HU, blurred as little as its noise allows."""
+    noise = noise_hu(case)
+    sigma_mm = next(sigma for limit, sigma in BLURS_MM if noise <= limit)
+    return smooth(case, sigma_mm) if sigma_mm else case.working.hu.T.astype(np.float32)
 
 
 def _presence(share: float, upper: float) -> Presence | None:
@@ -110,7 +118,7 @@ def _zone_percent(case: Case, dark: Bools, masks: Mapping[LungSide, Bools], lung
 
 def _free_air(case: Case, lung: Bools) -> Bools:
     """(Z, Y, X) bool: large even places of air inside the lung mask, which are no lung."""
-    air = lung & (smooth(case, BLUR_MM) < FREE_AIR_HU)
+    air = lung & (smooth(case, FREE_AIR_BLUR_MM) < FREE_AIR_HU)
     deep = depth_mm(air, case.working.grid) > FREE_AIR_MM
     if not deep.any():
         return deep
