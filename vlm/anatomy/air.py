@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vlm.anatomy.ball import box_of, closed, grown, shrunk
 from vlm.anatomy.body import body
 from vlm.ct.volume import Grid
 from vlm.evidence import Case, once
@@ -24,6 +25,7 @@ HUGE_ML, HUGE_SHARE = 500.0, 0.10  # bullous lung; a bowel of that size is pure 
 PIECE_ML = 3.0  # smaller pieces are left to closing
 NEAR_MM = 12.0  # a further piece of lung lies this close to a main one
 PARTNER_SHARE = 0.03  # the other lung holds at least this much of the larger one
+IN_SLICE = np.stack([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])  # neighbours
 
 
 @once
@@ -45,7 +47,7 @@ def lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> ND
     count = int(labels.max()) + 1
     size_ml = np.bincount(labels.ravel(), minlength=count) * grid.voxel_ml
     size_ml[0] = 0
-    deep = depth_mm(air, grid) > CORE_MM
+    deep = shrunk(air, CORE_MM, grid)
     core = np.bincount(labels[deep], minlength=count)
     like = np.bincount(labels[deep & (hu > LUNG_HU[0]) & (hu < LUNG_HU[1])], minlength=count)
     share = like / np.maximum(core, 1)
@@ -65,7 +67,7 @@ def lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> ND
             main.add(int(name))
     chosen = np.zeros(count, dtype=bool)
     chosen[list(main)] = True
-    near = distance_mm(chosen[labels], grid) <= NEAR_MM
+    near = grown(chosen[labels], NEAR_MM, grid)
     beside = np.zeros(count, dtype=bool)
     beside[np.unique(labels[near])] = True
     chosen |= fit & beside
@@ -75,44 +77,40 @@ def lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> ND
 
 def depth_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
     """(Z, Y, X) float32: mm from each voxel of a mask to its border; 0 outside. The scan's edge is no border."""
-    if not mask.any():
-        return np.zeros(mask.shape, dtype=np.float32)
-    depth: NDArray[np.float32] = edt.edt(
-        np.ascontiguousarray(mask), anisotropy=grid.spacing_mm[::-1], black_border=False, parallel=2
-    )
+    depth = np.zeros(mask.shape, dtype=np.float32)
+    if mask.any():
+        box = box_of(mask, 0.0, grid)  # one voxel wider than the mask, so its borders are in it
+        depth[box] = edt.edt(
+            np.ascontiguousarray(mask[box]), anisotropy=grid.spacing_mm[::-1], black_border=False, parallel=2
+        )
     return depth
 
 
 def distance_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
-    """(Z, Y, X) float32: distance of each voxel outside a mask to it, mm; 0 inside, infinite from an empty mask."""
+    """(Z, Y, X) float32: distance of each voxel outside a mask to it, mm; 0 inside, infinite from an empty mask.
+
+    Where only a limit matters, ``vlm.anatomy.ball.grown`` says the same in a tenth of the time.
+    """
     if not mask.any():
         return np.full(mask.shape, np.inf, dtype=np.float32)
     return depth_mm(~mask, grid)
 
 
 def closed_mm(mask: NDArray[np.bool_], radius_mm: float, grid: Grid) -> NDArray[np.bool_]:
-    """A mask closed by a ball, within its own box, and filled slice by slice.
+    """A mask closed by a ball and filled slice by slice; a gap at the edge of the scan stays open."""
+    return filled(closed(mask, radius_mm, grid))
 
-    Beyond the edge of the scan nothing is taken to be there, so a gap at the edge stays open.
-    """
+
+def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(Z, Y, X) bool: the mask with the holes of each slice, which no way within the slice joins to its edge."""
     if not mask.any():
         return mask.copy()
-    box = box_of(mask, 0.0, grid)
-    pad = [int(np.ceil(radius_mm / step)) + 1 for step in grid.spacing_mm[::-1]]
-    grown = distance_mm(np.pad(mask[box], [(p, p) for p in pad]), grid) <= radius_mm
-    kept = tuple(slice(p, -p) for p in pad)
+    box = box_of(mask, 0.0, Grid(mask.T.shape, np.eye(4)))
+    labels, count = ndimage.label(~mask[box], IN_SLICE)
+    outside = np.zeros(count + 1, dtype=bool)
+    for side in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
+        outside[np.unique(side)] = True
+    outside[0] = False
     out = mask.copy()
-    out[box] |= (depth_mm(grown, grid) > radius_mm)[kept]
-    for k in np.flatnonzero(out.any(axis=(1, 2))):
-        out[k] = ndimage.binary_fill_holes(out[k])
+    out[box] = ~outside[labels]
     return out
-
-
-def box_of(mask: NDArray[np.bool_], margin_mm: float, grid: Grid) -> tuple[slice, slice, slice]:
-    """The box around a (Z, Y, X) mask that is not empty, with a margin."""
-    sides = []
-    for others, step in zip(((1, 2), (0, 2), (0, 1)), grid.spacing_mm[::-1], strict=True):
-        held = np.flatnonzero(mask.any(axis=others))
-        pad = int(np.ceil(margin_mm / step)) + 1
-        sides.append(slice(max(0, int(held[0]) - pad), int(held[-1]) + pad + 1))
-    return sides[0], sides[1], sides[2]

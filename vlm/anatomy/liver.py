@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cc3d
-import edt
 import numpy as np
 from scipy import ndimage
 
+from vlm.anatomy.ball import grown
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.heart import heart
 from vlm.anatomy.skeleton import opened_by, skeleton, spine
@@ -71,7 +71,7 @@ def liver(case: Case) -> Liver:
     mean = float(np.median(hu[core]))
     alike = solid & (np.abs(ndimage.uniform_filter(hu, 3) - mean) < SPREAD_HU)
     firm = opened_by(alike, grid, SOLID_MM)
-    near = edt.edt(~core, anisotropy=grid.spacing_mm[::-1], black_border=False, parallel=2) < REACH_MM
+    near = grown(core, REACH_MM, grid)
     pieces = cc3d.connected_components((firm & near) | core, connectivity=6)
     number = int(np.argmax(np.bincount(pieces[core])))
     out = np.zeros(case.working.hu.T.shape, dtype=bool)

@@ -12,11 +12,11 @@ import functools
 from dataclasses import dataclass
 
 import cc3d
-import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vlm.anatomy.ball import grown, opened
 from vlm.anatomy.body import body
 from vlm.ct.volume import Grid, Mask, Volume
 from vlm.evidence import Case, once
@@ -176,7 +176,7 @@ def skeleton(case: Case) -> Mask:
     dense = (hu > BONE_HU) & (hu < METAL_HU) & body(case).voxels.T
     keep_smooth = spine_region(case)
     blobs = opened_by(dense, volume.grid, SMOOTH_BLOB_MM)
-    dense &= ~_grown(blobs, volume.grid, RIM_MM) | keep_smooth
+    dense &= ~grown(blobs, RIM_MM, volume.grid) | keep_smooth
     labels, count = cc3d.connected_components(dense, connectivity=6, return_N=True)
     if count == 0:
         return Mask("skeleton", np.zeros(volume.grid.shape, dtype=bool, order="F"), volume.grid)
@@ -210,23 +210,8 @@ def spine_region(case: Case) -> Bools:
 
 
 def opened_by(mask: Bools, grid: Grid, radius_mm: float) -> Bools:
-    """(Z, Y, X) opening by a ball in mm, through two distance transforms."""
-    if not mask.any():
-        return mask
-    spacing = grid.spacing_mm[::-1]
-    inner = edt.edt(mask, anisotropy=spacing, black_border=False, parallel=2) > radius_mm
-    if not inner.any():
-        return np.zeros_like(mask)
-    near: Bools = edt.edt(~inner, anisotropy=spacing, black_border=False, parallel=2) <= radius_mm
-    return near & mask
-
-
-def _grown(mask: Bools, grid: Grid, radius_mm: float) -> Bools:
-    """(Z, Y, X) all voxels within ``radius_mm`` of the mask."""
-    if not mask.any():
-        return mask
-    grown: Bools = edt.edt(~mask, anisotropy=grid.spacing_mm[::-1], black_border=False, parallel=2) <= radius_mm
-    return grown
+    """(Z, Y, X) opening by a ball in mm."""
+    return opened(mask, radius_mm, grid)
 
 
 def bone_near_spine(case: Case) -> Mask:

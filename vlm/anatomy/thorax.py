@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import closed_mm, depth_mm, distance_mm
+from vlm.anatomy.air import closed_mm
 from vlm.anatomy.airways import airways
+from vlm.anatomy.ball import grown, opened
 from vlm.anatomy.body import body
 from vlm.anatomy.lungs import SIDES, Lungs, LungSide, lungs
-from vlm.ct.volume import Grid, Mask
+from vlm.ct.volume import Mask
 from vlm.evidence import Case, once
 
 BONE_HU = 180  # ribs in 2 mm blocks
@@ -156,12 +157,12 @@ def _cavity(case: Case, found: Lungs, side: LungSide, wall: NDArray[np.float32])
         between &= (hu[k] > FAT_HU) & (~below | (hu[k] < FLUID_HU))
         extra[k] = between
     extra &= inside & ~other & ~space & ~found.space(opposite).voxels.T & (case.working.hu.T < BONE_HU)
-    extra = _thick(extra, grid)
+    extra = opened(extra, SHELL_MM, grid)  # thin layers of chest wall go
     # What does not lie against the lung's own space is something else: stomach, spleen, muscle.
     # Blur between lung and fluid belongs to neither, so "against" is within the closing that joins them.
     labels: NDArray[np.uint32] = cc3d.connected_components(extra, connectivity=6)
     keep = np.zeros(int(labels.max()) + 1, dtype=bool)
-    keep[np.unique(labels[distance_mm(space, grid) <= 2 * SHELL_MM])] = True
+    keep[np.unique(labels[grown(space, 2 * SHELL_MM, grid)])] = True
     keep[0] = False
     joined: NDArray[np.bool_] = closed_mm(keep[labels] | space, 2 * SHELL_MM, grid) & ~other & inside
     return joined
@@ -174,12 +175,6 @@ def _floor(own: NDArray[np.bool_]) -> NDArray[np.intp]:
     _, (y, x) = ndimage.distance_transform_edt(~has, return_indices=True)
     near: NDArray[np.intp] = lowest[y, x]
     return near
-
-
-def _thick(extra: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:
-    """A mask opened by a ball of SHELL_MM: thin layers of chest wall go."""
-    core = depth_mm(extra, grid) > SHELL_MM
-    return distance_mm(core, grid) <= SHELL_MM
 
 
 def _carina_level(case: Case, found: Lungs) -> int:

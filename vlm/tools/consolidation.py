@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import depth_mm, distance_mm
+from vlm.anatomy.ball import grown, shrunk
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
@@ -93,12 +93,12 @@ def _glass(case: Case, side: LungSide, seen: Field) -> list[Observation]:
     if low >= GROUND_GLASS_HU[1] - 100:
         return []
     airless = ndimage.binary_opening(smooth(case, 1.0) > DENSE_HU, iterations=1)
-    glass = lung & (blurred > low) & (blurred < GROUND_GLASS_HU[1]) & (distance_mm(airless, grid) > EDGE_MM)
+    glass = lung & (blurred > low) & (blurred < GROUND_GLASS_HU[1]) & ~grown(airless, EDGE_MM, grid)
     glass &= ~near_hilum(case)
-    core = depth_mm(glass, grid) > GLASS_CORE_MM
+    core = shrunk(glass, GLASS_CORE_MM, grid)
     if not core.any():
         return []
-    opened = glass & (distance_mm(core, grid) <= GLASS_CORE_MM + 2)
+    opened = glass & grown(core, GLASS_CORE_MM + 2, grid)
     labels: NDArray[np.uint32] = cc3d.connected_components(opened, connectivity=6)
     size_ml = np.bincount(labels.ravel()) * grid.voxel_ml
     size_ml[0] = 0.0

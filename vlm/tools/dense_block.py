@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import depth_mm, distance_mm
+from vlm.anatomy.air import depth_mm
+from vlm.anatomy.ball import grown, shrunk
 from vlm.anatomy.lungs import LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Mask
@@ -51,14 +52,14 @@ def _followed(case: Case, place: Dense) -> Bools:
     """(Z, Y, X) bool: the place and the tissue it goes on into, inside the ribs and beside the great vessels."""
     grid, found = case.working.grid, lungs(case)
     tissue = _tissue(case, place.side)
-    deep = depth_mm(tissue, grid) > OPENING_MM
+    deep = shrunk(tissue, OPENING_MM, grid)
     labels: NDArray[np.uint32] = cc3d.connected_components(deep, connectivity=6)
     shared = np.bincount(labels[place.voxels], minlength=int(labels.max()) + 1)
     shared[0] = 0
     if not shared.any():
         return place.voxels
     levels = np.asarray(thoracic_cavity(case).of(place.side).voxels.any(axis=(0, 1)))
-    whole: Bools = tissue & (distance_mm(labels == int(shared.argmax()), grid) <= OPENING_MM)
+    whole: Bools = tissue & grown(labels == int(shared.argmax()), OPENING_MM, grid)
     whole &= levels[:, None, None]
     filled: Bools = ndimage.binary_fill_holes(whole)  # bronchi inside
     return np.asarray(filled & ~found.both.voxels.T)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import depth_mm, distance_mm
+from vlm.anatomy.air import depth_mm
 from vlm.anatomy.airways import airways
+from vlm.anatomy.ball import grown, shrunk
 from vlm.anatomy.lungs import LungSide, lungs
 from vlm.anatomy.skeleton import skeleton
 from vlm.anatomy.thorax import thoracic_cavity
@@ -98,10 +99,10 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
     fluid = pleural_fluid(case).get(side)
     wet = fluid[1] if fluid is not None else np.zeros_like(lung)
     dense = cavity & ~wet & (smooth(case, BLUR_MM) > DENSE_HU)
-    core = depth_mm(dense, grid) > CORE_MM
+    core = shrunk(dense, CORE_MM, grid)
     if not core.any():
         return []
-    opened = dense & (distance_mm(core, grid) <= CORE_MM)
+    opened = grown(core, CORE_MM, grid)
     labels: NDArray[np.uint32] = cc3d.connected_components(opened, connectivity=6)
     size_ml = np.bincount(labels.ravel()) * grid.voxel_ml
     size_ml[0] = 0.0
@@ -172,7 +173,7 @@ def near_hilum(case: Case) -> Bools:
     i, j, k = grid.to_ijk(tree.carina_mm)
     x_mm, y_mm, z_mm = grid.spacing_mm
     away = np.sqrt(((x - i) * x_mm) ** 2 + ((y - j) * y_mm) ** 2 + ((z - k) * z_mm) ** 2)
-    return np.asarray(distance_mm(central & (away < CENTRAL_MM), grid) < HILUM_MM)
+    return grown(central & (away < CENTRAL_MM), HILUM_MM, grid)
 
 
 def _wider(box: tuple[slice, slice, slice], by: int, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:

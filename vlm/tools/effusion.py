@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import depth_mm, distance_mm
+from vlm.anatomy.air import depth_mm
+from vlm.anatomy.ball import grown, shrunk
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, once
@@ -119,10 +120,10 @@ def _core(case: Case, side: LungSide, outline: Shell) -> Bools | None:
     own = x_mm > MIDLINE_MM if side == "right" else x_mm < -MIDLINE_MM
     fluid = (blurred > FLUID_HU[0]) & (blurred < FLUID_HU[1]) & outline.inside_wall(WALL_MM)
     fluid &= ~found.both.voxels.T & own[None, None, :]
-    deep = depth_mm(fluid, grid) > CORE_MM
+    deep = shrunk(fluid, CORE_MM, grid)
     if not deep.any():
         return None
-    opened = fluid & (distance_mm(deep, grid) <= CORE_MM)
+    opened = grown(deep, CORE_MM, grid)
     seeds = deep & outline.outside_lung() & outline.sidewards()
     labels: NDArray[np.uint32] = cc3d.connected_components(opened, connectivity=6)
     seed_ml = np.bincount(labels[seeds], minlength=int(labels.max()) + 1) * grid.voxel_ml
@@ -136,13 +137,13 @@ def _core(case: Case, side: LungSide, outline: Shell) -> Bools | None:
 def _with_rim(case: Case, side: LungSide, outline: Shell, core: Bools) -> Bools:
     """The core with the rim that blur and partial volume took from it, to lung on one side and ribs on the other."""
     grid, hu = case.working.grid, case.working.hu.T
-    near = distance_mm(core, grid) <= RIM_MM
+    near = grown(core, RIM_MM, grid)
     sheet = smooth(case, 0.8)
     rim = near & outline.inside_wall(RIM_WALL_MM) & (hu > LUNG_EDGE_HU) & (sheet < EDGE_HU[1])
-    inner = distance_mm(lungs(case).of(side).voxels.T, grid) <= RIM_MM  # beside lung, mixed with it
+    inner = grown(lungs(case).of(side).voxels.T, RIM_MM, grid)  # beside lung, mixed with it
     rim &= (sheet > EDGE_HU[0]) | inner
     layer = outline.outside_lung() & outline.sidewards() & outline.inside_wall(RIM_WALL_MM)
-    layer &= (sheet > LAYER_HU[0]) & (sheet < LAYER_HU[1]) & (distance_mm(core, grid) <= LAYER_MM)
+    layer &= (sheet > LAYER_HU[0]) & (sheet < LAYER_HU[1]) & grown(core, LAYER_MM, grid)
     filled = ndimage.binary_opening(core | rim | layer, ndimage.generate_binary_structure(3, 1)) | core
     labels: NDArray[np.uint32] = cc3d.connected_components(filled, connectivity=6)
     keep: Bools = np.isin(labels, np.unique(labels[core]))

@@ -14,7 +14,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm.anatomy.air import depth_mm
+from vlm.anatomy.ball import shrunk
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, Presence
@@ -119,7 +119,7 @@ def _zone_percent(case: Case, dark: Bools, masks: Mapping[LungSide, Bools], lung
 def _free_air(case: Case, lung: Bools) -> Bools:
     """(Z, Y, X) bool: large even places of air inside the lung mask, which are no lung."""
     air = lung & (smooth(case, FREE_AIR_BLUR_MM) < FREE_AIR_HU)
-    deep = depth_mm(air, case.working.grid) > FREE_AIR_MM
+    deep = shrunk(air, FREE_AIR_MM, case.working.grid)
     if not deep.any():
         return deep
     labels: NDArray[np.uint32] = cc3d.connected_components(air, connectivity=6)

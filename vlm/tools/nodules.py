@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import box_of, closed_mm, depth_mm, distance_mm
+from vlm.anatomy.air import closed_mm, depth_mm, distance_mm
 from vlm.anatomy.airways import airways
+from vlm.anatomy.ball import box_of, grown, shrunk
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.lungs import SIDES, SPACE_MM, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
@@ -209,8 +210,8 @@ def _trimmed(lump: Lump, grid: Grid) -> Lump:
     """A lump without what hangs on it: opened by a ball of TRIM of its radius. A round or a long one as it is."""
     if not HUNG[0] < lump.elongation < HUNG[1]:
         return lump
-    core = depth_mm(lump.voxels, grid) > TRIM * lump.radius_mm
-    kept = lump.voxels & (distance_mm(core, grid) <= TRIM * lump.radius_mm)
+    core = shrunk(lump.voxels, TRIM * lump.radius_mm, grid)
+    kept = lump.voxels & grown(core, TRIM * lump.radius_mm, grid)
     return replace(lump, voxels=kept) if kept.any() else lump
 
 

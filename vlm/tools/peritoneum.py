@@ -11,6 +11,7 @@ import edt
 import numpy as np
 from scipy import ndimage
 
+from vlm.anatomy.ball import grown
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.liver import liver
 from vlm.anatomy.lungs import lungs
@@ -50,7 +51,7 @@ def ascites(case: Case) -> list[Evidence]:
     part = slice(max(0, first - 5), last + 1)
     spacing = grid.spacing_mm[::-1]
     hu = ndimage.gaussian_filter(case.working.hu.T[part].astype(np.float32), [1.5 / s for s in spacing])
-    near = edt.edt(~whole[part], anisotropy=spacing, black_border=False, parallel=2) < REACH_MM
+    near = grown(whole[part], REACH_MM, grid)
     fatless = ndimage.minimum_filter(hu, (1, 5, 5)) > FAT_HU
     low, high = FLUID_HU
     fluid = near & fatless & (hu > low) & (hu < min(high, found.mean_hu - DARKER_HU)) & ~whole[part]

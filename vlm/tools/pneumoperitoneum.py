@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import box_of, depth_mm, distance_mm
+from vlm.anatomy.air import depth_mm
+from vlm.anatomy.ball import box_of, grown
 from vlm.anatomy.body import body
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.liver import liver
@@ -101,7 +102,7 @@ def _pieces(case: Case, dome_mm: float) -> tuple[NDArray[np.uint32], NDArray[np.
     gas[z > dome_mm + ABOVE_DOME_MM] = False
     if gas.any():
         box = box_of(gas, LUNG_MM, grid)
-        gas[box] &= distance_mm(lungs(case).both.voxels.T[box], grid) > LUNG_MM
+        gas[box] &= ~grown(lungs(case).both.voxels.T[box], LUNG_MM, grid)
     labels: NDArray[np.uint32] = cc3d.connected_components(gas, connectivity=6)
     sizes = np.bincount(labels.ravel()).astype(np.float64) * grid.voxel_ml
     sizes[0] = 0.0

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import depth_mm, distance_mm
+from vlm.anatomy.air import depth_mm
 from vlm.anatomy.airways import airways
+from vlm.anatomy.ball import grown, shrunk
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Mask
@@ -65,10 +66,10 @@ def _observed(case: Case, side: LungSide, outline: Shell) -> Observation | None:
     middle = float(np.median(case.working.hu.T[lung]))
     limit = float(np.clip(middle - BELOW_LUNG_HU, *AIR_HU))
     air = place & (smooth(case, BLUR_MM) < limit)
-    core = depth_mm(air, grid) > CORE_MM
+    core = shrunk(air, CORE_MM, grid)
     if not core.any():
         return None
-    pockets = _pockets(air & (distance_mm(core, grid) <= CORE_MM), outline, grid.voxel_ml, dark=middle < DARK_LUNG_HU)
+    pockets = _pockets(air & grown(core, CORE_MM, grid), outline, grid.voxel_ml, dark=middle < DARK_LUNG_HU)
     if not pockets.any():
         return None
     free = _with_rim(case, pockets, place, outline, (middle - 1000.0) / 2)
@@ -106,11 +107,11 @@ def _pockets(air: Bools, outline: Shell, voxel_ml: float, *, dark: bool) -> Bool
 def _with_rim(case: Case, pockets: Bools, place: Bools, outline: Shell, halfway_hu: float) -> Bools:
     """The pockets with the rim that blur took, up to halfway to lung, and with thin air along the ribs."""
     grid = case.working.grid
-    sheet, away = smooth(case, 0.8), distance_mm(pockets, grid)
+    sheet, near = smooth(case, 0.8), grown(pockets, RIM_MM, grid)
     along = outline.along_wall(WALL_MM)
-    rim = (away <= RIM_MM) & place & (sheet < halfway_hu)
-    edge = (away <= RIM_MM) & along & outline.inside_wall() & (case.working.hu.T < -500)  # mixed with the chest wall
-    layer = (away <= LAYER_MM) & place & along & (sheet < halfway_hu)
+    rim = near & place & (sheet < halfway_hu)
+    edge = near & along & outline.inside_wall() & (case.working.hu.T < -500)  # mixed with the chest wall
+    layer = grown(pockets, LAYER_MM, grid) & place & along & (sheet < halfway_hu)
     filled = ndimage.binary_opening(pockets | rim | edge | layer) | pockets
     labels: NDArray[np.uint32] = cc3d.connected_components(filled, connectivity=6)
     keep: Bools = np.isin(labels, np.unique(labels[pockets]))
