@@ -28,9 +28,9 @@ from vlm.evidence import Case, Evidence, Ledger, Observation, Search, without_si
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding import Context, Prior
 from vlm.grounding.prior import compare
-from vlm.language.compose import Composer, ScanFacts, compose
+from vlm.language.compose import ScanFacts, compose
 from vlm.language.drafting import checked
-from vlm.language.phrases import load_phrases
+from vlm.language.wording import Wording
 from vlm.report import (
     CapabilityOff,
     CaseRecord,
@@ -188,7 +188,7 @@ def draft(case: Case, facts: ScanFacts, prior: Prior | None) -> list[Sentence]:
 
 def fill_omissions(ledger: Ledger, names: Sequence[str]) -> list[Draft]:
     """A sentence for each present observation that the writer left out; doubts stand under "To review"."""
-    writer = Composer(ledger, load_vocabulary(), load_phrases())
+    writer = Wording(ledger)
     missed = {name: seen for name in names if isinstance(seen := ledger[name], Observation)}
     return [
         writer.draft(writer.vocabulary.section_of(seen.finding), writer.phrases.pattern(seen.finding, "present"), name)

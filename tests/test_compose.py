@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vlm.ct import Box
@@ -90,11 +92,12 @@ def test_one_side_is_denied_by_name() -> None:
 def test_a_search_outside_the_scan_is_not_a_denial() -> None:
     sentences = written(effusion_search("left", covered=0.0, failed=("not_covered",)))
     assert not texts(sentences, "lungs_and_pleura")
-    assert texts(sentences, "not_assessed") == ["Left pleural effusion: not assessed, not covered by the scan."]
+    assert texts(sentences, "not_assessed") == ["Not assessed, not covered by the scan: left pleural effusion."]
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [({"covered": 0.7}, "only partly covered"), ({"smallest": None}, "limit not measured")]
+    ("more", "said"),
+    [({"covered": 0.7}, "in the covered part"), ({"smallest": None}, "(detection limit not measured)")],
 )
 def test_a_limited_search_says_its_limit(more: dict[str, object], said: str) -> None:
     told = texts(written(effusion_search("left", **more), effusion_search("right", **more)), "lungs_and_pleura")
@@ -111,7 +114,7 @@ def test_what_a_tool_is_not_sure_of_stands_under_to_review() -> None:
 
 def test_a_region_outside_the_scan_is_said_to_be_outside() -> None:
     sentences = written(Coverage(tool="field_of_view", site="pelvis", covered=0.0))
-    assert texts(sentences, "not_assessed") == ["Pelvis: not assessed, not covered by the scan."]
+    assert texts(sentences, "not_assessed") == ["Not covered by the scan: pelvis."]
 
 
 def test_a_bracket_with_a_missing_fact_falls_away() -> None:
@@ -187,4 +190,80 @@ def test_very_many_nodules_are_multiple() -> None:
 
 def test_a_partly_covered_lung_is_denied_nodules_by_size_and_limit() -> None:
     search = Search(tool="nodules", finding="lung_nodule", covered=0.7, **MEASURED)  # type: ignore[arg-type]
-    assert texts(written(search), "lungs_and_pleura") == ["No lung nodule of 6 mm or more (only partly covered)."]
+    assert texts(written(search), "lungs_and_pleura") == ["No lung nodule of 6 mm or more in the covered part."]
+
+
+def nodule_search(side: str, **more: object) -> Search:
+    known = {"covered": 1.0, **MEASURED} | more
+    return Search(tool="nodules", finding="lung_nodule", side=side, **known)  # type: ignore[arg-type]
+
+
+def test_beside_a_few_nodules_no_other_is_denied() -> None:
+    sentences = written(nodule(14.0), nodule_search("right", found=1), nodule_search("left"))
+    assert texts(sentences, "lungs_and_pleura")[1:] == ["No other lung nodule of 6 mm or more."]
+
+
+@pytest.mark.parametrize("doubtful", [True, False])
+def test_no_other_nodule_is_denied_where_one_is_doubtful_or_the_limit_is_unknown(doubtful: bool) -> None:
+    doubt = replace(nodule(9.0, "left"), presence="uncertain")
+    unknown = {} if doubtful else {"smallest": None, "sensitivity": None}
+    searches = [nodule_search(side, found=1, **unknown) for side in ("left", "right")]
+    sentences = written(nodule(14.0), doubt if doubtful else nodule(9.0, "left"), *searches)
+    assert not [text for text in texts(sentences, "lungs_and_pleura") if "other" in text]
+
+
+def test_a_part_that_one_side_leaves_out_is_said_of_both() -> None:
+    sentences = written(nodule_search("left", failed=("collapse",)), nodule_search("right"))
+    assert texts(sentences, "lungs_and_pleura") == [
+        "No lung nodule of 6 mm or more outside collapsed or consolidated lung."
+    ]
+
+
+def test_a_condition_of_one_side_is_not_said_of_the_other() -> None:
+    sentences = written(effusion_search("left", failed=("noise",)), effusion_search("right"))
+    assert texts(sentences, "lungs_and_pleura") == [
+        "No right pleural effusion.",
+        "No left pleural effusion, limited by noise.",
+    ]
+
+
+def test_a_side_stands_last_so_that_it_is_read_with_its_own_finding_alone() -> None:
+    whole = Search(tool="lungs", finding="consolidation", covered=1.0, smallest=Measurement(quantity="volume", value=5))
+    sentences = written(effusion_search("left", covered=1.0), whole)
+    assert texts(sentences, "lungs_and_pleura") == ["No consolidation or left pleural effusion."]
+
+
+def test_an_impression_without_findings_denies_what_is_urgent_and_says_where() -> None:
+    sides = [effusion_search(side, covered=0.8) for side in ("left", "right")]
+    assert texts(written(*sides), "impression") == ["No pleural effusion in the covered part."]
+
+
+def test_what_is_not_covered_is_told_by_region_below_the_chest_and_by_finding_in_it() -> None:
+    outside = [Coverage(tool="field_of_view", site=site, covered=0.0) for site in ("chest", "pelvis")]
+    unseen = [
+        Search(tool="unseen", finding=finding, covered=0.0, failed=("not_covered",))
+        for finding in ("pneumothorax", "prostatomegaly")
+    ]
+    assert texts(written(*outside, *unseen), "not_assessed") == [
+        "Not covered by the scan: chest and pelvis.",
+        "Not assessed, not covered by the scan: pneumothorax.",
+    ]
+
+
+def test_doubts_stand_in_the_order_of_their_urgency() -> None:
+    doubts = [
+        Observation(tool="hernia", finding="hiatal_hernia", presence="uncertain", region=region()),
+        replace(nodule(9.0), presence="uncertain"),
+    ]
+    assert texts(written(*doubts), "to_review") == [
+        "Possible right upper zone nodule, 9 mm.",
+        "Possible hiatal hernia.",
+    ]
+
+
+@pytest.mark.parametrize("reason", ["thick_slices", "noise", "metal", "contrast", "not_found", "tool_failed", "phase"])
+def test_every_reason_for_what_was_not_assessed_passes_the_checker(reason: str) -> None:
+    search = Search(tool="x", finding="aortic_aneurysm", covered=0.0, failed=(reason,))
+    sentences = written(search)
+    assert texts(sentences, "not_assessed")
+    assert not texts(sentences, "to_review")

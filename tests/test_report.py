@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.export import to_markdown
-from app.export.markdown import footnote
+from app.export.footnotes import footnote, footnotes
 from vlm.ct import Box
 from vlm.evidence import QUANTITIES, Coverage, Ledger, Measurement, Observation, Region, Search
 from vlm.report import CaseRecord, Geometry, Report, Sentence, evidence_record, render
@@ -94,7 +94,7 @@ def test_the_shipped_schema_is_that_of_the_types() -> None:
 
 
 def test_a_footnote_names_tool_size_and_place() -> None:
-    line = footnote("E1", report(ledger()).evidence["E1"])
+    line = footnote(("E1", report(ledger()).evidence["E1"]))
     assert "nodules 1" in line
     assert "16.6 mm" in line
     assert "slices 3-9" in line
@@ -102,3 +102,45 @@ def test_a_footnote_names_tool_size_and_place() -> None:
 
 def test_markdown_says_that_it_is_a_draft() -> None:
     assert "not for diagnosis" in to_markdown(report(ledger()))
+
+
+def test_searches_that_looked_at_nothing_share_a_line() -> None:
+    book = ledger()
+    for finding in ("rib_fracture", "bone_lesion", "splenomegaly"):
+        book.add(Search(tool="unseen", finding=finding, covered=0.0, failed=("not_implemented",)))
+    evidence = report(book).evidence
+    assert footnotes(dict.fromkeys(["E4", "E5", "E6"], 1), evidence) == [
+        "1. **E4, E5, E6** not searched: no tool looks for it yet — unseen 1"
+    ]
+
+
+def test_searches_of_both_sides_share_a_line() -> None:
+    book = ledger()
+    for side in ("left", "right"):
+        book.add(Search(tool="pneumothorax", finding="pneumothorax", side=side, covered=1.0))  # type: ignore[arg-type]
+    (line,) = footnotes({"E4": 1, "E5": 1}, report(book).evidence)
+    assert "(left and right)" in line
+
+
+def said(*texts: str) -> str:
+    plain = report(ledger())
+    sentences = tuple(plain.sentences[0].model_copy(update={"id": f"S{n}", "text": t}) for n, t in enumerate(texts))
+    return to_markdown(plain.model_copy(update={"sentences": sentences}))
+
+
+def test_a_limit_that_recurs_is_said_once_below_the_findings() -> None:
+    page = said(
+        "No ascites (detection limit not measured).",
+        "No pneumothorax (slices too thick, detection limit not measured).",
+        "No effusion.",
+    )
+    assert "No ascites.† [1]" in page
+    assert "No pneumothorax (slices too thick).† [1]" in page
+    assert "No effusion. [1]" in page
+    assert page.count("not been measured") == 1
+
+
+def test_a_limit_that_is_said_once_stays_in_its_sentence() -> None:
+    page = said("No ascites (detection limit not measured).", "No effusion.")
+    assert "No ascites (detection limit not measured). [1]" in page
+    assert "†" not in page

@@ -1,50 +1,71 @@
-"""report.md: plain radiology prose, with a footnote for every sentence."""
+"""report.md: plain radiology prose, with a footnote mark for every sentence.
+
+The text of a sentence is what was checked. One thing is folded: a limit that recurs ("detection limit not
+measured") is said once below the findings, and a dagger stands for it in the sentences.
+"""
 
 from __future__ import annotations
 
-from vlm.evidence import UNIT_WORDS
-from vlm.report import FINDINGS_SECTIONS, SECTIONS, EvidenceRecord, MeasurementRecord, Report, Sentence
+import re
+from collections.abc import Iterable, Mapping
+
+from app.export.footnotes import footnotes
+from vlm.evidence import CONDITIONS
+from vlm.report import FINDINGS_SECTIONS, SECTIONS, Report, Sentence
 
 NO_IMPRESSION = "No impression: nothing was found, and too little could be searched without a limit to deny it."
+DAGGER = "†"
+UNMEASURED = CONDITIONS["not_measured"]
+BRACKET = re.compile(rf" \({UNMEASURED}\)|, {UNMEASURED}(?=\))")
+BELOW = f"{DAGGER} Searched, but the smallest size that would have been found has not been measured."
 
 
 def to_markdown(report: Report) -> str:
     """The report as Markdown. Text from outside never reaches it: sentences are checked, names are keys."""
     marks = _marks(report)
-    lines = ["# CT report (draft)", "", f"> {report.notice}", ""]
-    for key in ("technique", "comparison"):
-        if text := _paragraph(report, key, marks):
-            lines += [f"**{SECTIONS[key]}.** {text}", ""]
-    lines += ["## Findings", ""]
-    for key in FINDINGS_SECTIONS:
-        if text := _paragraph(report, key, marks):
-            lines += [f"**{SECTIONS[key]}.** {text}", ""]
+    recurs = sum(bool(BRACKET.search(sentence.text)) for sentence in report.sentences) > 1
+
+    def told(sentence: Sentence) -> str:
+        return _marked(_folded(sentence.text) if recurs else sentence.text, sentence, marks)
+
+    def paragraphs(keys: Iterable[str]) -> list[str]:
+        written = {key: " ".join(told(sentence) for sentence in report.section(key)) for key in keys}
+        return [line for key, text in written.items() if text for line in (f"**{SECTIONS[key]}.** {text}", "")]
+
+    lines = ["# CT report (draft)", "", f"> {report.notice}", "", *paragraphs(("technique", "comparison"))]
+    lines += ["## Findings", "", *paragraphs(FINDINGS_SECTIONS)]
+    lines += [BELOW, ""] if recurs else []
     lines += ["## Impression", ""]
-    impression = report.section("impression")
-    lines += [f"{n}. {_marked(s, marks)}" for n, s in enumerate(impression, start=1)] or [NO_IMPRESSION]
+    lines += [f"{n}. {told(s)}" for n, s in enumerate(report.section("impression"), start=1)] or [NO_IMPRESSION]
+    doubts = [sentence for sentence in report.section("to_review") if not sentence.reason]
+    lines += ["", f"Not certain, see *To review* ({len(doubts)}): {told(doubts[0])}"] if doubts else []
     for key in ("to_review", "not_assessed"):
         if sentences := report.section(key):
             lines += ["", f"## {SECTIONS[key]}", ""]
-            lines += [f"- {_marked(s, marks)}{_why(s) if key == 'to_review' else ''}" for s in sentences]
-    lines += ["", *_limits(report), "## Evidence", ""]
-    lines += [f"{mark}. {footnote(name, report.evidence[name])}" for name, mark in marks.items()]
-    lines += ["", "---", "", _provenance(report), ""]
-    return "\n".join(lines)
+            lines += [f"- {told(s)}{_why(s, report) if key == 'to_review' else ''}" for s in sentences]
+    lines += ["", *_limits(report), "## Evidence", "", *footnotes(marks, report.evidence)]
+    return "\n".join([*lines, "", "---", "", _provenance(report), ""])
 
 
 def _marks(report: Report) -> dict[str, int]:
-    """Evidence id -> footnote number, in the order in which a reader meets them."""
+    """Evidence id -> footnote number: one for all that a sentence cites for the first time."""
     marks: dict[str, int] = {}
     for sentence in report.sentences:
-        for name in sentence.cites:
-            if name in report.evidence:
-                marks.setdefault(name, len(marks) + 1)
+        fresh = [name for name in sentence.cites if name in report.evidence and name not in marks]
+        number = max(marks.values(), default=0) + 1
+        marks |= dict.fromkeys(fresh, number)
     return marks
 
 
-def _marked(sentence: Sentence, marks: dict[str, int]) -> str:
-    numbers = sorted(marks[name] for name in sentence.cites if name in marks)
-    return sentence.text + (f" [{_ranges(numbers)}]" if numbers else "")
+def _marked(text: str, sentence: Sentence, marks: Mapping[str, int]) -> str:
+    numbers = sorted({marks[name] for name in sentence.cites if name in marks})
+    return text + (f" [{_ranges(numbers)}]" if numbers else "")
+
+
+def _folded(text: str) -> str:
+    """The sentence with a dagger in place of the limit that is said once below."""
+    short = BRACKET.sub("", text)
+    return short if short == text else f"{short.rstrip('.')}.{DAGGER}"
 
 
 def _ranges(numbers: list[int]) -> str:
@@ -58,52 +79,17 @@ def _ranges(numbers: list[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def _paragraph(report: Report, key: str, marks: dict[str, int]) -> str:
-    return " ".join(_marked(sentence, marks) for sentence in report.section(key))
-
-
-def _why(sentence: Sentence) -> str:
-    return f" — *{sentence.reason}*" if sentence.reason else ""
+def _why(sentence: Sentence, report: Report) -> str:
+    """Why a sentence is left to a person: what the checker said, or what the tool noted."""
+    notes = [report.evidence[name].note for name in sentence.cites if name in report.evidence]
+    reason = sentence.reason or "; ".join(dict.fromkeys(note for note in notes if note))
+    return f" — *{reason}*" if reason else ""
 
 
 def _limits(report: Report) -> list[str]:
     lines = [f"- {note.message} ({note.code})" for note in report.intake]
     lines += [f"- {off.capability}: {off.reason}. {off.remedy}" for off in report.capabilities_off]
     return ["## Limits of this reading", "", *lines, ""] if lines else []
-
-
-def footnote(name: str, record: EvidenceRecord) -> str:
-    """One line that says what evidence is, where it lies, how sure it is, and who measured it."""
-    what = (record.finding or record.site or "").replace("_", " ")
-    place = " ".join(part.replace("_", " ") for part in (record.side, record.site) if part and part != what)
-    parts = [f"**{name}** {record.kind}", what + (f" ({place})" if place else "")]
-    parts += [f"{key}: {value}".replace("_", " ") for key, value in sorted(record.attributes.items())]
-    parts += [_number(m) for m in record.measurements]
-    if record.kind in ("search", "coverage") and record.covered is not None:
-        parts.append(f"{record.covered:.0%} of the place covered")
-    if record.kind == "search":
-        parts.append(_sensitivity(record))
-        parts += [f"limited: {condition.replace('_', ' ')}" for condition in record.failed]
-    if record.region is not None:
-        x, y, z = record.region.centroid_mm
-        parts.append(f"slices {record.region.slices[0]}-{record.region.slices[1]}, at ({x:.0f}, {y:.0f}, {z:.0f}) mm")
-        if record.region.mask:
-            parts.append(f"`{record.region.mask}`")
-    if record.note:
-        parts.append(record.note)
-    return "; ".join(part for part in parts if part) + f" — {record.tool.name} {record.tool.version}"
-
-
-def _number(measurement: MeasurementRecord) -> str:
-    spread = "" if measurement.uncertainty is None else f" ± {measurement.uncertainty:.2g}"
-    unit = UNIT_WORDS.get(measurement.unit, measurement.unit)
-    return f"{measurement.quantity.replace('_', ' ')} {measurement.value:.3g}{spread} {unit}".rstrip()
-
-
-def _sensitivity(record: EvidenceRecord) -> str:
-    if record.smallest is None or record.sensitivity is None:
-        return "smallest size found: not measured"
-    return f"finds {record.sensitivity:.0%} of those of {_number(record.smallest)} or more"
 
 
 def _provenance(report: Report) -> str:

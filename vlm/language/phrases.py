@@ -28,6 +28,8 @@ class Phrases:
     words: Mapping[str, Any]
     technique: Mapping[str, str]
     attributes: Mapping[str, str]
+    limits: Mapping[str, str]  # conditions that are said in passing; the others stand in brackets
+    reasons: Mapping[str, str]  # why something was not assessed, where the condition's own words read badly
     not_assessed: frozenset[str]  # findings whose lack of assessment is told
 
     def quiet(self, finding: str) -> bool:
@@ -43,6 +45,10 @@ class Phrases:
     def rank(self, finding: str) -> int:
         """How high a finding stands in an impression; 1 is the most urgent, from 50 on it stays out."""
         return int(self.findings.get(finding, {}).get("rank", self.default["rank"]))
+
+    def ranked(self, finding: str) -> bool:
+        """Whether the file gives the finding a rank of its own."""
+        return "rank" in self.findings.get(finding, {})
 
     def number(self, count: int) -> str:
         """A count in words as far as the language file has words, then "multiple"."""
@@ -67,6 +73,8 @@ def load_phrases(language: str = "en") -> Phrases:
         words=data["words"],
         technique=data["technique"],
         attributes=data["attributes"],
+        limits=data["limits"],
+        reasons=data["reasons"],
         not_assessed=frozenset(data["not_assessed"]["findings"]),
     )
 

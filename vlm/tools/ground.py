@@ -47,7 +47,7 @@ def search(
         conditions += [] if failed else ["not_covered"]  # the tool knows the truer reason
     elif share < WHOLE:
         conditions.append("partly_covered")
-    if smallest is None and share > 0.0:
+    if smallest is None and share > 0.0 and not measurements:  # a measure says by itself what it would have shown
         conditions.append("not_measured")
     return Search(
         tool=tool,
