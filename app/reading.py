@@ -162,7 +162,7 @@ def compare_with(case: Case, path: Path, tools: dict[str, Tool], clock: Clock) -
         IntakeError: the prior is refused; the message names it.
         UsageError: the prior is the scan itself.
     """
-    from vlm.anatomy.registration import register  # brings scipy.signal: a second that only a prior needs
+    from vlm.anatomy.registration import register  # brings SimpleITK and scipy.signal, which only a prior needs
 
     with clock.step("prior"):
         try:

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from vlm.anatomy.airways import airways
 from vlm.anatomy.aorta import aorta
+from vlm.anatomy.ball import box_of
 from vlm.anatomy.body import body
 from vlm.anatomy.lungs import lungs
 from vlm.anatomy.skeleton import skeleton, spine
@@ -210,9 +211,11 @@ def _with_fat(region: Bools, case: Case) -> Bools:
     hu = case.working.hu.T
     step_x, step_y, _ = case.working.grid.spacing_mm
     ball = _disk(8.0, (step_y, step_x))[None]
-    padded = np.pad(region, ((0, 0), (8, 8), (8, 8)))
-    closed = ndimage.binary_closing(padded, ball)[:, 8:-8, 8:-8] & (hu > AIR_HU)
-    return np.asarray(closed | region)
+    box = box_of(region, 0.0, case.working.grid)
+    padded = np.pad(region[box], ((0, 0), (8, 8), (8, 8)))
+    out = region.copy()
+    out[box] |= ndimage.binary_closing(padded, ball)[:, 8:-8, 8:-8] & (hu[box] > AIR_HU)
+    return out
 
 
 def _width(region: Bools, lung: Bools, grid: Grid) -> tuple[float | None, int | None]:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import closed_mm, depth_mm, distance_mm, lung_air, lung_pieces
+from vlm.anatomy.air import closed_mm, distance_mm, lung_air, lung_pieces
 from vlm.anatomy.airways import Airways, airways
+from vlm.anatomy.ball import box_of, shrunk
 from vlm.anatomy.body import body
 from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case, once
@@ -119,10 +120,9 @@ def _split(lung: NDArray[np.bool_], middle_mm: float, grid: Grid) -> dict[LungSi
     out: dict[LungSide, NDArray[np.bool_]] = {side: np.zeros_like(lung) for side in SIDES}
     if not lung.any():
         return out
-    depth = depth_mm(lung, grid)
     middle = float(grid.to_ijk([middle_mm, 0.0, 0.0])[0])
     for erode_mm in (0.0, 2.0, 4.0, 6.0, 9.0, 12.0, 16.0):
-        core = depth > erode_mm
+        core = shrunk(lung, erode_mm, grid) if erode_mm else lung
         labels: NDArray[np.uint32] = cc3d.connected_components(core, connectivity=6)
         sizes = np.bincount(labels.ravel())
         sizes[0] = 0
@@ -133,10 +133,10 @@ def _split(lung: NDArray[np.bool_], middle_mm: float, grid: Grid) -> dict[LungSi
     if not is_right.any() or not is_left.any():
         out["right" if is_right.any() else "left"] = lung.copy()
         return out
-    to_right = distance_mm(is_right, grid)
-    to_left = distance_mm(is_left, grid)
-    out["right"] = lung & (to_right <= to_left)
-    out["left"] = lung & (to_right > to_left)
+    box = box_of(lung, 0.0, grid)
+    nearer_right = distance_mm(is_right[box], grid) <= distance_mm(is_left[box], grid)
+    out["right"][box] = lung[box] & nearer_right
+    out["left"][box] = lung[box] & ~nearer_right
     return out
 
 

@@ -183,8 +183,7 @@ def skeleton(case: Case) -> Mask:
     sizes = np.bincount(labels.ravel(), minlength=count + 1).astype(np.float64) * volume.grid.voxel_ml
     keep = sizes >= MINIMUM_BONE_ML
     # A component with a cortical peak is bone; diluted bowel contrast and noise have none.
-    peaks = ndimage.maximum(hu, labels, np.arange(count + 1))
-    keep &= np.asarray(peaks) > CORTEX_HU + 50
+    keep &= np.bincount(labels[hu > CORTEX_HU + 50], minlength=count + 1) > 0
     keep[0] = False
     return Mask("skeleton", keep[labels].T, volume.grid)
 

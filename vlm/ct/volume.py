@@ -104,14 +104,13 @@ class Mask:
     @property
     def bounds(self) -> tuple[slice, slice, slice]:
         """Index slices of the smallest block that holds the mask; ``ValueError`` when it is empty."""
-        found = []
-        for axis in range(3):
-            others = tuple(other for other in range(3) if other != axis)
-            present = np.flatnonzero(self.voxels.any(axis=others))
-            if present.size == 0:
-                raise ValueError(f"mask {self.name!r} is empty")
-            found.append(slice(int(present[0]), int(present[-1]) + 1))
-        return found[0], found[1], found[2]
+        z = np.flatnonzero(self.voxels.any(axis=(0, 1)))
+        if z.size == 0:
+            raise ValueError(f"mask {self.name!r} is empty")
+        shadow: NDArray[np.bool_] = np.asarray(self.voxels[:, :, z[0] : z[-1] + 1].any(axis=2))
+        x, y = np.flatnonzero(shadow.any(axis=1)), np.flatnonzero(shadow.any(axis=0))
+        along = [slice(int(held[0]), int(held[-1]) + 1) for held in (x, y, z)]
+        return along[0], along[1], along[2]
 
     @property
     def slices(self) -> tuple[int, int]:
@@ -139,27 +138,29 @@ class Mask:
         """The same region on another grid, nearest neighbour; False outside. Itself when the grid is the same."""
         if grid.same_as(self.grid):
             return self
-        return Mask(self.name, _nearest(self.voxels, self.grid, grid), grid)
+        return Mask(self.name, _nearest(self, grid), grid)
 
 
-def _nearest(voxels: NDArray[np.bool_], source: Grid, target: Grid) -> NDArray[np.bool_]:
-    """(X, Y, Z) bool on ``source`` -> (X', Y', Z') bool on ``target``; grids that share axes only."""
-    relative = np.linalg.inv(source.affine) @ target.affine
+def _nearest(mask: Mask, target: Grid) -> NDArray[np.bool_]:
+    """(X, Y, Z) bool of a mask on the grid ``target``; grids that share axes only."""
+    relative = np.linalg.inv(mask.grid.affine) @ target.affine
     if np.count_nonzero(np.abs(relative[:3, :3]) > 1e-6) > 3:
         raise ValueError("grids must share their axes")
     out = np.zeros(target.shape, dtype=bool, order="F")
+    if not mask:
+        return out
     where: list[slice] = []
     picks: list[NDArray[np.intp]] = []
-    for axis in range(3):
+    for axis, held in enumerate(mask.bounds):
         index = np.rint(np.arange(target.shape[axis]) * relative[axis, axis] + relative[axis, 3]).astype(np.intp)
-        kept = np.flatnonzero((index >= 0) & (index < source.shape[axis]))  # one run: the index only grows, or falls
+        kept = np.flatnonzero((index >= held.start) & (index < held.stop))  # one run: the index only grows, or falls
         if kept.size == 0:
             return out
         where.append(slice(int(kept[0]), int(kept[-1]) + 1))
         picks.append(index[kept])
-    part = voxels.T  # (Z, Y, X), C-ordered
+    part = mask.voxels.T  # (Z, Y, X), C-ordered
     # The axis that shrinks most goes first, the one that grows most last: each pass moves as little as it can.
-    for axis in sorted(range(3), key=lambda n: picks[n].size / source.shape[n]):
+    for axis in sorted(range(3), key=lambda n: picks[n].size / mask.grid.shape[n]):
         part = np.take(part, picks[axis], axis=2 - axis)
     out.T[where[2], where[1], where[0]] = part
     return out

@@ -8,12 +8,15 @@ and had none, and nothing where the prior cannot tell.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from vlm.anatomy.registration import Alignment
 from vlm.ct.volume import Point
 from vlm.evidence import Case, Observation, Search
 from vlm.findings.vocabulary import Vocabulary
 from vlm.grounding.verdict import Prior
+
+if TYPE_CHECKING:  # it brings SimpleITK and scipy.signal, which only a prior needs
+    from vlm.anatomy.registration import Alignment
 
 SAME_PLACE_MM = 15.0  # breathing moves a lower lobe by about as much between two scans
 COVERED_ENOUGH = 0.95  # of a side: a whole-side search says that something was not there
