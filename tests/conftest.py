@@ -1,4 +1,4 @@
-"""Where tests find the shared scans and reports, and what happens where there are none."""
+"""Where tests find the shared scans and reports, and which tests run together."""
 
 from __future__ import annotations
 
@@ -11,13 +11,25 @@ SHARED = Path(os.environ.get("TOMOSCRIBE_SHARED", Path(__file__).resolve().paren
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked ``realct`` where the shared data is missing, and say so."""
-    if (SHARED / "ct").is_dir():
-        return
+    """Skip tests marked ``realct`` where the shared data is missing, and say so; keep those of one scan together."""
     missing = pytest.mark.skip(reason="needs the shared scans: put them beside the checkout or set TOMOSCRIBE_SHARED")
+    there = {folder.name for folder in (SHARED / "ct").glob("*/")}
     for item in items:
-        if item.get_closest_marker("realct"):
+        if not item.get_closest_marker("realct"):
+            continue
+        if not there:
             item.add_marker(missing)
+        values = getattr(item, "callspec", None)
+        scan = next((value for value in values.params.values() if value in there), None) if values else None
+        if scan:  # one worker has read it and knows its anatomy
+            item.add_marker(pytest.mark.xdist_group(scan))
+    items.sort(key=lambda item: _scan_of(item))
+
+
+def _scan_of(item: pytest.Item) -> str:
+    """The scan a test is about, or nothing; sorting by it is stable, so tests of one scan follow one another."""
+    marker = item.get_closest_marker("xdist_group")
+    return str(marker.args[0]) if marker else ""
 
 
 @pytest.fixture(scope="session")

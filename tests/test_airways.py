@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.scans import real_case
 from vlm.anatomy.airways import TREE_MAX_ML, airways
-from vlm.ct import read
 from vlm.ct.volume import Grid, Scan, Volume
 from vlm.evidence import Case
 from vlm.phantom.chest import Phantom, chest
@@ -66,13 +65,13 @@ CARINA_MM = {  # read off the slices by eye, z only, +- 8 mm
 
 @pytest.mark.realct
 @pytest.mark.parametrize("name", CARINA_MM)
-def test_the_carina_of_a_real_scan_lies_where_a_reader_sees_it(name: str, shared: Path) -> None:
-    found = airways(Case(read(shared / "ct" / name / "ct.nii.gz").volume))
+def test_the_carina_of_a_real_scan_lies_where_a_reader_sees_it(name: str) -> None:
+    found = airways(real_case(name))
     assert found.carina_mm is not None
     assert found.carina_mm[2] == pytest.approx(CARINA_MM[name], abs=8.0)
 
 
 @pytest.mark.realct
 @pytest.mark.parametrize("name", ["totalseg-abdomen-3mm", "cptac-pda-00189", "rider-pilot-0117"])
-def test_a_scan_without_a_trachea_gives_none(name: str, shared: Path) -> None:
-    assert not airways(Case(read(shared / "ct" / name / "ct.nii.gz").volume)).found
+def test_a_scan_without_a_trachea_gives_none(name: str) -> None:
+    assert not airways(real_case(name)).found

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from vlm.ct.read import read
+from tests.scans import real_case
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import chest
 from vlm.tools.atelectasis import atelectasis
@@ -90,21 +88,21 @@ def test_what_no_rule_judges_is_said_to_be_not_assessed(tool) -> None:  # type: 
     "name",
     ["cmb-crc-01068", "nlst-101287", "elastix-right-lung", "acrin-flt-breast-013", "acrin-flt-breast-001-day1-chest"],
 )
-def test_real_lungs_without_consolidation_show_none(shared: Path, name: str) -> None:
-    case = Case(read(shared / "ct" / name / "ct.nii.gz").volume)
+def test_real_lungs_without_consolidation_show_none(name: str) -> None:
+    case = real_case(name)
     assert not observed(consolidation(case), "consolidation")
     assert not observed(atelectasis(case), "lobar_collapse")
     assert not observed(atelectasis(case), "lung_volume_loss")
 
 
 @pytest.mark.realct
-def test_lung_beside_effusion_and_mass_has_lost_volume(shared: Path) -> None:
-    evidence = atelectasis(Case(read(shared / "ct" / "lidc-idri-0314" / "ct.nii.gz").volume))
+def test_lung_beside_effusion_and_mass_has_lost_volume() -> None:
+    evidence = atelectasis(real_case("lidc-idri-0314"))
     assert [(e.side, e.presence) for e in observed(evidence, "lung_volume_loss")] == [("right", "present")]
     assert {e.side for e in observed(evidence, "atelectasis")} == {"right"}
 
 
 @pytest.mark.realct
-def test_collapse_beside_a_mass_is_suspected_on_its_side(shared: Path) -> None:
-    evidence = atelectasis(Case(read(shared / "ct" / "lung-pet-ct-dx-a0002" / "dicom.zip").volume))
+def test_collapse_beside_a_mass_is_suspected_on_its_side() -> None:
+    evidence = atelectasis(real_case("lung-pet-ct-dx-a0002"))
     assert {e.side for e in observed(evidence, "atelectasis")} == {"right"}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from vlm.ct.read import read
+from tests.scans import real_case
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import chest
 from vlm.tools.effusion import effusion
@@ -88,8 +86,8 @@ def test_a_half_scan_is_partly_covered() -> None:
         ("cptac-pda-00189", set()),
     ],
 )
-def test_real_scans_have_fluid_where_it_was_seen(shared: Path, name: str, sides: set[str]) -> None:
-    seen, searches = split(effusion(Case(read(shared / "ct" / name / "ct.nii.gz").volume)))
+def test_real_scans_have_fluid_where_it_was_seen(name: str, sides: set[str]) -> None:
+    seen, searches = split(effusion(real_case(name)))
     assert set(seen) == sides
     assert set(searches) == {"left", "right"}
     if sides:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from vlm.ct.read import read
+from tests.scans import real_case
 from vlm.evidence import Case, Observation, Search
 from vlm.phantom.chest import chest
 from vlm.tools.emphysema import emphysema
@@ -59,8 +57,8 @@ def test_a_half_scan_is_partly_covered() -> None:
 
 
 @pytest.mark.realct
-def test_low_dose_scan_with_centrilobular_emphysema_has_it_above(shared: Path) -> None:
-    seen, _ = looked_at(Case(read(shared / "ct" / "nlst-101287" / "ct.nii.gz").volume))
+def test_low_dose_scan_with_centrilobular_emphysema_has_it_above() -> None:
+    seen, _ = looked_at(real_case("nlst-101287"))
     assert [(e.presence, e.side, e.site) for e in seen] == [("present", "bilateral", "upper_zone")]
 
 
@@ -68,8 +66,8 @@ def test_low_dose_scan_with_centrilobular_emphysema_has_it_above(shared: Path) -
 @pytest.mark.parametrize(
     "name", ["cmb-crc-01068", "acrin-flt-breast-013", "acrin-flt-breast-001-day1-chest", "lidc-idri-0314"]
 )
-def test_lungs_without_emphysema_show_less_than_two_percent(shared: Path, name: str) -> None:
-    seen, searches = looked_at(Case(read(shared / "ct" / name / "ct.nii.gz").volume))
+def test_lungs_without_emphysema_show_less_than_two_percent(name: str) -> None:
+    seen, searches = looked_at(real_case(name))
     assert not seen
     for search in searches.values():
         share = search.measured("fraction")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import nibabel
 import numpy as np
 import pytest
 
+from tests.scans import real_case
 from vlm.ct.volume import Grid, Scan, Volume
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.findings.vocabulary import load_vocabulary
@@ -21,9 +19,9 @@ MINE = (
 )  # fmt: skip
 
 
-def run(name: str, volume: Volume) -> list[Evidence]:
+def run(name: str, scan: Volume | Case) -> list[Evidence]:
     load_tools()
-    return TOOLS[name].run(Case(volume))
+    return TOOLS[name].run(scan if isinstance(scan, Case) else Case(scan))
 
 
 def seen(evidence: list[Evidence], finding: str, presence: str = "present") -> list[Observation]:
@@ -32,14 +30,6 @@ def seen(evidence: list[Evidence], finding: str, presence: str = "present") -> l
 
 def searches(evidence: list[Evidence], finding: str) -> list[Search]:
     return [e for e in evidence if isinstance(e, Search) and e.finding == finding]
-
-
-def real(shared: Path, name: str) -> Volume:
-    """One shared scan in RAS; padding as air."""
-    image = nibabel.as_closest_canonical(nibabel.load(shared / "ct" / name / "ct.nii.gz"))
-    hu = np.asfortranarray(np.asarray(image.dataobj).astype(np.int16))
-    hu[hu < -1100] = -1024
-    return Volume(hu, Grid((hu.shape[0], hu.shape[1], hu.shape[2]), image.affine), Scan(source="nifti"))
 
 
 def with_block(volume: Volume, centre_mm: tuple[float, float, float], size_mm: tuple[float, ...], hu: int) -> Volume:
@@ -174,10 +164,8 @@ REAL = (
 
 @pytest.mark.realct
 @pytest.mark.parametrize(("name", "tool", "finding", "side"), REAL)
-def test_listed_findings_of_real_scans_are_found(
-    shared: Path, name: str, tool: str, finding: str, side: str | None
-) -> None:
-    found = seen(run(tool, real(shared, name)), finding)
+def test_listed_findings_of_real_scans_are_found(name: str, tool: str, finding: str, side: str | None) -> None:
+    found = seen(run(tool, real_case(name)), finding)
     assert found and (side is None or found[0].side == side)
 
 
@@ -196,6 +184,6 @@ ABSENT = (
 
 @pytest.mark.realct
 @pytest.mark.parametrize(("name", "tool", "finding"), ABSENT)
-def test_what_real_scans_do_not_show_is_not_reported(shared: Path, name: str, tool: str, finding: str) -> None:
-    evidence = run(tool, real(shared, name))
+def test_what_real_scans_do_not_show_is_not_reported(name: str, tool: str, finding: str) -> None:
+    evidence = run(tool, real_case(name))
     assert not seen(evidence, finding) and not seen(evidence, finding, "uncertain")

@@ -9,11 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.scans import real_case
 from vlm.anatomy.air import closed_mm, depth_mm, distance_mm
 from vlm.anatomy.body import body
-from vlm.anatomy.lungs import SIDES, Lungs, LungSide, lungs
+from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
-from vlm.ct import read
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case
 from vlm.phantom.chest import Phantom, chest
@@ -148,17 +148,13 @@ REFERENCES = {  # scan -> file, label of the right and left lung, least Dice
 }
 
 
-def real(shared: Path, name: str) -> Lungs:
-    return lungs(Case(read(shared / "ct" / name / "ct.nii.gz").volume))
-
-
 @pytest.mark.realct
 @pytest.mark.parametrize("name", REFERENCES)
 def test_lungs_of_real_scans_agree_with_their_reference(name: str, shared: Path) -> None:
     file, labels, least = REFERENCES[name]
     image = nib.as_closest_canonical(nib.load(shared / "ct" / name / file))
     drawn, grid = np.asarray(image.dataobj), Grid(image.shape, np.asarray(image.affine))
-    found = real(shared, name)
+    found = lungs(real_case(name))
     for side, label in zip(SIDES, labels, strict=True):
         if label is None:
             assert not found.of(side)
@@ -168,15 +164,15 @@ def test_lungs_of_real_scans_agree_with_their_reference(name: str, shared: Path)
 
 @pytest.mark.realct
 @pytest.mark.parametrize(("name", "ml"), [("totalseg-abdomen-3mm", 150), ("acrin-flt-breast-001-day4-abdomen", 600)])
-def test_gas_in_the_bowel_of_real_scans_is_not_lung(name: str, ml: float, shared: Path) -> None:
-    found = real(shared, name)
+def test_gas_in_the_bowel_of_real_scans_is_not_lung(name: str, ml: float) -> None:
+    found = lungs(real_case(name))
     assert 50 < found.both.volume_ml < ml
     assert not any(found.apex_covered.values())
     assert all(found.base_covered[side] for side in found.present)
 
 
 @pytest.mark.realct
-def test_a_scan_to_the_vertex_has_lung_in_the_chest_only(shared: Path) -> None:
-    found = real(shared, "acrin-flt-breast-001")
+def test_a_scan_to_the_vertex_has_lung_in_the_chest_only() -> None:
+    found = lungs(real_case("acrin-flt-breast-001"))
     assert found.both.box.high_mm[2] < -270  # the arms and the head lie above
     assert not any(found.base_covered.values())

@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.conftest import SHARED
+from tests.scans import real_case
 from vlm.anatomy.lungs import lungs
-from vlm.ct import read
 from vlm.ct.volume import Box
-from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.evidence import Evidence, Observation, Search
 from vlm.tools.nodules import nodules
 
 pytestmark = pytest.mark.realct
@@ -41,15 +40,13 @@ CLEAR = (
 
 
 @functools.cache
-def evidence_of(shared: Path, name: str) -> tuple[tuple[Evidence, ...], float]:
-    folder = shared / "ct" / name
-    path = folder / "ct.nii.gz" if (folder / "ct.nii.gz").exists() else folder / "dicom.zip"
-    case = Case(read(path).volume)
+def evidence_of(name: str) -> tuple[tuple[Evidence, ...], float]:
+    case = real_case(name)
     return tuple(nodules(case)), lungs(case).midline_mm
 
 
-def found_in(shared: Path, name: str) -> tuple[tuple[Observation, ...], float]:
-    evidence, midline_mm = evidence_of(shared, name)
+def found_in(name: str) -> tuple[tuple[Observation, ...], float]:
+    evidence, midline_mm = evidence_of(name)
     return tuple(r for r in evidence if isinstance(r, Observation)), midline_mm
 
 
@@ -69,8 +66,8 @@ def holds(box: Box, place: Sequence[float] | None) -> bool:
 @pytest.mark.parametrize(
     ("name", "listed"), LISTED, ids=[f"{n}-{f['side']}-{'x'.join(map(str, f['size_mm']))}" for n, f in LISTED]
 )
-def test_a_listed_nodule_is_found_on_its_side_with_its_size(name: str, listed: dict[str, Any], shared: Path) -> None:
-    found, _ = found_in(shared, name)
+def test_a_listed_nodule_is_found_on_its_side_with_its_size(name: str, listed: dict[str, Any]) -> None:
+    found, _ = found_in(name)
     place = listed.get("centre_ras_mm")
     if (name, listed["finding"]) in IN_COLLAPSE:
         near = [f for f in found if f.finding == "lung_mass" and f.region and holds(f.region.box_mm, place)]
@@ -86,29 +83,29 @@ def test_a_listed_nodule_is_found_on_its_side_with_its_size(name: str, listed: d
 
 
 @pytest.mark.parametrize("name", CLEAR)
-def test_a_clear_lung_has_at_most_one_false_nodule(name: str, shared: Path) -> None:
-    found, _ = found_in(shared, name)
+def test_a_clear_lung_has_at_most_one_false_nodule(name: str) -> None:
+    found, _ = found_in(name)
     assert sum(size(f)[0] >= 6.0 for f in found) <= 1
 
 
 @pytest.mark.parametrize("name", CLEAR)
-def test_no_mass_is_suspected_in_a_clear_lung(name: str, shared: Path) -> None:
-    found, _ = found_in(shared, name)
+def test_no_mass_is_suspected_in_a_clear_lung(name: str) -> None:
+    found, _ = found_in(name)
     assert not any(f.finding == "lung_mass" for f in found)
 
 
-def test_the_clear_left_lung_beside_a_right_tumour_stays_clear(shared: Path) -> None:
-    found, _ = found_in(shared, "lidc-idri-0314")
+def test_the_clear_left_lung_beside_a_right_tumour_stays_clear() -> None:
+    found, _ = found_in("lidc-idri-0314")
     assert sum(f.side == "left" and size(f)[0] >= 6.0 for f in found) <= 1
 
 
-def test_no_mass_is_denied_where_a_lobe_is_collapsed(shared: Path) -> None:
-    evidence, _ = evidence_of(shared, "lidc-idri-0314")
+def test_no_mass_is_denied_where_a_lobe_is_collapsed() -> None:
+    evidence, _ = evidence_of("lidc-idri-0314")
     for search in (r for r in evidence if isinstance(r, Search)):
         assert ("collapse" in search.failed) == (search.side == "right")
 
 
 @pytest.mark.parametrize("name", CLEAR)
-def test_nothing_hides_in_a_clear_lung(name: str, shared: Path) -> None:
-    evidence, _ = evidence_of(shared, name)
+def test_nothing_hides_in_a_clear_lung(name: str) -> None:
+    evidence, _ = evidence_of(name)
     assert not any("collapse" in r.failed for r in evidence if isinstance(r, Search))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import nibabel
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from tests.scans import real_case
 from vlm.ct.volume import Grid, Scan, Volume
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import chest
@@ -90,9 +88,5 @@ def test_air_alone_is_not_assessed() -> None:
     "name",
     ["acrin-flt-breast-001-day4-abdomen", "totalseg-abdomen-3mm", "cptac-pda-00189", "acrin-flt-breast-013"],
 )
-def test_bowel_of_real_scans_is_no_free_air(shared: Path, name: str) -> None:
-    image = nibabel.as_closest_canonical(nibabel.load(shared / "ct" / name / "ct.nii.gz"))
-    hu = np.asfortranarray(np.asarray(image.dataobj).astype(np.int16))
-    hu[hu < -1100] = -1024
-    volume = Volume(hu, Grid((hu.shape[0], hu.shape[1], hu.shape[2]), image.affine), Scan(source="nifti"))
-    assert not seen(pneumoperitoneum(Case(volume)))
+def test_bowel_of_real_scans_is_no_free_air(name: str) -> None:
+    assert not seen(pneumoperitoneum(real_case(name)))

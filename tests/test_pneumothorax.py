@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from vlm.ct.read import read
+from tests.scans import real_case
 from vlm.evidence import Case, Observation, Search
 from vlm.phantom.chest import chest
 from vlm.tools.pneumothorax import pneumothorax
@@ -51,8 +49,6 @@ def test_a_scan_without_lung_is_not_assessed() -> None:
     ["nlst-101287", "lidc-idri-0314", "acrin-flt-breast-013", "acrin-flt-breast-001-day1-chest", "acrin-flt-breast-001",
      "acrin-nsclc-042", "cmb-crc-01068", "rider-pilot-0117", "pyradiomics-lung2", "lung-pet-ct-dx-a0002"],
 )  # fmt: skip
-def test_real_scans_without_free_air_show_none(shared: Path, name: str) -> None:
-    folder = shared / "ct" / name
-    path = folder / "ct.nii.gz" if (folder / "ct.nii.gz").is_file() else folder / "dicom.zip"
-    seen, _ = sides(Case(read(path).volume))
+def test_real_scans_without_free_air_show_none(name: str) -> None:
+    seen, _ = sides(real_case(name))
     assert not seen

@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.scans import real_case
 from vlm.anatomy.aorta import aorta
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
@@ -40,14 +41,6 @@ CHESTS = (
 def flipped(volume: Volume) -> Volume:
     """The same scan with left and right exchanged and an affine that does not say so."""
     return Volume(np.asfortranarray(volume.hu[::-1]), volume.grid, volume.scan)
-
-
-def real(shared: Path, name: str) -> Volume:
-    """One shared scan in RAS; padding as air."""
-    image = nibabel.as_closest_canonical(nibabel.load(shared / "ct" / name / "ct.nii.gz"))
-    hu = np.asfortranarray(np.asarray(image.dataobj).astype(np.int16))
-    hu[hu < -1100] = -1024
-    return Volume(hu, Grid((hu.shape[0], hu.shape[1], hu.shape[2]), image.affine), Scan(source="nifti"))
 
 
 def drawn(shared: Path, name: str, label: int) -> Mask:
@@ -148,9 +141,9 @@ def test_air_alone_has_no_anatomy() -> None:
 
 @pytest.mark.realct
 @pytest.mark.parametrize("name", CHESTS)
-def test_no_real_scan_is_called_flipped_and_no_flipped_one_confirmed(shared: Path, name: str) -> None:
-    volume = real(shared, name)
-    verdict, other = laterality(Case(volume)).verdict, laterality(Case(flipped(volume))).verdict
+def test_no_real_scan_is_called_flipped_and_no_flipped_one_confirmed(name: str) -> None:
+    case = real_case(name)
+    verdict, other = laterality(case).verdict, laterality(Case(flipped(case.volume))).verdict
     assert verdict != "contradicted" and other != "confirmed"
     if name not in ("lidc-idri-0314",):  # a right effusion and collapse hide most signs
         assert (verdict, other) == ("confirmed", "contradicted")
@@ -161,13 +154,13 @@ def test_no_real_scan_is_called_flipped_and_no_flipped_one_confirmed(shared: Pat
     ("name", "least"), [("acrin-nsclc-042", 0.85), ("pyradiomics-lung2", 0.7), ("lidc-idri-0314", 0.7)]
 )
 def test_heart_of_real_scans_overlaps_the_drawn_one(shared: Path, name: str, least: float) -> None:
-    assert dice(heart(Case(real(shared, name))).mask, drawn(shared, name, 11)) >= least
+    assert dice(heart(real_case(name)).mask, drawn(shared, name, 11)) >= least
 
 
 @pytest.mark.realct
 @pytest.mark.parametrize("name", ["cmb-crc-01068", "cptac-pda-00189", "pyradiomics-lung2"])
 def test_traced_aorta_lies_in_the_drawn_one(shared: Path, name: str) -> None:
-    traced = aorta(Case(real(shared, name)))
+    traced = aorta(real_case(name))
     true = drawn(shared, name, 9).on(traced.grid).voxels
     own = traced.mask.voxels
     assert np.count_nonzero(own & true) > 0.85 * np.count_nonzero(own)

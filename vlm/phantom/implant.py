@@ -47,7 +47,7 @@ RIM_MM = 4.0  # chest wall within this of the lung that may hold some lung
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Implant:
-    """What to put in. ``size`` is a diameter in mm (nodule), a volume in mL, or a share of the lungs in % (emphysema)."""
+    """What to put in. ``size``: diameter in mm (nodule), volume in mL, or share of the lungs in % (emphysema)."""
 
     finding: Kind
     size: float
@@ -310,7 +310,7 @@ class _Work:
 
         def distance(at: Floats) -> Floats:
             where = grid.to_ijk(at)[..., ::-1]
-            return ndimage.map_coordinates(depth, np.moveaxis(where, -1, 0), order=1, mode="nearest")
+            return np.asarray(ndimage.map_coordinates(depth, np.moveaxis(where, -1, 0), order=1, mode="nearest"))
 
         return distance
 
@@ -321,7 +321,7 @@ class _Work:
         return np.asarray(mask.voxels[tuple(np.moveaxis(index, -1, 0))])
 
     def _lung_share(self, window: Window) -> Floats:
-        """Share of each voxel that is air-holding lung and not wall or vessel, 0..1, by its density; airways are kept."""
+        """Share of each voxel that is lung and not wall or vessel, about 0..1, by its density; airways are kept."""
         # A little above 1 is let through: then the noise of the lung that is replaced goes with it.
         share = np.clip((TISSUE_HU - self.hu[window]) / (TISSUE_HU - self.lung_hu), 0, 1.25)
         tree = airways(self.case)
