@@ -73,6 +73,9 @@ def read(
     prior: Annotated[
         Path | None, typer.Option("--prior", metavar="PATH", help="An earlier scan of the patient.")
     ] = None,
+    prior_series: Annotated[
+        str | None, typer.Option("--prior-series", metavar="UID", help="The series of the prior to read.")
+    ] = None,
     writer: Annotated[str, typer.Option("--writer", help="Who words the report: compose.")] = "compose",
     as_json: AsJson = False,
 ) -> None:
@@ -82,9 +85,11 @@ def read(
 
     if writer != "compose":
         raise UsageError(f"E_USAGE: --writer is {writer!r}, expected compose. No other writer is part of this version.")
+    if prior_series is not None and prior is None:
+        raise UsageError("E_USAGE: --prior-series is given without --prior, expected both.")
     check_out(out)
     with named_steps(as_json) as progress:
-        reading = read_scan(path, series=series, prior=prior, progress=progress)
+        reading = read_scan(path, series=series, prior=prior, prior_series=prior_series, progress=progress)
         progress("export")
         write_report(out, reading.report, reading.case, reading.sections)
     if as_json:

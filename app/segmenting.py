@@ -11,7 +11,7 @@ import numpy as np
 
 from app.export import write_text
 from app.export.masks import write_labels
-from app.reading import silent
+from app.running import silent
 from vlm.anatomy.structures import structures
 from vlm.ct import ReadScan, read
 from vlm.evidence import Case

@@ -8,7 +8,7 @@ import pytest
 
 from vlm.ct import Box
 from vlm.evidence import Coverage, Evidence, Ledger, Measurement, Observation, Region, Search, without_side
-from vlm.grounding import Context
+from vlm.grounding import Context, Prior
 from vlm.language.compose import ScanFacts, compose
 from vlm.language.drafting import checked
 from vlm.language.phrases import fill, load_phrases
@@ -267,3 +267,21 @@ def test_every_reason_for_what_was_not_assessed_passes_the_checker(reason: str) 
     sentences = written(search)
     assert texts(sentences, "not_assessed")
     assert not texts(sentences, "to_review")
+
+
+def test_a_new_device_stands_in_the_impression_an_old_one_does_not() -> None:
+    ledger = Ledger()
+    for finding in ("port", "pacemaker"):
+        ledger.add(Observation(tool="devices", finding=finding, presence="present", side="left", region=region()))
+    prior = Prior(matches={"E1": None})
+    drafts = compose(ledger, FACTS, prior=prior, prior_given=True)
+    sentences = checked(drafts, ledger, context=Context(prior=prior), fill=lambda _: [])
+    assert texts(sentences, "impression") == ["Left port, new since the prior scan."]
+    assert texts(sentences, "comparison") == ["Compared with the prior scan."]
+
+
+@pytest.mark.parametrize("key", ["comparison_prior", "comparison_part"])
+def test_the_comparison_with_a_prior_passes_the_checker(key: str) -> None:
+    draft = Draft(section="comparison", template=fill(load_phrases().technique[key], {}))
+    sentences = checked([draft], Ledger(), context=Context(prior=Prior()), fill=lambda _: [])
+    assert [s.verdict for s in sentences] == ["neutral"]

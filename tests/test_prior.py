@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.reading import read_scan
 from vlm.anatomy.registration import Alignment, register
 from vlm.ct import Box, Grid, Volume, read
 from vlm.evidence import Case, Measurement, Observation, Region, Search
@@ -103,3 +104,18 @@ def test_scans_of_different_patients_do_not_align(shared: Path) -> None:
     assert alignment.accepted
     # The carina, read by eye: z -128 in the prior, z -337 in the follow-up.
     assert alignment.to_current[2, 3] == pytest.approx(-337.0 + 128.0, abs=15.0)
+
+
+@pytest.mark.realct
+def test_a_port_put_in_between_two_scans_is_told_as_new(shared: Path) -> None:
+    folder = shared / "ct"
+    before = folder / "acrin-flt-breast-001-day1-chest" / "ct.nii.gz"
+    report = read_scan(folder / "acrin-flt-breast-001" / "ct.nii.gz", prior=before).report
+    new = [s.text for s in report.section("soft_tissues_and_devices") if "new since the prior scan" in s.text]
+    assert any("Left port" in text for text in new)
+    assert any("venous catheter" in text for text in new)
+    assert not [s for s in report.sentences if "larger" in s.text or "resolved" in s.text]
+    prior = report.provenance["prior"]
+    assert isinstance(prior, dict)
+    assert prior["alignment"]["accepted"] is True
+    assert None in prior["matches"].values()

@@ -44,6 +44,10 @@ class Alignment:
         """A point of today's scan in the prior's RAS mm."""
         return as_point((np.linalg.inv(self.to_current) @ [*point_ras_mm, 1.0])[:3])
 
+    def in_current(self, point_ras_mm: Point) -> Point:
+        """A point of the prior in today's RAS mm."""
+        return as_point((self.to_current @ [*point_ras_mm, 1.0])[:3])
+
 
 def register(case: Case, prior: Case) -> Alignment | None:
     """Align the prior's skeleton with today's: all shifts first, then shift and rotation together.

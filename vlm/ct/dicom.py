@@ -26,6 +26,7 @@ from vlm.ct.image import (
     DERIVED,
     Image,
     Skipped,
+    acquired,
     contrast,
     first_number,
     frame_must_be_hu,
@@ -246,6 +247,7 @@ def _ct_image(tags: Tags, stream: BinaryIO, file: _File, *, enhanced: bool, imag
         voltage_kv=first_number(places, tag.KVP),
         exposure_mas=first_number(places, tag.EXPOSURE),
         patient_position=patient_position(tags),
+        acquired=acquired(tags),
         frames=frames,
     )
 

@@ -6,6 +6,7 @@ that are not Hounsfield units, and lossy compression beyond use, are refused her
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,7 @@ class Image:
     voltage_kv: float | None
     exposure_mas: float | None
     patient_position: str
+    acquired: datetime.date | None  # for the order of two scans only, never shown
     frames: tuple[Frame, ...] = field(default=())
 
 
@@ -203,6 +205,16 @@ def contrast(places: list[Tags]) -> bool | None:
 def patient_position(tags: Tags) -> str:
     word = tags.text(tag.PATIENT_POSITION).upper()
     return word if word in PATIENT_POSITIONS else ""
+
+
+def acquired(tags: Tags) -> datetime.date | None:
+    """The day of the scan: the first of the dates that is one, the nearest to the acquisition first."""
+    for key in (tag.ACQUISITION_DATETIME, tag.ACQUISITION_DATE, tag.SERIES_DATE, tag.STUDY_DATE):
+        try:
+            return datetime.datetime.strptime(tags.text(key)[:8], "%Y%m%d").date()
+        except ValueError:
+            continue
+    return None
 
 
 def positive(value: float | None) -> float | None:

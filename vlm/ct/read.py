@@ -258,7 +258,7 @@ def _read_dicom(plan: _Plan, chosen: Candidate, progress: Progress | None) -> Re
         source="dicom", series=chosen.id, kernel=image.kernel, contrast=image.contrast,
         slice_thickness_mm=image.thickness_mm, tube_voltage_kv=image.voltage_kv, exposure_mas=image.exposure_mas,
         tilt_degrees=chosen.stacking.tilt_degrees, patient_position=image.patient_position,
-        lossy=image.lossy_ratio is not None, limits=limits_of(notes),
+        lossy=image.lossy_ratio is not None, acquired=image.acquired, limits=limits_of(notes),
     )  # fmt: skip
     padding = None if stack.padding is None else stack.padding.T
     volume = Volume(stack.hu.T, grid, scan, padding)

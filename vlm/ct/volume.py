@@ -8,6 +8,7 @@ want one. DICOM's LPS is turned into RAS once, by the readers, and nowhere else.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -184,6 +185,7 @@ class Scan:
     tilt_degrees: float = 0.0
     patient_position: str = ""  # "HFS", "FFS" …: closed list of DICOM C.7.3.1.1.2
     lossy: bool = False
+    acquired: datetime.date | None = None  # for the order of two scans only: no report or message shows it
     limits: frozenset[str] = field(default_factory=frozenset)  # what intake withholds, keys of intake.LIMITS
 
 

@@ -37,7 +37,13 @@ class ScanFacts:
 
 
 def compose(
-    ledger: Ledger, scan: ScanFacts, *, prior: Prior | None = None, prior_given: bool = False, language: str = "en"
+    ledger: Ledger,
+    scan: ScanFacts,
+    *,
+    prior: Prior | None = None,
+    prior_given: bool = False,
+    prior_part: bool = False,
+    language: str = "en",
 ) -> list[Draft]:
     """Word the whole ledger, in the order in which the report is read.
 
@@ -46,10 +52,11 @@ def compose(
         scan: how the scan was made.
         prior: what became of each finding since an earlier scan; None when nothing can be compared.
         prior_given: an earlier scan was given, aligned or not.
+        prior_part: the earlier scan shows a part of this one only.
         language: a file of ``prompts/phrases``.
     """
     words = Wording(ledger, prior=prior, language=language)
-    drafts = [*technique(words, scan), *comparison(words, given=prior_given)]
+    drafts = [*technique(words, scan), *comparison(words, given=prior_given, part=prior_part)]
     for section in FINDINGS_SECTIONS:
         drafts += found(words, section)
         drafts += resolved(words, section)
@@ -84,9 +91,10 @@ def technique(words: Wording, scan: ScanFacts) -> list[Draft]:
     return drafts
 
 
-def comparison(words: Wording, *, given: bool) -> list[Draft]:
+def comparison(words: Wording, *, given: bool, part: bool) -> list[Draft]:
     """Whether there is a prior, and whether it can be compared."""
-    key = "comparison_prior" if words.prior else "comparison_unaligned" if given else "comparison_none"
+    aligned = "comparison_part" if part else "comparison_prior"
+    key = aligned if words.prior else "comparison_unaligned" if given else "comparison_none"
     return [Draft(section="comparison", template=fill(words.phrases.technique[key], {}))]
 
 
@@ -122,10 +130,13 @@ def resolved(words: Wording, section: str) -> list[Draft]:
 
 
 def impression(words: Wording) -> list[Draft]:
-    """The most important findings, a line each; without any, what is surely not there."""
-    told = {n: o for n, o in present(words.ledger).items() if words.phrases.rank(o.finding) < QUIET_RANK}
+    """The most important findings, a line each; without any, what is surely not there. New devices come last."""
+    seen = present(words.ledger)
+    told = {n: o for n, o in seen.items() if words.phrases.rank(o.finding) < QUIET_RANK}
+    new = {n: o for n, o in seen.items() if n not in told and words.is_new(n)}
     drafts = [draft for finding, names in by_finding(words, told) for draft in in_short(words, finding, names)]
-    return drafts[:IN_IMPRESSION] or nothing_found(words)
+    drafts = drafts[:IN_IMPRESSION] or nothing_found(words)
+    return drafts + [draft for finding, names in by_finding(words, new) for draft in in_short(words, finding, names)]
 
 
 def in_short(words: Wording, finding: str, names: Sequence[str]) -> list[Draft]:

@@ -96,6 +96,10 @@ class Wording:
         change = change_between(self.prior.matches[name], now)
         return self.phrases.technique.get(f"change_{change}", "")
 
+    def is_new(self, name: str) -> bool:
+        """True for what the prior was searched for and did not show."""
+        return self.prior is not None and name in self.prior.matches and self.prior.matches[name] is None
+
     def attribute(self, key: str, value: str) -> str:
         """("density", "part_solid") -> "part-solid"; ("loculated", "yes") -> "loculated"; a doubt is not told."""
         if value in ("yes", "no", "likely", "possible"):

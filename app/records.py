@@ -1,0 +1,104 @@
+"""What report.json holds beside the sentences: the scan, the evidence, what was off, what made it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import numpy as np
+
+from vlm.anatomy.laterality import laterality
+from vlm.ct import Volume
+from vlm.evidence import Case
+from vlm.report import CapabilityOff, CaseRecord, EvidenceRecord, Geometry, evidence_record
+from vlm.tools import Tool
+
+PACKAGES = ("tomoscribe", "numpy", "scipy", "SimpleITK", "scikit-image", "connected-components-3d", "edt", "pydicom")
+
+
+def evidence(case: Case, tools: Mapping[str, Tool]) -> dict[str, EvidenceRecord]:
+    """The ledger as report.json holds it."""
+    records = {}
+    for name, record in case.ledger:
+        mask = record.region.mask if record.region else None
+        known = tools.get(record.tool)
+        records[name] = evidence_record(
+            record,
+            version=known.version if known else version("tomoscribe"),
+            mask_file=f"masks/{mask}.nii.gz" if mask else None,
+        )
+    return records
+
+
+def case_record(volume: Volume) -> CaseRecord:
+    """The scan as report.json holds it; nothing that tells who it is."""
+    scan, grid = volume.scan, volume.grid
+    affine = tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in np.round(grid.affine, 6))
+    x_mm, y_mm, z_mm = (round(step, 6) for step in grid.spacing_mm)
+    return CaseRecord(
+        id=content_hash(volume)[:16],
+        source=scan.source,
+        scan={
+            "series": scan.series,
+            "kernel": scan.kernel,
+            "contrast": scan.contrast,
+            "slice_thickness_mm": scan.slice_thickness_mm,
+            "tube_voltage_kv": scan.tube_voltage_kv,
+            "exposure_mas": scan.exposure_mas,
+            "tilt_degrees": scan.tilt_degrees,
+            "patient_position": scan.patient_position,
+            "lossy": scan.lossy,
+        },
+        geometry=Geometry(shape=grid.shape, spacing_mm=(x_mm, y_mm, z_mm), affine=affine),
+    )
+
+
+def content_hash(volume: Volume) -> str:
+    """sha256 over voxels and geometry, hex: the same scan has the same id wherever it lies."""
+    digest = hashlib.sha256(np.ascontiguousarray(np.round(volume.grid.affine, 6)).tobytes())
+    digest.update(np.ascontiguousarray(volume.hu.T).data)
+    return digest.hexdigest()
+
+
+def capabilities_off(case: Case, failures: Mapping[str, str]) -> tuple[CapabilityOff, ...]:
+    """What the product can or will do that had no part in this report; ``failures`` are tool -> kind of exception."""
+    off = [
+        CapabilityOff(
+            capability=f"tool {name}",
+            reason=f"it failed on this scan with {kind}; what it looks for is not assessed",
+            remedy="Run again with TOMOSCRIBE_DEBUG=1 and report what it prints.",
+        )
+        for name, kind in failures.items()
+    ]
+    sides = laterality(case)
+    if sides.verdict == "contradicted":
+        against = ", ".join(sign.says for sign in sides.signs if sign.vote < 0)
+        off.append(
+            CapabilityOff(
+                capability="left and right",
+                reason=f"the anatomy contradicts the header: {against}",
+                remedy="Check how the scan was exported, or for situs inversus.",
+            )
+        )
+    off.append(
+        CapabilityOff(
+            capability="image encoder, language model, similar cases",
+            reason="not part of this version",
+            remedy="Nothing to do; the report is made from measurements alone.",
+        )
+    )
+    return tuple(off)
+
+
+def provenance(volume: Volume, tools: Mapping[str, Tool], prior: Mapping[str, object] | None) -> dict[str, object]:
+    """What made the report: versions, the input's hash, the writer, the tools, and the prior where one was given."""
+    return {
+        **({} if prior is None else {"prior": prior}),
+        **{name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "input_sha256": content_hash(volume),
+        "writer": "compose",
+        "tools": {name: tool.version for name, tool in tools.items()},
+    }
