@@ -17,6 +17,7 @@ from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case
 from vlm.phantom.chest import Phantom, chest
+from vlm.tools.lung_field import zones
 
 SPACING_MM = (2.0, 2.0, 3.0)
 
@@ -78,6 +79,24 @@ def test_a_scan_that_ends_within_the_lung_says_which_end_is_missing(part: str, a
         assert found.apex_covered[side] is apex
         assert found.base_covered[side] is base
         assert 0.2 < found.covered[side] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("low_mm", "high_mm", "zone"), [(-400, 400, 0), (-400, -20, 0), (-120, -20, -1), (-120, 60, 0)]
+)
+def test_a_place_keeps_its_zone_in_part_of_a_scan_or_has_none(low_mm: float, high_mm: float, zone: int) -> None:
+    volume = clear_chest().volume
+    heights = volume.grid.to_mm([[0, 0, k] for k in range(volume.grid.shape[2])])[:, 2]
+    inside = np.flatnonzero((heights > low_mm) & (heights < high_mm))
+    case = Case(cut(volume, z=slice(int(inside[0]), int(inside[-1]) + 1)))
+    level = round(float(case.working.grid.to_ijk([0, 0, -100])[2]))
+    assert [zones(case, side)[level] for side in SIDES] == [zone, zone]
+
+
+def test_fluid_under_a_lung_moves_none_of_its_zones() -> None:
+    wet = Case(chest(seed=3, spacing_mm=SPACING_MM, effusion_right_ml=900.0).volume)
+    dry = Case(clear_chest().volume)
+    assert np.abs(zones(wet, "right") - zones(dry, "right")).sum() <= 3  # voxels of a border
 
 
 def test_an_abdomen_with_gas_holds_no_lung() -> None:

@@ -11,8 +11,8 @@ import pytest
 from vlm.anatomy.lungs import lungs
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case, Evidence, Observation, Search
-from vlm.phantom.chest import Phantom, SideName, Zone, chest
-from vlm.tools.nodule_candidates import lumps
+from vlm.phantom.chest import Neighbour, Phantom, SideName, Zone, chest
+from vlm.tools.nodule_candidates import lumps, ways_on
 from vlm.tools.nodule_measure import axes_mm, measured
 from vlm.tools.nodules import nodules
 
@@ -133,6 +133,40 @@ def test_a_tube_is_no_lump_and_a_ball_on_it_is() -> None:
     assert len(found) == 1
     assert found[0].radius_mm == pytest.approx(8.0, abs=1.5)
     assert found[0].centre == pytest.approx((30, 30, 30), abs=1.5)
+
+
+def test_a_vessel_goes_on_from_a_bend_twice_and_from_a_lone_ball_not_at_all() -> None:
+    z, y, x = np.mgrid[:60, :60, :60]
+    ball = (z - 30) ** 2 + (y - 30) ** 2 + (x - 30) ** 2 <= 5**2
+    bend = ((y - 30) ** 2 + (x - 30) ** 2 <= 2**2) & (z <= 30) | ((z - 30) ** 2 + (y - 30) ** 2 <= 2**2) & (x >= 30)
+    step = (1.0, 1.0, 1.0)
+    alone = lumps(ball, np.ones_like(ball), ~ball, step, least_mm=1.8)[0]
+    assert ways_on(alone, ball, step) == []
+    assert ways_on(alone, ball | bend, step) == pytest.approx([2.0, 2.0], abs=0.5)
+
+
+def test_a_ball_against_a_vessel_nearly_as_wide_is_a_lump() -> None:
+    z, y, x = np.mgrid[:60, :60, :60]
+    tube = (y - 30) ** 2 + (x - 30) ** 2 <= 3.4**2
+    ball = (z - 30) ** 2 + (y - 30) ** 2 + (x - 36.5) ** 2 <= 4.4**2
+    found = lumps(tube | ball, np.ones_like(ball), ~(tube | ball), (1.0, 1.0, 1.0), least_mm=1.8)
+    assert [lump.tight for lump in found] == [True]
+    assert found[0].centre == pytest.approx((30, 30, 36.5), abs=1.5)
+
+
+@pytest.mark.parametrize("touched", ["vessel", "pleura"])
+def test_a_nodule_that_touches_something_is_found(touched: Neighbour) -> None:
+    drawn: tuple[tuple[SideName, Zone, float, float], ...] = (
+        ("right", "upper", 8.0, 30.0),
+        ("left", "middle", 9.0, 30.0),
+        ("left", "upper", 8.0, 30.0),
+    )
+    phantom = chest(seed=3001, spacing_mm=(1.0, 1.0, 1.4), nodules=drawn, nodules_touch=touched)
+    found = observed(nodules(Case(phantom.volume)))
+    places = [f.region.centroid_mm for f in found if f.region]
+    hits = sum(any(np.linalg.norm(np.subtract(p, t.centre_mm)) < 4 for p in places) for t in phantom.truth)
+    assert hits >= len(drawn) - (touched == "vessel")  # one may lie in a fork of wide vessels
+    assert len(found) <= hits + 1
 
 
 @pytest.mark.parametrize(("long", "short", "degrees"), [(20.0, 10.0, 0.0), (20.0, 10.0, 35.0), (9.0, 9.0, 0.0)])

@@ -25,6 +25,7 @@ from vlm.phantom.trees import Branch, grow
 
 SideName = Literal["left", "right"]
 Zone = Literal["upper", "middle", "lower"]
+Neighbour = Literal["nothing", "vessel", "pleura"]
 SIDES: tuple[SideName, SideName] = ("right", "left")
 
 FIELD_MM = (380.0, 300.0, 300.0)  # default field of view
@@ -70,6 +71,7 @@ def chest(
     centre_mm: Point = CENTRE_MM,
     shape: tuple[int, int, int] | None = None,
     nodules: Sequence[tuple[SideName, Zone, float, float]] = (),
+    nodules_touch: Neighbour = "nothing",
     effusion_left_ml: float = 0.0,
     effusion_right_ml: float = 0.0,
     pneumothorax_left_ml: float = 0.0,
@@ -94,7 +96,8 @@ def chest(
 
     Args:
         shape: voxels (X, Y, Z); by default as many as fill ``field_mm``.
-        nodules: (side, zone, diameter in mm, HU) of each; a sphere well inside the lung.
+        nodules: (side, zone, diameter in mm, HU) of each; a sphere.
+        nodules_touch: they lie well inside the lung, against a vessel of 1 to 2.5 mm radius, or against the pleura.
         consolidation, ground_glass: (side, zone, mL) of each.
         atelectasis_left_ml, atelectasis_right_ml: airless lung behind, in front of any fluid.
         emphysema_fraction: share of both lungs that is holes, 0..1; more of them at the top.
@@ -117,7 +120,7 @@ def chest(
     cavity = {side: torso.cavity(side, heart[1], raised[side]) for side in SIDES}
     bounds = {side: _bounds(cavity[side], fluid[side], dense[side], air[side]) for side in SIDES}
     lung = {side: _between(cavity[side], bounds[side][0], bounds[side][2]) for side in SIDES}
-    drawing = _Drawing(canvas, lung, rng, [])
+    drawing = _Drawing(canvas, lung, rng, [], {side: [] for side in SIDES})
 
     torso.draw_body(canvas, table=table)
     torso.draw_abdomen(canvas, raised)
@@ -141,7 +144,7 @@ def chest(
     canvas.draw_branches(airways, AIR, name="airways", keep_hu=True)
     drawing.calcium(coronary_calcium_mm3, aortic_calcium_mm3)
     for number, (side, zone, diameter, density) in enumerate(nodules, 1):
-        drawing.nodule(number, side, zone, diameter, density)
+        drawing.nodule(number, side, zone, diameter, density, nodules_touch)
     torso.draw_bones(canvas)
     _add_noise(canvas.hu, noise_hu, kernel, seed)
     if pericardial_effusion_ml > 0:
@@ -165,6 +168,7 @@ class _Drawing:
     shapes: dict[SideName, Distance]  # each lung
     rng: np.random.Generator
     truth: list[Truth]
+    vessels: dict[SideName, list[Branch]]
 
     def note(
         self, finding: str, side: SideName | None, site: str | None, mask: str, size: tuple[str, float] | None = None
@@ -203,6 +207,7 @@ class _Drawing:
         tips = self.points(side, 480, 2.0, (-150, 92))
         for group in (tips[:250], tips[250:]):  # arteries, veins
             branches = grow(root, group, tip_radius_mm=0.7, root_radius_mm=6.0)
+            self.vessels[side] += branches
             canvas.draw_branches(branches, blood_hu, within=f"lung_{side}")
 
     def emphysema(self, fraction: float, seed: int) -> None:
@@ -276,9 +281,9 @@ class _Drawing:
                 self.canvas.draw_branches([Branch(point, point, radius)], CALCIUM, name=finding)
             self.note(finding, None, site, finding, ("volume", total / 1000))
 
-    def nodule(self, number: int, side: SideName, zone: Zone, diameter: float, hu: float) -> None:
-        """A sphere in a lung, 4 mm from its surface at least, and off the hilum and the earlier ones."""
-        places = self.points(side, 400, diameter / 2 + 4, ZONES_MM[zone])
+    def nodule(self, number: int, side: SideName, zone: Zone, diameter: float, hu: float, touch: Neighbour) -> None:
+        """A sphere in a lung, off the hilum and the earlier ones, beside what it touches."""
+        places = self._places(side, zone, diameter, touch)
         off_hilum = np.hypot(np.abs(places[:, 0]) - 50, places[:, 1] + 12) + 0.5 * np.abs(places[:, 2] + 20)
         apart = [np.linalg.norm(places - t.centre_mm, axis=1) for t in self.truth if t.finding == "lung_nodule"]
         room = np.minimum.reduce([off_hilum, *apart])
@@ -287,6 +292,26 @@ class _Drawing:
         name = f"nodule_{number}"
         self.canvas.draw_branches([Branch(point, point, diameter / 2)], hu, name=name, exact=True)
         self.note("lung_nodule", side, f"{zone}_zone", name, ("diameter", diameter))
+
+    def _places(self, side: SideName, zone: Zone, diameter: float, touch: Neighbour) -> NDArray[np.float64]:
+        """(N, 3) RAS mm: where the centre of a nodule may lie."""
+        if touch == "nothing":
+            return self.points(side, 400, diameter / 2 + 4, ZONES_MM[zone])
+        if touch == "pleura":  # sunk into it by a tenth
+            places = self.points(side, 4000, 0.4 * diameter, ZONES_MM[zone])
+            x, y, z = (places[:, axis].astype(np.float32) for axis in range(3))
+            return places[self.shapes[side](x, y, z) > -0.5 * diameter]
+        low, high = ZONES_MM[zone]
+        places = []
+        for piece in self.vessels[side]:
+            start, end = np.asarray(piece.start), np.asarray(piece.end)
+            length = float(np.linalg.norm(end - start))
+            if not (1.0 <= piece.radius_mm <= 2.5 and length > 8.0 and low < (start[2] + end[2]) / 2 < high):
+                continue
+            across = np.cross(end - start, self.rng.standard_normal(3))
+            across /= np.linalg.norm(across)
+            places.append((start + end) / 2 + across * (piece.radius_mm + 0.45 * diameter))
+        return np.array(places)
 
 
 def _height(x: Floats, y: Floats, z: Floats) -> Floats:

@@ -94,7 +94,9 @@ def _presence(share: float, upper: float) -> Presence | None:
 
 
 def _site(upper: float, lower: float) -> str:
-    """The zone in which it is twice as dense as in the other, or the lung."""
+    """The zone in which it is twice as dense as in the other; the lung where neither is or no zone is known."""
+    if upper == lower:
+        return "lung"
     if upper >= 2 * lower:
         return "upper_zone"
     return "lower_zone" if lower >= 2 * upper else "lung"

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.lungs import LungSide, lungs
+from vlm.anatomy.airways import airways
+from vlm.anatomy.lungs import LUNG_HEIGHT_MM, LungSide, lungs
 from vlm.evidence import Case, Measurement, Search, once
 from vlm.tools.registry import measured_limit
 
@@ -20,6 +21,7 @@ THICK_MM = 5.5  # thicker slices average over what a tool of the lung measures
 COVERED_ENOUGH = 0.98  # a lung is whole from here on; the estimate of a cut lung stays below
 NOISE_LIMIT_HU = 60.0  # of 2 mm blocks inside the lung; dose too low to judge density
 LEAST_LUNG_ML = 40.0  # of one side; less aerated lung shows nothing
+CARINA_BELOW_TOP = 0.35  # of the lungs' height; 0.27 to 0.42 in six scans that show whole lungs
 ZONES = ("lower_zone", "middle_zone", "upper_zone")  # thirds of the height of a lung, from below
 
 Bools = NDArray[np.bool_]
@@ -105,23 +107,41 @@ def noise_hu(case: Case) -> float:
 
 
 def zones(case: Case, side: LungSide) -> NDArray[np.intp]:
-    """(Z,) for every level of the working grid the zone index of a lung; a cut lung is completed."""
+    """(Z,) for every level of the working grid its zone as an index of ZONES; -1 where it is not known.
+
+    The height is that of both lungs together, so that fluid or collapse under one of them moves
+    no zone. A lung that one end of the scan cuts is completed to LUNG_HEIGHT_MM; of one cut at both
+    ends the carina says where it lies, and without a carina nothing does.
+    """
     found, grid = lungs(case), case.working.grid
-    first, last = found.of(side).slices
-    height = last - first + 1
-    missing = max(0.0, height / max(float(found.covered[side]), 0.05) - height)
-    apex, base = found.apex_covered[side], found.base_covered[side]
-    below = missing * (0.0 if base else 1.0 if apex else 0.5)
-    above = missing * (0.0 if apex else 1.0 if base else 0.5)
-    low, whole = first - below, height + below + above
-    place = (np.arange(grid.shape[2]) - low) / whole * 3
-    return np.clip(place.astype(np.intp), 0, 2)
+    levels = np.arange(grid.shape[2])
+    present = found.present
+    if side not in present:
+        return np.full(levels.shape, -1)
+    first = min(found.of(one).slices[0] for one in present)
+    last = max(found.of(one).slices[1] for one in present)
+    apex = any(found.apex_covered[one] for one in present if found.of(one).slices[1] == last)
+    base = any(found.base_covered[one] for one in present if found.of(one).slices[0] == first)
+    usual = max(LUNG_HEIGHT_MM / grid.spacing_mm[2], float(last + 1 - first))
+    low, top = float(first), float(last + 1)
+    if not apex and not base:
+        carina = airways(case).carina_mm
+        if carina is None:
+            return np.full(levels.shape, -1)
+        top = float(grid.to_ijk(carina)[2]) + CARINA_BELOW_TOP * usual
+        low = top - usual
+    elif not apex:
+        top = low + usual
+    elif not base:
+        low = top - usual
+    return np.clip(((levels + 0.5 - low) / (top - low) * 3).astype(np.intp), 0, 2)
 
 
 def zone_of(case: Case, side: LungSide, voxels: Bools) -> str:
-    """The zone that holds most of a (Z, Y, X) mask, or ``lung`` when none holds 60 % of it."""
-    per_level = voxels.sum(axis=(1, 2))
-    share = np.bincount(zones(case, side), weights=per_level, minlength=3) / max(1, int(per_level.sum()))
+    """The zone that holds most of a (Z, Y, X) mask, or ``lung`` when none is known to hold 60 % of it."""
+    per_level, zone = voxels.sum(axis=(1, 2)), zones(case, side)
+    known = zone >= 0
+    share = np.bincount(zone[known], weights=per_level[known], minlength=3) / max(1, int(per_level.sum()))
     best = int(share.argmax())
     return ZONES[best] if share[best] >= 0.6 else "lung"
 

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 
 STEP = 1.22  # ratio of one opening radius to the next
 OPENING = (0.52, 0.66)  # opening radius as a share of the inscribed radius
+TIGHT = 0.78  # share up to which a lump is looked for that lies against a wider vessel
+TIGHT_MM = (2.6, 8.0)  # its inscribed radius: the thickest place of a smaller vessel looks the same
+TIGHT_ELONGATION = 1.5  # and its elongation
+WAY_MM = (1.0, 3.2)  # from a lump: what goes on so far belongs to it and is measured here
 ELONGATION = 2.1  # longest extent over inscribed diameter; a cylinder three times as long as wide has 3
 SHELL_MM = 1.8  # what lies this close around a lump says what it is attached to
 
@@ -41,6 +45,11 @@ class Lump:
         """Longest extent over the inscribed diameter."""
         return self.extents_mm[2] / (2 * self.radius_mm)
 
+    @property
+    def tight(self) -> bool:
+        """True where only an opening larger than the usual share parts it from a vessel."""
+        return self.opening_mm > OPENING[1] * self.radius_mm
+
 
 def lumps(
     tissue: NDArray[np.bool_],
@@ -64,14 +73,15 @@ def lumps(
         elongation: longest extent over inscribed diameter that still counts as compact.
 
     Returns:
-        Lumps, largest first; those that share a core are one.
+        Lumps, largest first; those that share a core are one. A lump against a vessel wider than OPENING
+        cuts off is found up to the opening TIGHT, when it is rounder than TIGHT_ELONGATION.
     """
     depth: NDArray[np.float32] = edt.edt(
         np.ascontiguousarray(tissue), anisotropy=spacing_mm, black_border=False, parallel=2
     )
     found: list[Lump] = []
     opening = least_mm * OPENING[0]
-    while opening < most_mm * OPENING[1]:
+    while opening < max(most_mm * OPENING[1], min(most_mm, TIGHT_MM[1]) * TIGHT):
         core = depth > opening
         if not core.any():
             break
@@ -99,7 +109,8 @@ def _of_level(
     radius = np.zeros(count, dtype=np.float32)
     np.maximum.at(radius, names, depth.ravel()[flat])
     share = opening / np.maximum(radius, 1e-6)
-    fit = (share >= OPENING[0]) & (share <= OPENING[1]) & (radius >= limits[0]) & (radius <= limits[1])
+    tight = (share > OPENING[1]) & (share <= TIGHT) & (radius >= TIGHT_MM[0]) & (radius <= TIGHT_MM[1])
+    fit = (share >= OPENING[0]) & ((share <= OPENING[1]) | tight) & (radius >= limits[0]) & (radius <= limits[1])
     fit[0] = False
     if not fit.any():
         return []
@@ -112,7 +123,7 @@ def _of_level(
         for b in range(a, 3):
             spread[:, a, b] = spread[:, b, a] = np.bincount(names, away[:, a] * away[:, b], count) / size
     extents = 2 * np.sqrt(5 * np.maximum(np.linalg.eigvalsh(spread), 0)) + 2 * opening  # (count, 3)
-    fit &= extents[:, 2] <= limits[2] * 2 * radius
+    fit &= extents[:, 2] <= np.where(tight, min(TIGHT_ELONGATION, limits[2]), limits[2]) * 2 * radius
     boxes = cc3d.statistics(labels)["bounding_boxes"]
     pad = np.ceil((opening + SHELL_MM) / step).astype(int) + 1
     out = []
@@ -165,6 +176,32 @@ def _lump(
         wall=int((shell & ~space & ~air).sum()) / total,
         tissue=int((shell & tissue).sum()) / total,
     )
+
+
+def ways_on(lump: Lump, tissue: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> list[float]:
+    """Radii of the vessels that go on from a lump, mm, thickest first: circles of the same mean cross-section.
+
+    ``tissue`` is the (Z, Y, X) mask that was searched. An isolated nodule has none, one on a vessel's end
+    one, and a place where a vessel bends, forks or passes has two or more, or one as thick as itself.
+    """
+    near, far = WAY_MM
+    pad = [int(np.ceil(far / step)) + 1 for step in spacing_mm]
+    box = tuple(slice(max(0, s.start - p), s.stop + p) for s, p in zip(lump.box, pad, strict=True))
+    around = tissue[box]
+    inside = np.zeros(around.shape, dtype=bool)
+    first = [s.start - b.start for s, b in zip(lump.box, box, strict=True)]
+    z, y, x = (slice(f, f + n) for f, n in zip(first, lump.voxels.shape, strict=True))
+    inside[z, y, x] = lump.voxels
+    away = edt.edt(~inside, anisotropy=spacing_mm)
+    joined: NDArray[np.uint32] = cc3d.connected_components((around | inside) & (away <= far), connectivity=26)
+    own = np.isin(joined, np.unique(joined[inside]))
+    pieces: NDArray[np.uint32] = cc3d.connected_components(own & (away > near), connectivity=26)
+    size_mm3 = np.bincount(pieces.ravel()) * float(np.prod(spacing_mm))
+    reach = np.zeros(size_mm3.size)
+    np.maximum.at(reach, pieces.ravel(), away.ravel())
+    leaves = (reach > far - near) & (np.arange(reach.size) > 0)
+    radii = np.sqrt(size_mm3[leaves] / (np.pi * (far - near)))
+    return sorted((float(r) for r in radii), reverse=True)
 
 
 def _distinct(found: list[Lump]) -> list[Lump]:

@@ -27,7 +27,7 @@ from vlm.tools.dense_block import blocks
 from vlm.tools.dense_lung import dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.lung_field import ZONES, field, search, zones
-from vlm.tools.nodule_candidates import Lump, lumps
+from vlm.tools.nodule_candidates import Lump, lumps, ways_on
 from vlm.tools.nodule_measure import Nodule, box_grid, measured
 from vlm.tools.registry import tool
 
@@ -50,9 +50,13 @@ PLAIN_HU = 90.0  # upper quartile: no vessel of an enhanced lung is as dark
 BLOOD_MARGIN_HU = 70.0  # below enhanced blood by this, it is no vessel
 OPEN_AIR = 0.45  # share of a nodule's shell that is air of the lung
 OPEN_TISSUE = 0.45  # share that is tissue which goes on: beyond, it is a crossing of vessels
+TIGHT_TISSUE = 0.36  # the same against a vessel that only a large opening cuts off
 HILUM_MM, HILUM_TISSUE = 45.0, 0.25  # near the hilum vessels crowd, so the share is smaller
 HILUM_X_MM = (18.0, 75.0)  # from the midline
 BROAD_MM = 9.0  # inscribed radius beyond any vessel of the lung (interlobar artery: to 8 mm, Sharma 2004)
+THIN_MM = 2.65  # inscribed radius up to which a bend or a fork of a vessel looks like a lump
+WAYS = (1.05, 0.45)  # of the inscribed radius: thickest and second vessel that go on from such a place
+LEAST_BALL_MM = 3.6  # diameter of the ball of the same volume, for LEAST_MM less a rim of partial volume
 BESIDE_MM = 0.8  # the lump's border on the finer voxels lies this close to that on the grid it was found on
 ON_WALL = 0.05  # share of the shell outside the space, from which on a lump sits on the wall
 TRIM = 0.8  # of the inscribed radius
@@ -150,11 +154,14 @@ def _small(case: Case) -> list[tuple[Mask, Mask]]:
     step = scene.grid.spacing_mm[::-1]
     out = []
     space = Mask("space", scene.space.T, scene.grid)
-    for lump in lumps(scene.space & ~air, scene.space, air, step, least_mm=LEAST_RADIUS_MM):
+    tissue = scene.space & ~air
+    for lump in lumps(tissue, scene.space, air, step, least_mm=LEAST_RADIUS_MM):
         values = scene.hu[lump.box][lump.voxels]
         centre = scene.grid.to_mm(lump.centre[::-1])
         near_hilum = any(float(np.linalg.norm(centre - hilum)) < HILUM_MM for hilum in hila)
-        if _is_nodule(lump, float(np.percentile(values, 75)), blood, near_hilum=near_hilum):
+        if not _is_nodule(lump, float(np.percentile(values, 75)), blood, near_hilum=near_hilum):
+            continue
+        if lump.radius_mm > THIN_MM or not _is_way(lump, ways_on(lump, tissue, step)):
             out.append((_near(lump, scene.grid, scene.space, capped=True), space))
     return out
 
@@ -169,15 +176,20 @@ def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool) 
         return lump.wall < 0.2 and lump.elongation < BROAD_ELONGATION
     if blood is not None and near_hilum and lump.radius_mm > 2.5 and hu < PLAIN_HU:
         return lump.air >= 0.5 and lump.tissue <= OPEN_TISSUE  # not as bright as vessels, so lymph node or nodule
-    most = HILUM_TISSUE if near_hilum else OPEN_TISSUE
+    most = HILUM_TISSUE if near_hilum else TIGHT_TISSUE if lump.tight else OPEN_TISSUE
     return lump.air >= OPEN_AIR and lump.tissue <= most
+
+
+def _is_way(lump: Lump, radii_mm: list[float]) -> bool:
+    """Whether a vessel goes through a thin lump: two ways lead on, or one as thick as the lump."""
+    return any(r > share * lump.radius_mm for r, share in zip(radii_mm, WAYS, strict=False))
 
 
 def _is_sound(nodule: Nodule, slice_mm: float) -> bool:
     """Whether what was measured is as compact and as dense as a nodule of its size."""
     long = nodule.diameter_mm
     sphere_mm = 2.0 * (nodule.volume_ml * 1000.0 * 3.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
-    if long < LEAST_MM or sphere_mm < COMPACT * nodule.diameter_3d_mm:
+    if long < LEAST_MM or sphere_mm < max(LEAST_BALL_MM, COMPACT * nodule.diameter_3d_mm):
         return False
     if long < SMALL_MM:
         if nodule.short_axis_mm < SMALL_ROUND * long or nodule.core_hu < SMALL_HU:
@@ -240,10 +252,8 @@ def _wide_space(case: Case) -> NDArray[np.bool_]:
 
 def _scene(case: Case) -> _Scene:
     """The lungs' space on a grid of about GRID_MM, slices interpolated, noise blurred."""
-    found, cavity = lungs(case), thoracic_cavity(case)
-    whole = np.logical_or.reduce(
-        [found.right_space.voxels, found.left_space.voxels, cavity.right.voxels, cavity.left.voxels]
-    )
+    found = lungs(case)
+    whole = found.right_space.voxels | found.left_space.voxels
     fine = case.volume.coarse(target_mm=GRID_MM)
     where = box_of(whole.T, 2.0, case.working.grid)[::-1]  # (x, y, z)
     low = case.working.grid.to_mm([s.start for s in where])
@@ -380,12 +390,11 @@ def _cut(case: Case, mask: Mask, region: Region) -> bool:
 
 
 def _zone(case: Case, nodule: Nodule, side: LungSide) -> str:
-    """The zone of the lung at the height of the nodule's middle."""
-    if not lungs(case).of(side):
-        return "lung"
+    """The zone of the lung at the height of the nodule's middle; ``lung`` where that is not known."""
     grid = case.working.grid
     level = round(float(grid.to_ijk(nodule.mask.centre_mm)[2]))
-    return ZONES[int(zones(case, side)[min(max(level, 0), grid.shape[2] - 1)])]
+    zone = int(zones(case, side)[min(max(level, 0), grid.shape[2] - 1)])
+    return ZONES[zone] if zone >= 0 else "lung"
 
 
 def _to_pleura_mm(case: Case, nodule: Nodule, side: LungSide) -> float:
