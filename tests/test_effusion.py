@@ -7,7 +7,7 @@ import pytest
 from tests.scans import real_case
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import chest
-from vlm.tools.effusion import effusion
+from vlm.tools.effusion import _middle, effusion
 
 
 def split(evidence: list[Evidence]) -> tuple[dict[str, Observation], dict[str, Search]]:
@@ -30,6 +30,15 @@ def test_effusion_volume_is_within_10_percent(both: list[Evidence], side: str, m
     assert volume.value == pytest.approx(ml, rel=0.10)
     assert seen[side].presence == "present"
     assert searches[side].found == 1
+
+
+def test_the_place_of_an_effusion_lies_in_its_thick_part() -> None:
+    thin, thick = np.s_[20:80, 30:34, 20:80], np.s_[20:40, 30:60, 40:60]
+    fluid = np.zeros((90, 90, 90), dtype=bool)
+    fluid[thin] = fluid[thick] = True
+    z, y, x = _middle(fluid, Grid((90, 90, 90), np.eye(4)))[::-1]
+    assert fluid[int(z), int(y), int(x)]
+    assert fluid[thick][int(z) - 20, int(y) - 30, int(x) - 40]
 
 
 def test_effusion_has_the_density_of_fluid(both: list[Evidence]) -> None:
@@ -95,3 +104,5 @@ def test_real_scans_have_fluid_where_it_was_seen(name: str, sides: set[str]) -> 
         assert thickness is not None
         assert thickness.value == pytest.approx(55, abs=12)  # "up to about 55 mm" by eye, +-3
         assert seen["right"].attributes.get("loculated") == "likely"
+        assert seen["right"].region is not None
+        assert math.dist(seen["right"].region.centroid_mm, (85, -190, -600)) < 8  # the middle by eye

@@ -295,22 +295,25 @@ class _Drawing:
 
     def _places(self, side: SideName, zone: Zone, diameter: float, touch: Neighbour) -> NDArray[np.float64]:
         """(N, 3) RAS mm: where the centre of a nodule may lie."""
+        if touch == "vessel":
+            return self._beside_vessels(side, zone, diameter)
         if touch == "nothing":
             return self.points(side, 400, diameter / 2 + 4, ZONES_MM[zone])
-        if touch == "pleura":  # sunk into it by a tenth
-            places = self.points(side, 4000, 0.4 * diameter, ZONES_MM[zone])
-            x, y, z = (places[:, axis].astype(np.float32) for axis in range(3))
-            return places[self.shapes[side](x, y, z) > -0.5 * diameter]
+        places = self.points(side, 4000, 0.4 * diameter, ZONES_MM[zone])  # sunk into the pleura by a tenth
+        x, y, z = (places[:, axis].astype(np.float32) for axis in range(3))
+        return places[self.shapes[side](x, y, z) > -0.5 * diameter]
+
+    def _beside_vessels(self, side: SideName, zone: Zone, diameter: float) -> NDArray[np.float64]:
+        """(N, 3) RAS mm: where a sphere touches the middle of a piece of vessel of 1 to 2.5 mm radius."""
         low, high = ZONES_MM[zone]
-        places = []
+        places: list[NDArray[np.float64]] = []
         for piece in self.vessels[side]:
             start, end = np.asarray(piece.start), np.asarray(piece.end)
-            length = float(np.linalg.norm(end - start))
-            if not (1.0 <= piece.radius_mm <= 2.5 and length > 8.0 and low < (start[2] + end[2]) / 2 < high):
+            middle = (start + end) / 2
+            if not (1.0 <= piece.radius_mm <= 2.5 and np.linalg.norm(end - start) > 8.0 and low < middle[2] < high):
                 continue
             across = np.cross(end - start, self.rng.standard_normal(3))
-            across /= np.linalg.norm(across)
-            places.append((start + end) / 2 + across * (piece.radius_mm + 0.45 * diameter))
+            places.append(middle + across / np.linalg.norm(across) * (piece.radius_mm + 0.45 * diameter))
         return np.array(places)
 
 

@@ -10,6 +10,7 @@ stomach have lung or nothing between them and such a ray, and are no seed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import cc3d
 import numpy as np
@@ -19,7 +20,7 @@ from scipy import ndimage
 from vlm.anatomy.air import depth_mm
 from vlm.anatomy.ball import grown, shrunk
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
-from vlm.ct.volume import Mask
+from vlm.ct.volume import Grid, Mask, Point, as_point
 from vlm.evidence import Case, Evidence, Measurement, Observation, once
 from vlm.tools.lung_field import Bools, field, search, smooth
 from vlm.tools.pleural_shell import Shell, shell
@@ -93,6 +94,7 @@ def _observed(case: Case, side: LungSide, outline: Shell) -> Observation | None:
     anterior = float(per_row[rows > outline.centre[0]].sum() / max(1, per_row.sum()))
     attributes = {"loculated": "likely"} if anterior > ANTERIOR_SHARE else {}
     volume = Mask(f"effusion_{side}", fluid.T, grid)
+    region = replace(case.keep(volume), centroid_mm=_middle(fluid, grid))
     cut = max(int(per_level[0]), int(per_level[-1])) > CUT_SHARE * int(per_level.max())
     return Observation(
         tool=NAME,
@@ -107,9 +109,21 @@ def _observed(case: Case, side: LungSide, outline: Shell) -> Observation | None:
             Measurement(quantity="attenuation_sd", value=spread),
         ),
         attributes=attributes,
-        region=case.keep(volume),
+        region=region,
         note="cut by the end of the scan" if cut else "",
     )
+
+
+def _middle(fluid: Bools, grid: Grid) -> Point:
+    """The middle of fluid, RAS mm: the voxel of it nearest to its mean place, weighted by depth.
+
+    Thin layers reach far round the lung; where a reader points is where the fluid is thick.
+    """
+    depth = depth_mm(fluid, grid)
+    index = np.argwhere(fluid)
+    places = grid.to_mm(index[:, ::-1])
+    mean = np.average(places, axis=0, weights=depth[fluid])
+    return as_point(places[np.argmin(((places - mean) ** 2).sum(axis=1))])
 
 
 def _core(case: Case, side: LungSide, outline: Shell) -> Bools | None:
