@@ -7,12 +7,13 @@ together and decides nothing about findings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.comparing import Comparison, compare_with
 from app.records import capabilities_off, case_record, evidence, provenance
-from app.running import Clock, Progress, run_tools, silent
+from app.running import Clock, Progress, find_anatomy, run_tools, silent
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.laterality import laterality
@@ -60,12 +61,14 @@ def read_scan(
         UsageError: the prior is the scan itself, or a later one.
     """
     clock = Clock(progress)
-    with clock.step("read"):
+    with clock.step("read"), ThreadPoolExecutor(max_workers=1) as beside:
+        importing = beside.submit(load_tools)
         scan = read(path, series=series)
+        tools = importing.result()
     case = Case(scan.volume)
     with clock.step("anatomy"):
+        find_anatomy(case)
         facts = scan_facts(case)
-    tools = load_tools()
     failures = run_tools(case, tools, clock)
     comparison = None if prior is None else compare_with(case, prior, prior_series, tools, clock)
     with clock.step("write"):
@@ -84,7 +87,7 @@ def read_scan(
 
 
 def scan_facts(case: Case) -> ScanFacts:
-    """What the technique sentence may say; finds the anatomy that most tools need."""
+    """What the technique sentence may say."""
     grid = case.volume.grid
     return ScanFacts(
         slices=grid.shape[2],

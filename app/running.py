@@ -1,4 +1,4 @@
-"""Tools run side by side, each timed; one that fails is told and costs no report."""
+"""Anatomy and tools, run side by side and timed; a tool that fails is told and costs no report."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from vlm.anatomy.aorta import aorta
+from vlm.anatomy.coverage import coverage
+from vlm.anatomy.heart import heart
 from vlm.anatomy.laterality import laterality
+from vlm.anatomy.skeleton import skeleton
+from vlm.anatomy.thorax import thoracic_cavity
 from vlm.evidence import Case, Evidence, Search, without_side, without_withheld
 from vlm.tools import Tool
 
 Progress = Callable[[str], None]  # called with the name of each step as it begins
 WORKERS = 2  # tools run side by side; the libraries under them free the interpreter
+LONGEST = frozenset({"nodules"})  # begins first, so that it is not left to run alone at the end
 
 
 def silent(_: str) -> None:
@@ -34,6 +40,13 @@ class Clock:
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def find_anatomy(case: Case) -> None:
+    """Find what nearly every tool needs; lungs and bones know little of each other, so they go side by side."""
+    finders: tuple[Callable[[Case], object], ...] = (thoracic_cavity, skeleton, aorta, heart, coverage)
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        list(pool.map(lambda find: find(case), finders))
 
 
 def run_tools(case: Case, tools: dict[str, Tool], clock: Clock) -> dict[str, str]:
@@ -60,7 +73,9 @@ def run_tools(case: Case, tools: dict[str, Tool], clock: Clock) -> dict[str, str
 
     flipped = laterality(case).verdict == "contradicted"
     with clock.step("tools"), ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        for tool, (found, seconds) in zip(tools.values(), pool.map(run, tools.values()), strict=True):
+        begun = {name: pool.submit(run, tools[name]) for name in sorted(tools, key=lambda name: name not in LONGEST)}
+        for tool in tools.values():
+            found, seconds = begun[tool.name].result()
             clock.seconds[f"tool {tool.name}"] = seconds
             for record in found:
                 record = without_withheld(record, case.volume.scan.limits)

@@ -290,10 +290,10 @@ class Case:
         self._locks: dict[str, threading.RLock] = {}
         self._lock = threading.RLock()
 
-    @functools.cached_property
+    @property
     def working(self) -> Volume:
         """The volume in blocks of about 2 mm: anatomy is found on it, small things are not."""
-        return self.volume.coarse(target_mm=WORKING_MM)
+        return self.part("working", lambda: self.volume.coarse(target_mm=WORKING_MM))  # type: ignore[return-value]
 
     def keep(self, mask: Mask) -> Region:
         """Keep a mask for the report and give back the region it marks.
@@ -312,6 +312,8 @@ class Case:
 
     def part(self, name: str, compute: Callable[[], object]) -> object:
         """The value of ``compute()``, computed once a case; safe to ask from several threads."""
+        if name in self._parts:
+            return self._parts[name]
         with self._lock:
             lock = self._locks.setdefault(name, threading.RLock())
         with lock:
