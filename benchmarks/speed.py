@@ -1,10 +1,11 @@
 """How long a whole `tomoscribe read` takes, what memory it needs, and what the bare read costs beside it.
 
-    python -m benchmarks.speed [--runs 3] [--write-docs]
+    python -m benchmarks.speed [--runs 5] [--write-docs]
 
 A 300-slice 512 x 512 DICOM series is written from a phantom, uncompressed and as JPEG Lossless.
-Each figure is a whole process, started anew; the floor is SimpleITK's bare read of the same
-folder in the same run. The real series of the shared scans stand beside it.
+Each figure is a whole process, started anew, several times for each series; the floor is
+SimpleITK's bare read of the same folder in the same run. The real series of the shared scans
+stand beside it.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ print(reader.Execute().GetSize())
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process: wall seconds, peak memory in GB, and what it printed."""
+    """One process: wall seconds, processor seconds of all its threads, peak memory in GB, and what it printed."""
 
     seconds: float
+    cpu_seconds: float
     peak_gb: float
     output: str
 
@@ -57,7 +59,7 @@ def run(words: Sequence[str]) -> Run:
         if process.returncode != 0:
             raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}: {process.stderr.read()!r}")
         output.seek(0)
-        return Run(seconds, usage.ru_maxrss / 1e6, output.read())
+        return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6, output.read())
 
 
 def series(syntax: str) -> Path:
@@ -86,20 +88,22 @@ def rows_for(name: str, path: Path, runs: int, *, floor: bool) -> tuple[str, str
     steps = json.loads(middle.output)["timings_s"]
     told = ", ".join(f"{step} {seconds:.2f}" for step, seconds in steps.items())
     spread = " / ".join(f"{r.seconds:.1f}" for r in (reads[0], middle, reads[-1]))
-    cells = [name, spread, f"{max(r.peak_gb for r in reads):.2f}", "", ""]
+    busy = f"{statistics.median(r.cpu_seconds for r in reads):.1f}"
+    cells = [name, spread, busy, f"{max(r.peak_gb for r in reads):.2f}", "", ""]
     if floor:
         bare = statistics.median(run([sys.executable, "-c", FLOOR, str(path)]).seconds for _ in range(runs))
-        cells[3:] = [f"{bare:.2f}", f"{middle.seconds / bare:.1f}"]
+        cells[4:] = [f"{bare:.2f}", f"{middle.seconds / bare:.1f}"]
     row = f"| {' | '.join(cells)} |"
     return row, f"- {name}: {told}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
     OUT.mkdir(exist_ok=True)
+    load = os.getloadavg()[0]
     rows, steps = [], []
     for syntax in ("explicit", "jpeg_lossless"):
         row, told = rows_for(f"300 x 512 x 512, {syntax}", series(syntax), options.runs, floor=True)
@@ -115,8 +119,10 @@ def main() -> None:
     )
     text = "\n".join(
         (
-            "| series | `read`: min / median / max s | peak GB | SimpleITK bare read s | ratio |",
-            "|---|---|---|---|---|",
+            f"{options.runs} runs of each; the machine's load before the first was {load:.1f}.",
+            "",
+            "| series | `read`: min / median / max s | processor s | peak GB | SimpleITK bare read s | ratio |",
+            "|---|---|---|---|---|---|",
             *rows,
             "",
             f"`--help` {start:.2f} s, `info` of the 300 slices {info:.2f} s.",
