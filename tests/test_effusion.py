@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 
 from tests.scans import real_case
+from vlm.ct.volume import Grid
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import chest
 from vlm.tools.effusion import _middle, effusion
