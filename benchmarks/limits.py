@@ -97,7 +97,7 @@ def read_case(
 ) -> list[Row]:
     """Draw a chest, run the tools, and match what was seen with what was drawn; remembered on disk."""
     asked = spec(number) | {"spacing_mm": spacing_mm}
-    path = OUT / f"{number:03d}-{_state(asked, names)}.json"
+    path = OUT / f"{number:03d}-{state([asked, names])}.json"
     if path.is_file():
         rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
         return rows
@@ -125,28 +125,28 @@ def _row(tool: str, finding: str, evidence: list[Evidence], phantom: Phantom, nu
     free = list(range(len(seen)))
     hits = []
     for truth in sorted(true, key=lambda t: -t.value):
-        match = next((n for n in free if _same(seen[n], truth)), None)
+        match = next((n for n in free if same(seen[n], truth)), None)
         if match is not None:
             free.remove(match)
-        quantity, size = _size(truth)
+        quantity, size = size_of(truth)
         measure = seen[match].measured(quantity) if match is not None else None
         hits.append([quantity, size, match is not None, measure.value if measure else None])
     # A second piece of the same patch, on the right side, is no false positive.
-    false = [n for n in free if not any(_same(seen[n], truth) for truth in true)]
+    false = [n for n in free if not any(same(seen[n], truth) for truth in true)]
     return {
         "case": number, "tool": tool, "finding": finding, "looked": looked, "truths": hits, "false": len(false),
         "seconds": round(seconds, 3),
     }  # fmt: skip
 
 
-def _size(truth: Truth) -> tuple[str, float]:
+def size_of(truth: Truth) -> tuple[str, float]:
     """Quantity and size by which a truth is graded."""
     if truth.finding.endswith("calcification"):
         return "score", truth.value * 1000 * AGATSTON_PER_MM3
     return truth.quantity, truth.value
 
 
-def _same(seen: Observation, truth: Truth) -> bool:
+def same(seen: Observation, truth: Truth) -> bool:
     """Whether an observation is of this truth: side, and place for what has one."""
     if truth.side and seen.side not in (truth.side, "bilateral", None):
         return False
@@ -219,9 +219,9 @@ def wilson(hits: int, number: int, z: float = 1.96) -> tuple[float, float]:
     return round(max(0.0, middle - half), 3), round(min(1.0, middle + half), 3)
 
 
-def _state(asked: dict[str, Any], names: tuple[str, ...]) -> str:
-    """A hash of what the result of a chest depends on: its arguments and the code that draws and reads it."""
-    digest = hashlib.sha256(json.dumps([asked, names], sort_keys=True).encode())
+def state(asked: list[Any]) -> str:
+    """A hash of what a result depends on: what was asked for, and the code that draws and reads it."""
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
     for folder in ("phantom", "anatomy", "tools"):
         for path in sorted((ROOT / "vlm" / folder).glob("*.py")):
             digest.update(path.read_bytes())

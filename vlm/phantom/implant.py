@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -35,7 +36,6 @@ Zone = Literal["upper", "middle", "lower"]
 
 FINEST_MM = 0.5  # shapes are evaluated about so finely
 FINE_POINTS = 12_000_000  # and no finer than this many points allow
-BORDER_MM = 3.0  # in the slice, how far beyond its mask an implant may change anything: three widths of a 1 mm blur
 # Hounsfield units, non-contrast: Radiopaedia and the ranges of FINDINGS (fluid 0-20, collapsed or filled lung 20-60)
 SOLID_HU, CALCIFIED_HU, FLUID_HU, FILLED_HU, AIR_SPACE_HU, HOLE_HU = 35, 350, 8, 35, -1000, -985
 HAZE_HU = 300  # what ground glass adds to lung: about -550 over -850
@@ -89,11 +89,17 @@ def implant(case: Case, wanted: Sequence[Implant], *, seed: int = 0) -> Phantom:
     return Phantom(Volume(hu, case.volume.grid, case.volume.scan, case.volume.padding), masks, work.truth)
 
 
+def border_mm(look: Texture) -> float:
+    """How far beyond its mask an implant may change a scan, mm: blur, half a slice, and a rim that held some lung."""
+    return max(RIM_MM + 1.0, 3 * look.blur_mm, 0.75 * look.slice_mm)
+
+
 class _Work:
     """A scan while findings are put into it."""
 
     def __init__(self, case: Case, look: Texture, rng: np.random.Generator) -> None:
         self.case, self.look, self.rng = case, look, rng
+        self.border = border_mm(look)
         self.grid: Grid = case.volume.grid
         self.hu = case.volume.hu.astype(np.float32, order="F")
         self.masks: dict[str, NDArray[np.bool_]] = {}
@@ -135,8 +141,9 @@ class _Work:
         inside = lungs(self.case).of(side).voxels.T
         dense = ndimage.uniform_filter((inside & (work.hu.T > CLEAR_HU)).astype(np.float32), size)
         margin = (-radius - 4.0, -radius - 2.0) if each.place == "inside" else (1.0 - radius, 2.5 - radius)
-        good = self.in_zone(side, each.zone) & (dense <= CLEAR_SHARE)
-        good &= (depth < margin[0]) if each.place == "inside" else (depth > margin[0]) & (depth < margin[1])
+        # At the pleura a coarse voxel is half wall: what is dense there does not count.
+        good = self.in_zone(side, each.zone) & ((dense <= CLEAR_SHARE) | (each.place == "pleural"))
+        good &= (depth < margin[0]) if each.place == "inside" else (depth > margin[0]) & (depth < max(margin[1], 0.0))
         places = work.grid.to_mm(np.argwhere(good)[:, ::-1])
         for centre, reach in self.taken:
             places = places[np.linalg.norm(places - centre, axis=1) > reach + radius + 5]
@@ -182,14 +189,13 @@ class _Work:
         factors = (fine[0], fine[1], fine[2])
         distance = np.asarray(shape(self.points(window, factors)), dtype=np.float32)
         share = blurred_cover(distance, factors, self.grid, self.look)
-        centre = distance[fine[0] // 2 :: fine[0], fine[1] // 2 :: fine[1], fine[2] // 2 :: fine[2]]
-        share[centre > self.reach_mm] = 0
-        return share, centre < 0
+        inside = distance[fine[0] // 2 :: fine[0], fine[1] // 2 :: fine[1], fine[2] // 2 :: fine[2]] < 0
+        return self.bounded(share, inside), inside
 
-    @property
-    def reach_mm(self) -> float:
-        """How far beyond its mask an implant may change the scan, mm."""
-        return max(BORDER_MM, 2.5 * self.look.blur_mm, 0.75 * self.look.slice_mm)
+    def bounded(self, share: Floats, inside: NDArray[np.bool_]) -> Floats:
+        """The share without what lies further than the border from the mask (X, Y, Z) of the same window."""
+        away = edt.edt(np.asfortranarray(~inside), anisotropy=self.grid.spacing_mm, black_border=False, parallel=2)
+        return np.asarray(share * (away <= self.border))
 
     def mix(self, window: Window, share: Floats, hu: float, *, noise: float = 1.0) -> None:
         """Replace what is there by ``hu`` with the scan's noise, as far as ``share`` says."""
@@ -231,7 +237,7 @@ class _Work:
         centre = self.room(each, side, radius)
         self.taken.append((centre, radius))
         shape = _ball(centre, radius, each.margin, self.rng)
-        window = self.window(centre - 1.7 * radius, centre + 1.7 * radius, self.reach_mm)
+        window = self.window(centre - 1.7 * radius, centre + 1.7 * radius, self.border)
         share, inside = self.cover(shape, window)
         if each.texture in ("ground_glass", "part_solid"):
             self.hu[window] += share * HAZE_HU
@@ -249,14 +255,15 @@ class _Work:
         size = (each.size * 1000 * 3 / 4 / np.pi) ** (1 / 3)
         centre = self.room(each, side, 0.6 * size)
         reach = 2.2 * size + 6
-        window = self.window(centre - reach, centre + reach, self.reach_mm)
+        window = self.window(centre - reach, centre + reach, self.border)
         at = self.points(window, (1, 1, 1))
         lung = self._of_lung(side)
-        rank = np.linalg.norm(at - centre, axis=-1) + 0.25 * size * _bumps(at, 0.5 * size, self.rng)
+        rank = np.linalg.norm(at - centre, axis=-1) + 0.15 * size * _bumps(at, 0.5 * size, self.rng)
         inside_lung = lung(at) < 0
         level = _level(rank[inside_lung], each.size / self.grid.voxel_ml, each)
         self.taken.append((centre, float(level)))
         share = np.clip(0.5 + (level - rank) / 3.0, 0, 1) * (lung(at) < RIM_MM)
+        share = self.bounded(share, inside_lung & (rank < level))
         if each.finding == "ground_glass_opacity":
             self.hu[window] += share * HAZE_HU * self._lung_share(window)
         else:
@@ -276,17 +283,17 @@ class _Work:
         rank = height if lowest else -height
         inside = depth < 0
         level = _level(rank[inside], each.size / self.grid.voxel_ml, each)
-        share = np.clip(0.5 + (level - rank) / 1.5, 0, 1) * (depth < RIM_MM)
+        taken = inside & (rank < level)
+        share = self.bounded(np.clip(0.5 + (level - rank) / 1.5, 0, 1) * (depth < RIM_MM), taken)
         if lowest:
             self.fill(window, share, FLUID_HU)
         else:
             rim = share * (depth > -RIM_MM)
             self.hu[window] += rim * self._lung_share(window) * (AIR_SPACE_HU - self.lung_hu)
             self.mix(window, share * (depth <= -RIM_MM), AIR_SPACE_HU, noise=0.5)
-            line = np.clip(1.5 - np.abs(rank - level) / PLEURA_MM, 0, 1) * inside
+            line = self.bounded(np.clip(1.5 - np.abs(rank - level) / PLEURA_MM, 0, 1) * inside, taken)
             self.hu[window] += line * np.maximum(PLEURA_HU - self.hu[window], 0)
-        volume = self.keep(name, window, inside & (rank < level))
-        self.note(name, each, side, "volume", volume)
+        self.note(name, each, side, "volume", self.keep(name, window, taken))
 
     def holes(self, name: str, each: Implant) -> None:
         """Holes of a few mm in both lungs, more of them at the top."""
@@ -297,7 +304,7 @@ class _Work:
         top, bottom = both.box.high_mm[2], both.box.low_mm[2]
         rank = -_bumps(at, 6.0, self.rng) - (at[..., 2] - bottom) / (top - bottom)
         level = _level(rank[inside], each.size / 100 * np.count_nonzero(inside), each)
-        share = np.clip(0.5 + 4 * (level - rank), 0, 1) * inside
+        share = self.bounded(np.clip(0.5 + 4 * (level - rank), 0, 1) * inside, inside & (rank < level))
         self.mix(window, share * (self.hu[window] < CLEAR_HU), HOLE_HU, noise=0.7)
         self.keep(name, window, inside & (rank < level))
         self.note(name, each, None, "fraction", each.size)

@@ -1,0 +1,97 @@
+"""Findings put into a scan: true to size and place, in the scan's own blur and noise, and nothing else changed."""
+
+from __future__ import annotations
+
+import edt
+import numpy as np
+import pytest
+
+from tests.scans import real_case
+from vlm.anatomy.lungs import lungs
+from vlm.evidence import Case
+from vlm.phantom.chest import Phantom, chest
+from vlm.phantom.implant import SOLID_HU, Implant, border_mm, implant
+from vlm.phantom.texture import texture
+
+ONE_OF_EACH = (
+    Implant(finding="lung_nodule", size=16.0, side="right", zone="middle", margin="spiculated"),
+    Implant(finding="lung_nodule", size=14.0, side="left", texture="ground_glass"),
+    Implant(finding="consolidation", size=25.0, side="left", zone="middle"),
+    Implant(finding="ground_glass_opacity", size=25.0, side="left", zone="upper"),
+    Implant(finding="pleural_effusion", size=180.0, side="right"),
+    Implant(finding="pneumothorax", size=90.0, side="left"),
+    Implant(finding="emphysema", size=5.0),
+)
+
+
+@pytest.fixture(scope="module")
+def host() -> Case:
+    return Case(chest(spacing_mm=(1.6, 1.6, 2.0), noise_hu=16.0, seed=12).volume)
+
+
+@pytest.mark.parametrize("each", ONE_OF_EACH, ids=lambda each: f"{each.finding}-{each.texture}")
+def test_nothing_changes_beyond_the_border_and_the_size_is_true(host: Case, each: Implant) -> None:
+    made = implant(host, [each], seed=4)
+    ((name, mask),) = made.masks.items()
+    changed = made.volume.hu != host.volume.hu
+    away = edt.edt(~mask.voxels, anisotropy=mask.grid.spacing_mm, black_border=False)
+    assert away[changed].max() <= border_mm(texture(host.volume))
+    assert changed[mask.voxels].mean() > 0.5
+    (truth,) = made.truth
+    assert truth.mask == name and truth.finding == each.finding and truth.side == each.side
+    if truth.quantity == "volume":
+        assert mask.volume_ml == pytest.approx(each.size, rel=0.02)
+    elif truth.quantity == "diameter":
+        assert mask.volume_ml == pytest.approx(np.pi / 6 * each.size**3 / 1000, rel=0.06)
+    else:
+        assert mask.volume_ml == pytest.approx(each.size / 100 * lungs(host).both.volume_ml, rel=0.02)
+
+
+def test_the_same_seed_gives_the_same_scan_and_another_seed_another(host: Case) -> None:
+    one, same, other = (implant(host, [Implant(finding="lung_nodule", size=10.0)], seed=s) for s in (1, 1, 2))
+    assert np.array_equal(one.volume.hu, same.volume.hu) and one.truth == same.truth
+    assert one.truth != other.truth
+
+
+def test_a_solid_implant_has_its_density_and_the_noise_of_the_scan(host: Case) -> None:
+    made = implant(host, [Implant(finding="lung_nodule", size=34.0, side="right")], seed=3)
+    (mask,) = made.masks.values()
+    depth = edt.edt(mask.voxels, anisotropy=mask.grid.spacing_mm, black_border=False)
+    core = made.volume.hu[depth > 6.0].astype(float)
+    assert core.mean() == pytest.approx(SOLID_HU, abs=4.0)
+    assert core.std() == pytest.approx(16.0, rel=0.25)
+
+
+def test_blur_and_noise_of_a_scan_are_measured() -> None:
+    quiet, loud = (texture(chest(spacing_mm=(1.6, 1.6, 2.0), noise_hu=n, seed=2).volume) for n in (8.0, 24.0))
+    assert quiet.noise_hu == pytest.approx(8.0, rel=0.3) and loud.noise_hu == pytest.approx(24.0, rel=0.3)
+    drawn = loud.noise((64, 64, 20), np.random.default_rng(0))
+    assert drawn.std() == pytest.approx(loud.noise_hu, rel=0.1) and abs(drawn.mean()) < 1.5
+
+
+def test_fluid_lies_behind_and_air_in_front(host: Case) -> None:
+    made: Phantom = implant(host, ONE_OF_EACH[4:6], seed=1)
+    fluid, air = (truth.centre_mm[1] for truth in made.truth)
+    middle = lungs(host).both.centre_mm[1]
+    assert fluid < middle - 20 and air > middle + 20
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        Implant(finding="pleural_effusion", size=9000.0, side="left"),
+        Implant(finding="lung_nodule", size=140.0),
+    ],
+)
+def test_what_cannot_be_is_refused(host: Case, impossible: Implant) -> None:
+    with pytest.raises(ValueError, match="lung"):
+        implant(host, [impossible])
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize("name", ["nlst-101287", "acrin-flt-breast-001-day1-chest"])
+def test_a_real_scan_takes_each_of_them(name: str) -> None:
+    case = real_case(name)
+    made = implant(case, ONE_OF_EACH, seed=5)
+    assert [truth.finding for truth in made.truth] == [each.finding for each in ONE_OF_EACH]
+    assert made.volume.grid is case.volume.grid
