@@ -33,6 +33,24 @@ Series = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
+def put_version(asked: bool) -> None:
+    """Print the version and end."""
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tomoscribe {version('tomoscribe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=put_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options that stand before a verb."""
+
+
 @contextmanager
 def named_steps(quiet: bool) -> Iterator[Callable[[str], None]]:
     """Show the step at work on stderr, when somebody watches."""
@@ -80,14 +98,14 @@ def read(
     as_json: AsJson = False,
 ) -> None:
     """Read a CT and draft its report: report.md, report.json, masks and key images."""
-    from app.export import check_out, write_report
+    from app.export import check_report_folder, write_report
     from app.reading import read_scan
 
     if writer != "compose":
         raise UsageError(f"E_USAGE: --writer is {writer!r}, expected compose. No other writer is part of this version.")
     if prior_series is not None and prior is None:
         raise UsageError("E_USAGE: --prior-series is given without --prior, expected both.")
-    check_out(out)
+    check_report_folder(out)
     with named_steps(as_json) as progress:
         reading = read_scan(path, series=series, prior=prior, prior_series=prior_series, progress=progress)
         progress("export")
@@ -173,9 +191,12 @@ def phantom(
     as_json: AsJson = False,
 ) -> None:
     """Make a synthetic chest CT whose truth is known."""
+    from app.export.place import check_folder, writing
     from vlm.phantom.sample import write_sample
 
-    truth = write_sample(out, preset=preset, seed=seed)
+    check_folder(out, "OUT")
+    with writing(out, "OUT"):
+        truth = write_sample(out.resolve(), preset=preset, seed=seed)
     if as_json:
         put_json(truth)
     else:

@@ -9,12 +9,14 @@ from typing import TypedDict
 
 import numpy as np
 
-from app.export import write_text
+from app.export import check_folder, staged
 from app.export.masks import write_labels
 from app.running import silent
 from vlm.anatomy.structures import structures
 from vlm.ct import ReadScan, read
 from vlm.evidence import Case
+
+WRITTEN = ("labels.nii.gz", "names.json")
 
 
 class Segmented(TypedDict):
@@ -36,7 +38,9 @@ def segment_scan(
 
     Raises:
         IntakeError: the input is refused.
+        UsageError: the folder cannot be written.
     """
+    check_folder(out)
     progress("read")
     scan = read(path, series=series)
     case = Case(scan.volume)
@@ -49,9 +53,9 @@ def segment_scan(
         labels[mask.on(scan.volume.grid).voxels] = number
         names[str(number)] = mask.name
     progress("write")
-    out.mkdir(parents=True, exist_ok=True)
-    write_labels(out / "labels.nii.gz", labels, scan.volume.grid, axes=file_axes(scan))
-    write_text(out / "names.json", json.dumps(names, indent=1) + "\n")
+    with staged(out, WRITTEN) as staging:
+        write_labels(staging / WRITTEN[0], labels, scan.volume.grid, axes=file_axes(scan))
+        (staging / WRITTEN[1]).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
     return Segmented(
         structures={mask.name: round(mask.volume_ml, 1) for mask in found.masks},
         missing=dict(found.missing),

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from app.doctor import Check
     from vlm.ct import Inventory
 
+UNMEASURED = "not measured"
+
 
 class ToolRow(TypedDict):
     """A tool as ``tomoscribe tools`` lists it."""
@@ -35,7 +37,7 @@ def tool_rows() -> list[ToolRow]:
         for finding in tool.observes:
             smallest, sensitivity = measured_limit(tool.name, finding)
             known = smallest is not None and sensitivity is not None
-            limits[finding] = f"finds {sensitivity:.0%} from {smallest}" if known else "not measured"
+            limits[finding] = f"finds {sensitivity:.0%} from {smallest}" if known else UNMEASURED
         rows.append(
             ToolRow(
                 name=tool.name,
@@ -50,11 +52,14 @@ def tool_rows() -> list[ToolRow]:
 
 
 def show_tools(rows: list[ToolRow]) -> None:
-    """Print the tools as a table."""
-    table = Table(Column("tool", no_wrap=True), Column("finding: measured limit", no_wrap=True), "what it does")
+    """Print the tools as a table that fits 80 columns: measured limits a line each, the others together."""
+    table = Table(Column("tool", no_wrap=True), "what it does, and the size from which it was measured to find what")
     for row in rows:
-        limits = "\n".join(f"{finding}: {limit}" for finding, limit in row["limits"].items())
-        table.add_row(row["name"], limits, escape(row["summary"]))
+        measured = [f"{finding}: {limit}" for finding, limit in row["limits"].items() if limit != UNMEASURED]
+        unmeasured = [finding for finding, limit in row["limits"].items() if limit == UNMEASURED]
+        lines = [row["summary"], *measured]
+        lines += [f"limit not measured: {', '.join(unmeasured)}"] if unmeasured else []
+        table.add_row(row["name"], escape("\n".join(lines)), end_section=True)
     Console().print(table)
 
 

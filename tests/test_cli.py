@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import jsonschema
@@ -156,6 +157,30 @@ def test_output_that_is_a_file_is_a_usage_error(scan: Path, tmp_path: Path) -> N
     for out in (reports, tmp_path / "taken" / "x.csv"):
         assert tomoscribe("label", str(reports), "--text-column", "text", "--out", str(out)).returncode == 2
     assert reports.read_text(encoding="utf-8") == "text\nNo effusion.\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("read", "{scan}", "--out", "{bad}"), ("segment", "{scan}", "--out", "{bad}"), ("phantom", "{bad}")],
+)
+@pytest.mark.parametrize("bad", ["taken", "taken/below"])
+def test_every_verb_refuses_a_bad_place_in_one_line(
+    words: tuple[str, ...], bad: str, scan: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("", encoding="utf-8")
+    done = tomoscribe(*(word.format(scan=scan, bad=tmp_path / bad) for word in words))
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "E_INTERNAL" not in done.stderr
+
+
+def test_the_version_is_told() -> None:
+    assert tomoscribe("--version").stdout == f"tomoscribe {version('tomoscribe')}\n"
+
+
+def test_a_series_of_a_prior_without_a_prior_is_a_usage_error(scan: Path, tmp_path: Path) -> None:
+    done = tomoscribe("read", str(scan), "--out", str(tmp_path / "out"), "--prior-series", "1.2.3")
+    assert done.returncode == 2
 
 
 def test_the_scan_itself_is_no_prior(scan: Path, tmp_path: Path) -> None:

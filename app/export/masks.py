@@ -27,7 +27,7 @@ def write_nifti(path: Path, labels: NDArray[np.uint8], grid: Grid) -> None:
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8], grid: Grid, *, axes: str) -> None:
-    """Write RAS labels with the axes of the file that was read, whole or not at all.
+    """Write RAS labels with the axes of the file that was read.
 
     Args:
         path: ``….nii.gz``.
@@ -40,9 +40,7 @@ def write_labels(path: Path, labels: NDArray[np.uint8], grid: Grid, *, axes: str
     own = nibabel.orientations.apply_orientation(labels, turn)
     affine = grid.affine @ nibabel.orientations.inv_ornt_aff(turn, grid.shape)
     shape = (int(own.shape[0]), int(own.shape[1]), int(own.shape[2]))
-    staged = path.with_name(f".new-{path.name}")
-    write_nifti(staged, own, Grid(shape, affine))
-    staged.replace(path)
+    write_nifti(path, own, Grid(shape, affine))
 
 
 def write_masks(folder: Path, masks: Mapping[str, Mask], grid: Grid) -> None:
