@@ -53,7 +53,7 @@ def airways(case: Case) -> Airways:
         return Airways(mask=Mask("airways", nothing, grid), trachea=Mask("trachea", nothing, grid), carina_mm=None)
     tree = _grown(hu, inside, trunk, grid.voxel_ml)
     carina = _carina(tree, trunk, grid)
-    trachea = tree.copy()
+    trachea = _beside(tree, trunk)
     if carina is not None:
         trachea[: round(float(grid.to_ijk(carina)[2])) + 1] = False
     return Airways(
@@ -97,6 +97,16 @@ def _trachea(
         for k, piece, _ in max(long, key=len):
             out[k] |= piece
     return out
+
+
+def _beside(tree: NDArray[np.bool_], trunk: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(Z, Y, X) bool: the pieces of each slice of the tree that touch the trunk; upper bronchi beside it do not."""
+    labels, count = ndimage.label(tree, ndimage.generate_binary_structure(3, 1) & (np.arange(3) == 1)[:, None, None])
+    keep = np.zeros(count + 1, dtype=bool)
+    keep[np.unique(labels[trunk])] = True
+    keep[0] = False
+    kept: NDArray[np.bool_] = keep[labels]
+    return kept
 
 
 def _round_pieces(

@@ -10,8 +10,8 @@ Space: RAS mm, x to the patient's right, y to the front, z to the head; the cari
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -39,6 +39,10 @@ LUNG, BLOOD, FLUID, COLLAPSED, CONSOLIDATION, GROUND_GLASS, BULLA, AIR, CALCIUM 
 EMPHYSEMA_HU = -950  # lung below counts as emphysema: Gevenois, AJRCCM 1996;154:187
 LUNG_SLOPE = -0.35  # HU per mm towards the front: the lung behind is denser
 LATTICE_MM = 2.0
+MAIN_BRONCHUS: dict[SideName, tuple[Point, float]] = {  # its end and the radius of its lumen
+    "right": ((36.0, -19.0, -18.0), 6.8), "left": ((-42.0, -20.0, -28.0), 6.0),
+}  # fmt: skip
+SHEATH_MM = 0.5  # between the wall of a bronchus and the artery beside it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,8 @@ def chest(
     emphysema_fraction: float = 0.0,
     raised_diaphragm_left_mm: float = 0.0,
     raised_diaphragm_right_mm: float = 0.0,
+    bronchial_ratio: Mapping[SideName, float] | None = None,
+    bronchial_wall_mm: float = 1.2,
     heart_scale: float = 1.0,
     pericardial_effusion_ml: float = 0.0,
     coronary_calcium_mm3: float = 0.0,
@@ -102,6 +108,9 @@ def chest(
         atelectasis_left_ml, atelectasis_right_ml: airless lung behind, in front of any fluid.
         emphysema_fraction: share of both lungs that is holes, 0..1; more of them at the top.
         raised_diaphragm_left_mm, raised_diaphragm_right_mm: how far a side has lost volume.
+        bronchial_ratio: lumen of the bronchi over the artery beside them, of each side; 0.7 to 1 in health. Arteries
+            beside bronchi are drawn only where it is given.
+        bronchial_wall_mm: thickness of the walls of all bronchi inside the lungs.
         blood_hu: attenuation of blood; about 42 without contrast.
         noise_hu: standard deviation of the noise in a voxel.
 
@@ -132,15 +141,16 @@ def chest(
     ):  # fmt: skip
         for number, (side, zone, ml) in enumerate(patches, 1):
             drawing.patch(f"{finding}_{number}", finding, side, zone, ml, hu)
-    airways = _airways(drawing)
-    canvas.draw_branches([piece.wider(1.2) for piece in airways if piece.radius_mm > 1.0], 15)
+    ratios = bronchial_ratio or {}
+    airways = _central() + [piece for side in SIDES for piece in drawing.bronchi(side, ratios, bronchial_wall_mm)]
+    canvas.draw_branches([piece.wider(bronchial_wall_mm) for piece in airways if piece.radius_mm > 1.0], 15)
     canvas.draw_branches(airways, AIR)
     for side in SIDES:
         drawing.layers(side, cavity[side], bounds[side])
     torso.draw_mediastinum(canvas, heart, blood_hu, pericardial_effusion_ml)
-    large = [piece for piece in airways if piece.radius_mm > 4.5]
+    large = [piece for piece in airways if piece.radius_mm > 2.0]  # hilar vessels were drawn over them
     canvas.draw_branches([piece.wider(1.5) for piece in large], 30)
-    canvas.draw_branches(large, AIR)
+    canvas.draw_branches([piece for piece in airways if piece.radius_mm > 1.5], AIR)
     canvas.draw_branches(airways, AIR, name="airways", keep_hu=True)
     drawing.calcium(coronary_calcium_mm3, aortic_calcium_mm3)
     for number, (side, zone, diameter, density) in enumerate(nodules, 1):
@@ -209,6 +219,22 @@ class _Drawing:
             branches = grow(root, group, tip_radius_mm=0.7, root_radius_mm=6.0)
             self.vessels[side] += branches
             canvas.draw_branches(branches, blood_hu, within=f"lung_{side}")
+
+    def bronchi(self, side: SideName, ratios: Mapping[SideName, float], wall_mm: float) -> list[Branch]:
+        """Lumina of the bronchi of one lung; draws the arteries beside them where ``ratios`` has the side."""
+        tips = self.points(side, 36, 14.0, (-130, 70))
+        pieces = grow(MAIN_BRONCHUS[side][0], tips, tip_radius_mm=1.0, root_radius_mm=4.4)
+        if side not in ratios:
+            return pieces
+        wider = float(np.sqrt(ratios[side]))
+        lumina = [replace(piece, radius_mm=wider * piece.radius_mm) for piece in pieces]
+        arteries = [lumen.beside(wall_mm + SHEATH_MM, radius_mm=lumen.radius_mm / ratios[side]) for lumen in lumina]
+        self.canvas.draw_branches(arteries, BLOOD, within=f"lung_{side}")
+        if ratios[side] > 1.0:
+            name = f"bronchiectasis_{side}"
+            self.canvas.draw_branches(lumina, AIR, within=f"lung_{side}", name=name, keep_hu=True)
+            self.note("bronchiectasis", side, "bronchi", name, ("ratio", ratios[side]))
+        return lumina
 
     def emphysema(self, fraction: float, seed: int) -> None:
         """Holes of a few mm, half as likely at the bottom as at the top; ``fraction`` of the lungs is below -950 HU."""
@@ -361,17 +387,10 @@ def _between(cavity: Distance, low: float, high: float) -> Distance:
     return distance
 
 
-def _airways(drawing: _Drawing) -> list[Branch]:
-    """Trachea, main bronchi and their branches; radii are those of the lumen."""
+def _central() -> list[Branch]:
+    """Trachea and main bronchi; radii are those of the lumen."""
     carina: Point = (0.0, -15.0, 0.0)
-    branches = [Branch((0.0, -8.0, 160.0), carina, 8.5)]
-    ends: tuple[tuple[SideName, Point, float], ...] = (
-        ("right", (36.0, -19.0, -18.0), 6.8), ("left", (-42.0, -20.0, -28.0), 6.0),
-    )  # fmt: skip
-    for side, end, radius in ends:
-        branches.append(Branch(carina, end, radius))
-        branches += grow(end, drawing.points(side, 36, 14.0, (-130, 70)), tip_radius_mm=1.0, root_radius_mm=4.4)
-    return branches
+    return [Branch((0.0, -8.0, 160.0), carina, 8.5), *(Branch(carina, *MAIN_BRONCHUS[side]) for side in SIDES)]
 
 
 def _grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], centre_mm: Point) -> Grid:

@@ -40,6 +40,13 @@ class Branch:
         """The same tube with a radius larger by ``by_mm``."""
         return replace(self, radius_mm=self.radius_mm + by_mm)
 
+    def beside(self, gap_mm: float, *, radius_mm: float) -> Branch:
+        """A tube along this one, ``gap_mm`` between their surfaces."""
+        along = np.subtract(self.end, self.start)
+        across = np.cross(along, (0.3, 1.0, 0.2))
+        shift = across / max(float(np.linalg.norm(across)), 1e-6) * (self.radius_mm + gap_mm + radius_mm)
+        return Branch(as_point(np.add(self.start, shift)), as_point(np.add(self.end, shift)), radius_mm)
+
 
 def grow(
     root: Point, tips: NDArray[np.float64], *, tip_radius_mm: float, root_radius_mm: float | None = None
