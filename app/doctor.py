@@ -32,13 +32,13 @@ NEEDED = {
     "nibabel": "NIfTI",
     "pillow": "key images",
     "pydantic": "report.json",
+    "gradio": "the page",
 }
 LATER = {
     "image encoder": "zero-shot findings and case vectors",
     "language model": "wording and chat by a model; reports are composed by rules",
     "case library": "similar cases",
     "organ network": "organs of the abdomen; anatomy is found by rules",
-    "page": "the browser page",
 }
 
 

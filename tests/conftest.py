@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.page_case import Finished, make_finished
+
 SHARED = Path(os.environ.get("TOMOSCRIBE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
@@ -36,3 +38,9 @@ def _scan_of(item: pytest.Item) -> str:
 def shared() -> Path:
     """The folder with ``ct/``, ``odd/`` and ``reports/``."""
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A small scan and its reading, for the page."""
+    return make_finished(tmp_path_factory.mktemp("finished"))

@@ -260,6 +260,12 @@ class Ledger:
     def __iter__(self) -> Iterator[tuple[str, Evidence]]:
         return iter(tuple(self._records.items()))
 
+    def part(self, wanted: Callable[[str, Evidence], bool]) -> Ledger:
+        """The records that are wanted, under their own ids; nothing should be added to a part."""
+        part = Ledger()
+        part._records = {name: record for name, record in self if wanted(name, record)}
+        return part
+
     def observations(self, finding: str | None = None) -> dict[str, Observation]:
         """Observations by id; of one finding when it is named."""
         return {

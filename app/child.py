@@ -1,0 +1,119 @@
+"""The process that opens and reads strangers' files for the page, so that the page never does.
+
+``python -m app.child`` loads what a reading needs, says that it is ready, takes one order as a
+line of JSON on stdin, writes one line of JSON for each step to stdout, and ends. It ends at
+once when the page does. Its memory is limited, and what its libraries print goes nowhere.
+
+Orders: ``{"verb": "survey", "upload": PATH}`` and
+``{"verb": "read", "upload": PATH, "out": PATH, "series": UID or null}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from vlm.errors import IntakeError, TomoscribeError
+
+MOST_BYTES = 16 << 30  # address space: a scan that needs more is one failed job
+Say = Callable[[Mapping[str, object]], None]
+
+
+def main() -> None:
+    """Take one order and carry it out."""
+    say = _own_stdout()
+    _limit_memory()
+    if "--warm" in sys.argv:  # what a reading needs is loaded while nobody waits
+        import app.export
+        import app.page.pictures
+        import app.reading  # noqa: F401
+
+    say({"ready": True})
+    order = json.loads(sys.stdin.readline() or "null")
+    if order is None:
+        return
+    threading.Thread(target=_end_with_the_page, args=(sys.stdin,), daemon=True).start()
+    try:
+        {"survey": survey, "read": read}[order["verb"]](order, say)
+    except IntakeError as error:
+        say({"end": "refused", "code": error.code, "message": str(error)})
+    except TomoscribeError as error:
+        say({"end": "failed", "message": str(error)})
+    except MemoryError:
+        say({"end": "failed", "message": "E_TOO_LARGE: the scan needs more memory than one reading may take."})
+    except OSError as error:
+        say({"end": "failed", "message": f"E_DISK: {error.strerror}. Make space in the page's data folder."})
+    except Exception as fault:  # the edge of the process: one failed job, said in one line
+        if os.environ.get("TOMOSCRIBE_DEBUG"):
+            raise
+        say({"end": "failed", "message": f"E_INTERNAL: {type(fault).__name__}. This is a fault of tomoscribe."})
+
+
+def survey(order: Mapping[str, Any], say: Say) -> None:
+    """Say what the upload holds and what would be read of it."""
+    from vlm.ct import survey as look
+
+    say({"end": "done", "inventory": look(order["upload"]).to_dict()})
+
+
+def read(order: Mapping[str, Any], say: Say) -> None:
+    """Read the upload into ``out``, whole or not at all."""
+    from app.export import write_report
+    from app.page.pictures import write_pictures
+    from app.reading import read_scan
+
+    out = Path(order["out"])
+    reading = read_scan(Path(order["upload"]), series=order.get("series"), progress=lambda step: say({"step": step}))
+    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=".new-"))
+    try:
+        say({"step": "export"})
+        write_report(staging, reading.report, reading.case, reading.sections)
+        say({"step": "pictures"})
+        write_pictures(staging, reading.case)
+        shutil.rmtree(out, ignore_errors=True)
+        staging.replace(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    impression = [sentence.text for sentence in reading.report.section("impression")]
+    shape = reading.case.volume.grid.shape
+    say({"end": "done", "summary": {"impression": impression[:3], "slices": shape[2]}})
+
+
+def _own_stdout() -> Say:
+    """Keep stdout for our lines; whatever else prints, prints into nothing."""
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    if not os.environ.get("TOMOSCRIBE_DEBUG"):
+        os.dup2(nothing, 2)
+    lock = threading.Lock()
+
+    def say(line: Mapping[str, object]) -> None:
+        with lock:
+            stream.write(json.dumps(line) + "\n")
+
+    return say
+
+
+def _limit_memory() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = MOST_BYTES if hard == resource.RLIM_INFINITY else min(MOST_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(soft, most), hard))
+
+
+def _end_with_the_page(stdin: IO[str]) -> None:
+    """The page holds the other end of stdin; when it is gone nobody waits for this work."""
+    stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The findings console: every finding of the vocabulary with what this scan says of it.
+
+One row a finding: present, uncertain, searched and not found, or not assessed and why; its side, size,
+probability and tool; and where a click leads. Free words are read by the vocabulary's own reader.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.reopen import Opened
+from vlm.evidence import CONDITIONS, Evidence, Observation, Search
+from vlm.findings.packs import load_pack, pack_names
+from vlm.findings.vocabulary import load_vocabulary
+from vlm.language.answering import topic_of
+from vlm.language.compose import usable
+from vlm.report import SECTIONS
+
+# Status -> how high it stands; the words are the page's.
+STATUSES = ("present", "uncertain", "absent", "limited", "not_assessed")
+SIZES = ("diameter", "score", "height_loss", "volume", "fraction", "ratio", "thickness")  # the first that was measured
+
+
+def rows(opened: Opened) -> list[dict[str, Any]]:
+    """A row for each finding that the ledger knows, present ones first."""
+    vocabulary = load_vocabulary()
+    by_finding: dict[str, dict[str, Observation | Search]] = {}
+    for name, record in opened.ledger:
+        if isinstance(record, Observation | Search):
+            by_finding.setdefault(record.finding, {})[name] = record
+    made = [_row(key, found, opened) for key, found in by_finding.items()]
+    order = {section: n for n, section in enumerate(SECTIONS)}
+    return sorted(
+        made, key=lambda row: (STATUSES.index(row["status"]), order[vocabulary.section_of(row["key"])], row["name"])
+    )
+
+
+def _row(key: str, found: dict[str, Observation | Search], opened: Opened) -> dict[str, Any]:
+    finding = load_vocabulary().finding(key)
+    seen = {name: r for name, r in found.items() if isinstance(r, Observation) and r.presence != "absent"}
+    searches = {name: r for name, r in found.items() if isinstance(r, Search)}
+    status, why = _status(seen, searches)
+    told = {n: r for n, r in seen.items() if r.presence == status} or found
+    first = min(told, key=lambda name: -_size_value(told[name]))
+    record = told[first]
+    sides = {r.side for r in told.values() if r.side}
+    return {
+        "key": key, "name": finding.name, "section": SECTIONS[finding.section], "status": status, "why": why,
+        "count": len(seen), "side": "both" if len(sides) > 1 or "bilateral" in sides else next(iter(sides), ""),
+        "size": _size(record) if seen else "",
+        "probability": record.probability if isinstance(record, Observation) else None,
+        "tool": record.tool, "cites": list(told), "words": [finding.name, *finding.words, *finding.lay],
+        "parents": sorted(load_vocabulary().ancestors(key)), **(place(opened, first) if seen else {}),
+    }  # fmt: skip
+
+
+def _status(seen: dict[str, Observation], searches: dict[str, Search]) -> tuple[str, str]:
+    """What is known of a finding, and in what way it is limited."""
+    if any(record.presence == "present" for record in seen.values()):
+        return "present", ""
+    if seen:
+        return "uncertain", ""
+    good = [search for search in searches.values() if usable(search)]
+    failed = dict.fromkeys(key for search in (good or list(searches.values())) for key in search.failed)
+    why = ", ".join(CONDITIONS[key] for key in failed)
+    if not good:
+        return "not_assessed", why
+    return ("limited" if failed or len(good) < len(searches) else "absent"), why
+
+
+def _size_value(record: Evidence) -> float:
+    measured = [m.value for q in SIZES if isinstance(record, Observation) and (m := record.measured(q))]
+    return measured[0] if measured else 0.0
+
+
+def _size(record: Observation | Search) -> str:
+    measured = next((m for q in SIZES if (m := record.measured(q))), None)
+    return "" if measured is None else str(measured)
+
+
+def place(opened: Opened, name: str) -> dict[str, Any]:
+    """Where evidence lies: a point in RAS mm, the label of its mask and the window to see it in; {} when nowhere."""
+    record = opened.ledger[name]
+    if record.region is None:
+        return {}
+    entry = next((e for e in opened.legend if name in e["evidence"]), None)
+    mm = entry["mm"] if entry else list(record.region.centroid_mm)
+    return {"mm": mm, "label": entry["label"] if entry else 0, "window": entry["window"] if entry else ""}
+
+
+def query(opened: Opened, words: str) -> dict[str, Any]:
+    """Free words against the console: which findings they mean, or that no word of them is known.
+
+    There is no image encoder in this version, so words outside the vocabulary have no score.
+    """
+    topic = topic_of(words)
+    vocabulary = load_vocabulary()
+    wanted = {k for k in vocabulary.findings if any(vocabulary.is_a(k, f) for f in topic.findings)}
+    if not wanted and topic.sites:
+        wanted = {
+            k
+            for k, f in vocabulary.findings.items()
+            if f.site and any(vocabulary.site_contains(site, f.site) for site in topic.sites)
+        }
+    found = [row for row in rows(opened) if row["key"] in wanted]
+    return {"words": words, "keys": [row["key"] for row in found], "understood": bool(wanted), "rows": found}
+
+
+def packs() -> dict[str, dict[str, list[str]]]:
+    """Each pack's columns and the findings they count."""
+    return {name: {column.name: list(column.findings) for column in load_pack(name).columns} for name in pack_names()}

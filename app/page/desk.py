@@ -1,0 +1,292 @@
+"""The reading desk: what the page can do, for one user at a time, without a word of HTTP.
+
+Routes, Gradio's handlers and the tests call the same methods. Every one that takes a case
+takes its owner, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from app.export.markdown import footnote
+from app.jobs import Job, Jobs
+from app.page import console, reviews
+from app.page.slices import slice_png
+from app.page.uploads import check_announced
+from app.page.verdict import verdict_of
+from app.page.words import step_words
+from app.reopen import Opened, summary_of
+from app.store import CaseRow, Store, now
+from app.worker import ReadingWorker, survey_upload
+from vlm.ct import Point
+from vlm.errors import UsageError
+from vlm.language.answering import Call, Event, LedgerAnswerer, Note, Question, suggestions
+from vlm.report import SECTIONS
+
+MOST_OPEN = 4  # readings kept open at once; each holds its label maps
+PICTURES = ("ct.nii", "preview.nii", "labels.nii.gz", "structures.nii.gz")
+
+
+class Desk:
+    """Cases, their readings, and the queue of one page."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the data folder and take up what a stop left.
+
+        Raises:
+            UsageError: the folder cannot be used.
+        """
+        self.store = Store(folder)
+        self.store.sweep()
+        shutil.rmtree(self.store.folder / "scratch", ignore_errors=True)
+        self.jobs = Jobs(self.store, ReadingWorker(self.store))
+        self._opened: OrderedDict[str, Opened] = OrderedDict()
+        self._lock = RLock()
+
+    def start(self) -> None:
+        """Begin to work through the queue."""
+        self.jobs.start()
+
+    def close(self) -> None:
+        """Stop; what was being read waits for the next start."""
+        self.jobs.close()
+        self.store.close()
+
+    # ---- cases
+
+    def new_case(self, owner: str, *, files: int, size: int) -> CaseRow:
+        """A case that waits for its files.
+
+        Raises:
+            UploadError: too much was announced.
+        """
+        check_announced(self.store, files, size)
+        case = self.store.add_case(owner)
+        self.store.change(case.id, files=files, bytes=size)
+        return self.store.case(case.id, owner)
+
+    def add_path(self, owner: str, path: Path) -> CaseRow:
+        """A case of a path on this machine, copied in; for the operator, who may read it anyway."""
+        found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        case = self.new_case(owner, files=len(found), size=sum(p.stat().st_size for p in found))
+        folder = self.store.path(case.id) / "upload"
+        folder.mkdir(mode=0o700)
+        for number, source in enumerate(found, start=1):
+            shutil.copyfile(source, folder / f"{number:05d}")
+        return self.look(case.id, owner)
+
+    def look(self, name: str, owner: str) -> CaseRow:
+        """Look at an upload that has arrived, and keep the verdict."""
+        case = self.store.case(name, owner)
+        if case.state != "arriving":
+            return case
+        verdict = verdict_of(survey_upload(self.store, name))
+        self.store.change(name, intake=verdict, state="arrived" if verdict["accepted"] else "refused")
+        if not verdict["accepted"]:
+            shutil.rmtree(self.store.path(name) / "upload", ignore_errors=True)
+        return self.store.case(name, owner)
+
+    def read(self, name: str, owner: str, *, series: str | None = None) -> Job:
+        """Queue the reading of a case.
+
+        Raises:
+            UsageError: the case has nothing to read, or no such series.
+            QueueFullError: too much is waiting.
+        """
+        case = self.store.case(name, owner)
+        if case.state not in ("arrived", "reading", "failed", "cancelled"):
+            raise UsageError(f"E_USAGE: the case is {case.state}, expected one whose files have arrived.")
+        if series and series not in {entry["id"] for entry in case.intake.get("series", ())}:
+            raise UsageError("E_USAGE: the case has no such series.")
+        return self.jobs.submit(name, owner, {"series": series})
+
+    def cancel(self, name: str, owner: str) -> None:
+        """End the reading of a case, waiting or at work."""
+        self.store.case(name, owner)
+        self.jobs.cancel(name)
+
+    def remove(self, name: str, owner: str) -> None:
+        """Delete a case with everything that was made of it."""
+        self.cancel(name, owner)
+        with self._lock:
+            self._opened.pop(name, None)
+        self.store.remove_case(name)
+
+    def worklist(self, owner: str) -> list[dict[str, Any]]:
+        """A row for each case of a user, newest first."""
+        return [self._listed(case) for case in self.store.cases(owner)]
+
+    def _listed(self, case: CaseRow) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "id": case.id, "number": case.number, "created": case.created, "state": case.state, "files": case.files,
+            "mb": round(case.bytes / 1e6, 1), "intake": case.intake, "summary": case.summary,
+        }  # fmt: skip
+        job = self.jobs.latest(case.id)
+        if job is not None and case.state in ("reading", "failed", "refused", "cancelled", "ready"):
+            row["job"] = {
+                "state": job.state, "position": self.jobs.position(job) if job.state == "waiting" else 0,
+                "step": step_words(job.step), "steps": job.steps, "message": job.message, "seconds": job.seconds,
+            }  # fmt: skip
+        return row
+
+    # ---- one reading
+
+    def opened(self, name: str, owner: str) -> Opened:
+        """The finished reading of a case.
+
+        Raises:
+            UsageError: there is none yet, or it is damaged.
+        """
+        case = self.store.case(name, owner)
+        if case.state != "ready":
+            raise UsageError(f"E_USAGE: the case is {case.state}; it has no report yet.")
+        with self._lock:
+            if name not in self._opened:
+                try:
+                    self._opened[name] = Opened(self.store.path(name) / "reading")
+                except (OSError, ValueError) as error:
+                    raise UsageError(
+                        f"E_USAGE: the case's reading is damaged ({type(error).__name__}). Read it again."
+                    ) from None
+                while len(self._opened) > MOST_OPEN:
+                    self._opened.popitem(last=False)
+            self._opened.move_to_end(name)
+            return self._opened[name]
+
+    def document(self, name: str, owner: str) -> dict[str, Any]:
+        """Everything that the page shows of a finished case."""
+        opened, case = self.opened(name, owner), self.store.case(name, owner)
+        return {
+            "id": name, "number": case.number, "created": case.created, "intake": case.intake, **summary_of(opened),
+            "notice": opened.report.notice, **self.report(name, owner),
+            "evidence": {key: self._evidence(opened, key) for key in opened.report.evidence},
+            "findings": console.rows(opened), "packs": console.packs(),
+            "limits": [f"{note.message} ({note.code})" for note in opened.report.intake]
+            + [f"{off.capability}: {off.reason}. {off.remedy}" for off in opened.report.capabilities_off],
+            "suggestions": suggestions(opened.ledger), "messages": self.messages(name, owner),
+        }  # fmt: skip
+
+    @staticmethod
+    def _evidence(opened: Opened, key: str) -> dict[str, Any]:
+        line = re.sub(r"\*\*|`", "", footnote(key, opened.report.evidence[key]))
+        return {"line": line, "kind": opened.report.evidence[key].kind, **console.place(opened, key)}
+
+    def report(self, name: str, owner: str) -> dict[str, Any]:
+        """The report's sentences by section, as they stand after the person's steps."""
+        steps = reviews.steps_of(self.store, name)
+        standing = reviews.applied(self.opened(name, owner).report, steps)
+        sections = [
+            {"key": key, "title": title, "sentences": [
+                {**entry.sentence.model_dump(mode="json"), "state": entry.state, "was": entry.was}
+                for entry in standing if entry.sentence.section == key
+            ]}
+            for key, title in SECTIONS.items()
+        ]  # fmt: skip
+        return {"sections": [part for part in sections if part["sentences"]], "undo": len(steps)}
+
+    def judge(self, name: str, owner: str, *, sentence: str, text: str) -> dict[str, Any]:
+        """The checker's verdict of a sentence as it is being typed."""
+        opened = self.opened(name, owner)
+        standing = [e.sentence for e in reviews.applied(opened.report, reviews.steps_of(self.store, name))]
+        verdict = reviews.judged(opened, standing, sentence, text)
+        return {"verdict": verdict.name, "rule": verdict.rule, "reason": verdict.reason, "add": list(verdict.words)}
+
+    def review(self, name: str, owner: str, *, sentence: str, action: str, text: str) -> dict[str, Any]:
+        """Accept, edit or reject a sentence, or undo; the report as it then stands."""
+        opened = self.opened(name, owner)
+        reviews.review(self.store, name, opened, author=owner, name=sentence, action=action, text=text)
+        return self.report(name, owner)
+
+    def slice(self, name: str, owner: str, plane: str, index: int, **look: Any) -> bytes:
+        """One slice as PNG."""
+        return slice_png(self.opened(name, owner), plane, index, **look)
+
+    def picture(self, name: str, owner: str, file: str) -> Path:
+        """A file that the viewer loads, one of PICTURES."""
+        if file not in PICTURES:
+            raise UsageError("E_USAGE: there is no such picture.")
+        return self.opened(name, owner).folder / file
+
+    def point(self, name: str, owner: str, mm: Point) -> dict[str, Any]:
+        """What lies at a point: HU, structure, and the evidence whose mask is there."""
+        opened = self.opened(name, owner)
+        spot = opened.at(mm)
+        entry = next((e for e in opened.legend if e["label"] == spot.label), None)
+        evidence = entry["evidence"] if entry else []
+        return {"mm": list(mm), "hu": spot.hu, "structure": spot.structure, "label": spot.label, "evidence": evidence}
+
+    def region(self, name: str, owner: str, low: Point, high: Point) -> dict[str, float] | None:
+        """HU in a box, or None outside the scan."""
+        return self.opened(name, owner).region(low, high)
+
+    def query(self, name: str, owner: str, words: str) -> dict[str, Any]:
+        """Free words against the findings console."""
+        return console.query(self.opened(name, owner), words)
+
+    # ---- questions
+
+    def ask(
+        self, name: str, owner: str, text: str, *, point: Point | None = None, box: tuple[Point, Point] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The events of an answer as they happen; the whole exchange is kept with the case."""
+        opened = self.opened(name, owner)
+        events: list[dict[str, Any]] = [{"kind": "question", "text": text}]
+        for event in self._events(name, owner, opened, text, point, box):
+            said = {"kind": type(event).__name__.lower(), **asdict(event)}
+            events.append(said)
+            yield said
+        with self.store.write() as db:
+            kept = (name, json.dumps(events), now())
+            db.execute("insert into messages (case_id, body, at) values (?, ?, ?)", kept)
+
+    def _events(
+        self, name: str, owner: str, opened: Opened, text: str, point: Point | None, box: tuple[Point, Point] | None
+    ) -> Iterator[Event]:
+        evidence: tuple[str, ...] = ()
+        if box is not None:
+            found = self.region(name, owner, *box)
+            words = "outside the scan" if found is None else (
+                f"{found['mean_hu']:.0f} ± {found['sd_hu']:.0f} HU (from {found['least_hu']:.0f} to "
+                f"{found['most_hu']:.0f}), {found['ml']:.2f} ml"
+            )  # fmt: skip
+            yield Call(
+                name="measure_box", arguments={"corners": f"{_mm(box[0])} to {_mm(box[1])}"}, result=words, seconds=0.0
+            )
+        if point is not None:
+            here = self.point(name, owner, point)
+            evidence = tuple(here["evidence"])
+            value = "outside the scan" if here["hu"] is None else f"{here['hu']} HU"
+            parts = [value, here["structure"], ", ".join(evidence) or "no finding there"]
+            yield Call(
+                name="look_at_point", arguments={"mm": _mm(point)}, result="; ".join(p for p in parts if p), seconds=0.0
+            )
+            if not evidence:
+                yield Note(text="No mask of this report's evidence lies at this point.")
+        pointed = point is not None or box is not None
+        if (text.strip() and not (pointed and text in POINTING)) or evidence:
+            asked = "" if pointed and text in POINTING else text
+            yield from LedgerAnswerer(opened.ledger, opened.context).answer(Question(text=asked, evidence=evidence))
+
+    def messages(self, name: str, owner: str) -> list[list[dict[str, Any]]]:
+        """Earlier questions and answers about a case."""
+        self.store.case(name, owner)
+        return [
+            json.loads(r["body"])
+            for r in self.store.rows("select body from messages where case_id = ? order by seq", (name,))
+        ]
+
+
+# What the viewer's own buttons ask, beside the point or the box itself.
+POINTING = ("What is here?", "What is in this box?")
+
+
+def _mm(point: Point) -> str:
+    return f"({point[0]:.1f}, {point[1]:.1f}, {point[2]:.1f})"

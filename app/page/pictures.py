@@ -1,0 +1,108 @@
+"""What the page's viewers show: the scan, a coarse preview, and the masks as label maps with a legend.
+
+Written once by the process that read the scan, in RAS millimetres:
+
+    ct.nii               int16 HU, not packed: slices are cut from it without loading it
+    preview.nii          the same in blocks of about 3 mm, on screen before the scan is
+    labels.nii.gz        uint8: what the evidence points at; legend.json says what each number is
+    structures.nii.gz    uint8: lungs, heart, aorta …; structures.json says what each number is
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from app.export import write_text
+from app.export.key_images import window_for
+from app.export.masks import write_nifti
+from vlm.anatomy.structures import structures
+from vlm.ct import Grid, Mask, Volume
+from vlm.evidence import Case, Coverage, Measured, Observation
+from vlm.findings.vocabulary import load_vocabulary
+
+PREVIEW_MM = 3.0
+MOST_LABELS = 255
+
+# Okabe and Ito's colours without black and without the sky blue of the crosshair: apart for colour-blind eyes.
+COLOURS = ((230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
+QUIET = (150, 150, 150)  # structures
+
+
+def write_pictures(folder: Path, case: Case) -> None:
+    """Write everything that the viewers load into ``folder``."""
+    _write_volume(folder / "ct.nii", case.volume)
+    _write_volume(folder / "preview.nii", case.volume.coarse(target_mm=PREVIEW_MM))
+    entries = legend(case)
+    masks = [case.masks[entry["mask"]] for entry in entries]
+    write_nifti(folder / "labels.nii.gz", _painted(masks, case.volume.grid), case.volume.grid)
+    write_text(folder / "legend.json", json.dumps(entries))
+    found = structures(case).masks[:MOST_LABELS]
+    write_nifti(folder / "structures.nii.gz", _painted(found, case.volume.grid), case.volume.grid)
+    names = [{"label": n, "name": mask.name, "ml": round(mask.volume_ml, 1)} for n, mask in enumerate(found, start=1)]
+    write_text(folder / "structures.json", json.dumps(names))
+
+
+def legend(case: Case) -> list[dict[str, Any]]:
+    """One entry a mask, larger masks first, so that small ones are painted last and stay in view."""
+    vocabulary = load_vocabulary()
+    cited: dict[str, list[str]] = {}
+    for name, record in case.ledger:
+        if record.region is not None and record.region.mask in case.masks:
+            cited.setdefault(record.region.mask or "", []).append(name)
+    ordered = sorted(cited, key=lambda mask: -case.masks[mask].volume_ml)[:MOST_LABELS]
+    hues: dict[str, tuple[int, int, int]] = {}
+    entries = []
+    for label, mask in enumerate(ordered, start=1):
+        record = case.ledger[cited[mask][0]]
+        seen = isinstance(record, Observation) and record.presence != "absent"
+        finding = None if isinstance(record, Coverage | Measured) else record.finding
+        section = vocabulary.section_of(finding) if finding else ""
+        if seen:
+            hues.setdefault(str(finding), COLOURS[len(hues) % len(COLOURS)])
+        name = vocabulary.finding(str(finding)).name if seen else mask.replace("_", " ")
+        place = " ".join(p.replace("_", " ") for p in (record.side, record.site) if p) if seen else ""
+        entries.append(
+            {
+                "label": label, "mask": mask, "name": name, "place": place, "finding": finding if seen else None,
+                "evidence": cited[mask], "colour": hues[str(finding)] if seen else QUIET,
+                "window": window_for(str(finding), section), "ml": round(case.masks[mask].volume_ml, 2),
+                "mm": [round(x, 2) for x in case.masks[mask].centre_mm],
+            }
+        )  # fmt: skip
+    return entries
+
+
+def _painted(masks: Sequence[Mask], grid: Grid) -> NDArray[np.uint8]:
+    """(X, Y, Z) uint8: label n where the n-th mask lies; later masks win."""
+    labels = np.zeros(grid.shape, dtype=np.uint8, order="F")
+    for number, mask in enumerate(masks, start=1):
+        labels[mask.on(grid).voxels] = number
+    return labels
+
+
+def _write_volume(path: Path, volume: Volume) -> None:
+    """Write HU as an unpacked NIfTI-1 file, z slowest."""
+    image = nibabel.Nifti1Image(volume.hu, volume.grid.affine, dtype=np.int16)
+    image.header.set_xyzt_units("mm")
+    image.header.set_slope_inter(1, 0)
+    image.set_qform(volume.grid.affine, code=1)
+    image.set_sform(volume.grid.affine, code=1)
+    with path.open("wb") as stream:
+        image.to_stream(stream)
+
+
+def read_json(path: Path) -> Any:
+    """What one of our own JSON files holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def by_label(entries: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    """Legend entries by their number in the label map."""
+    return {int(entry["label"]): entry for entry in entries}

@@ -1,0 +1,76 @@
+// What every part of the page shares: the open case, one crosshair, and events between the parts.
+//
+// Events: "case" (a case was opened, or null), "report" (its sentences changed), "go" (somebody asks for a
+// point: {mm, label, window, from}), "moved" (the crosshair stands there), "view" (worklist or reading).
+import { complain } from './dom.js';
+import { get } from './net.js';
+
+const listeners = {};
+export const on = (event, hear) => { (listeners[event] ??= new Set()).add(hear); };
+export const tell = (event, detail) => { for (const hear of listeners[event] ?? []) hear(detail); };
+
+export const desk = { case: null, here: null, tool: 'crosshair', box: null };
+window.tomoscribe = desk; // for the page's tests
+
+export const go = (target) => tell('go', { ...target, asked: performance.now() });
+
+export function moved(here) {
+  desk.here = here;
+  tell('moved', here);
+}
+
+export const address = (rest = '') => `/api/cases/${desk.case.id}${rest}`;
+
+// Where a sentence leads: the first of its evidence that has a place.
+export function target(cites) {
+  const found = cites.map((id) => desk.case.evidence[id]).find((evidence) => evidence?.mm);
+  return found ? { mm: found.mm, label: found.label, window: found.window } : null;
+}
+
+export function show(view) {
+  document.body.dataset.view = view;
+  tell('view', view);
+}
+
+let asked = 0;
+export async function open(id) {
+  const mine = ++asked;
+  try {
+    const found = await get(`/api/cases/${id}`);
+    if (mine !== asked) return;
+    desk.case = found;
+    desk.here = null;
+    desk.box = null;
+    location.replace(`#${id}`);
+    show('reading');
+    tell('case', found);
+  } catch (fault) {
+    complain(fault.message);
+    close();
+  }
+}
+
+export function close() {
+  asked += 1;
+  desk.case = null;
+  history.replaceState(null, '', location.pathname + location.search);
+  show('worklist');
+  tell('case', null);
+}
+
+export function setReport(report) {
+  Object.assign(desk.case, report);
+  tell('report', desk.case);
+}
+
+// Short keys work in the reading view, where nobody is typing.
+export function onKey(keys) {
+  document.addEventListener('keydown', (event) => {
+    const typing = event.target.closest?.('input, textarea, select, [contenteditable], [role=tab]');
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || document.body.dataset.view !== 'reading') return;
+    const act = keys[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act(event);
+  });
+}

@@ -1,0 +1,167 @@
+// The scan drawn by NiiVue on WebGL2: planes as a workstation shows them, masks as a coloured overlay.
+import { el } from './dom.js';
+import { address, desk } from './desk.js';
+import { WINDOWS } from './viewer.js';
+
+const AXIAL = 0, CORONAL = 1, SAGITTAL = 2;
+const MODE = { none: 0, length: 2, pan: 3, box: 6, crosshair: 8, window: 9 }; // NiiVue's DRAG_MODE
+const PREVIEW_FROM = 24e6; // voxels from which a coarse preview is shown first
+const LARGE = [
+  { sliceType: AXIAL, position: [0, 0, 0.66, 1] },
+  { sliceType: CORONAL, position: [0.66, 0, 0.34, 0.5] },
+  { sliceType: SAGITTAL, position: [0.66, 0.5, 0.34, 0.5] },
+];
+const LAYOUTS = { large: 'Axial large', grid: 'Grid', axial: 'Axial', coronal: 'Coronal', sagittal: 'Sagittal', solid: '3D' };
+const SLICE_TYPE = { grid: 3, axial: AXIAL, coronal: CORONAL, sagittal: SAGITTAL, solid: 4 };
+
+let script;
+const niivue = () => (script ??= new Promise((ok, no) => {
+  const failed = () => { script = null; no(new Error('NiiVue is not installed: run “make viewer”.')); };
+  document.head.append(el('script', { src: '/own/niivue.js', on: { load: () => ok(window.niivue), error: failed } }));
+}));
+
+function options() {
+  return {
+    backColor: [0, 0, 0, 1], crosshairColor: [0.34, 0.71, 0.91, 0.9], crosshairWidth: 0.6, crosshairWidthUnit: 'mm', crosshairGap: 8,
+    isRadiologicalConvention: true, sagittalNoseLeft: true, isCornerOrientationText: false, showAllOrientationMarkers: false,
+    multiplanarShowRender: 1, multiplanarLayout: 2, multiplanarEqualSize: false, isRuler: true, isNearestInterpolation: false,
+    dragAndDropEnabled: false, logLevel: 'error', loadingText: '', scrollRequiresFocus: false, trustCalMinMax: false,
+    viewModeHotKey: '', clipPlaneHotKey: '', cycleClipPlaneHotKey: '', measureLineColor: [0.34, 0.71, 0.91, 1], measureTextColor: [1, 1, 1, 1],
+  };
+}
+
+// Colours of the masks: hidden ones are clear, unlit ones faint.
+function table(legend, look) {
+  const map = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [''] };
+  for (const { label, colour } of legend) {
+    const off = !look.masks || (look.off.has(label) && label !== look.lit);
+    map.R.push(colour[0]); map.G.push(colour[1]); map.B.push(colour[2]); map.I.push(label); map.labels.push('');
+    map.A.push(off ? 0 : !look.lit || look.lit === label ? 255 : 70);
+  }
+  return map;
+}
+
+class NiivueView {
+  kind = 'webgl2';
+
+  layouts = LAYOUTS;
+
+  tools = ['crosshair', 'length', 'box'];
+
+  constructor(stage, open, look, viewer) {
+    Object.assign(this, { stage, open, look, viewer });
+    this.canvas = el('canvas', { tabindex: 0, role: 'application',
+      'aria-label': 'CT: axial, coronal and sagittal plane. Arrow keys and Page Up, Page Down move the crosshair.' });
+    this.canvas.addEventListener('webglcontextlost', (event) => { event.preventDefault(); viewer.load(open); });
+  }
+
+  async start() {
+    const library = await niivue();
+    this.nv = new library.Niivue(options());
+    this.stage.replaceChildren(this.canvas);
+    await this.nv.attachToCanvas(this.canvas, false);
+    const big = this.open.shape.reduce((a, b) => a * b, 1) > PREVIEW_FROM;
+    await this.loadScan(big ? 'preview.nii' : 'ct.nii');
+    this.nv.onLocationChange = (where) => this.located(Array.from(where.mm).slice(0, 3));
+    this.nv.onDragRelease = (drag) => this.dragged(drag);
+    this.nv.onIntensityChange = () => this.viewer.say(this.mm());
+    this.layout(this.look.layout);
+    this.tool('crosshair');
+    if (big) this.sharpen();
+    return this;
+  }
+
+  async loadScan(file) {
+    const [level, width] = WINDOWS[this.look.window];
+    await this.nv.loadVolumes([
+      { url: address(`/picture/${file}`), name: file, colormap: 'gray', cal_min: level - width / 2, cal_max: level + width / 2 },
+      { url: address('/picture/labels.nii.gz'), name: 'labels.nii.gz', opacity: this.look.opacity },
+    ]);
+    this.nv.volumes[1].setColormapLabel(table(this.open.legend, this.look));
+    this.nv.updateGLVolume();
+  }
+
+  // Full resolution behind the preview; the crosshair stays where it was.
+  async sharpen() {
+    const mm = this.mm();
+    await this.loadScan('ct.nii').catch(() => {});
+    if (this.closed) return;
+    this.window(...WINDOWS[this.look.window]);
+    this.moveTo(this.last ?? mm);
+    this.stage.dataset.full = '1';
+  }
+
+  located(mm) {
+    if (this.last && mm.every((value, i) => Math.abs(value - this.last[i]) < 0.02)) return;
+    this.last = mm;
+    this.viewer.atPoint(mm);
+  }
+
+  dragged(drag) {
+    if (desk.tool === 'length' && drag.mmLength > 0.5) this.viewer.lengthDrawn(drag.mmLength);
+    if (desk.tool !== 'box') return;
+    const a = Array.from(drag.mmStart).slice(0, 3);
+    const b = Array.from(drag.mmEnd).slice(0, 3);
+    if (a.some((value, i) => Math.abs(value - b[i]) > 1)) this.viewer.boxDrawn(a.map((v, i) => Math.min(v, b[i])), a.map((v, i) => Math.max(v, b[i])));
+  }
+
+  mm() { return Array.from(this.nv.frac2mm(this.nv.scene.crosshairPos, 0, true)).slice(0, 3); }
+
+  moveTo(mm) {
+    this.nv.scene.crosshairPos = this.nv.mm2frac(mm, 0, true); // true: the millimetres that onLocationChange reports
+    this.nv.drawScene();
+    this.located(this.mm());
+  }
+
+  step(x, y, z) { this.nv.moveCrosshairInVox(x, y, z); }
+
+  window(level, width) {
+    const scan = this.nv.volumes[0];
+    scan.cal_min = level - width / 2;
+    scan.cal_max = level + width / 2;
+    this.nv.updateGLVolume();
+  }
+
+  levels() {
+    const { cal_min: low, cal_max: high } = this.nv.volumes[0];
+    return [(low + high) / 2, high - low];
+  }
+
+  masks() {
+    const overlay = this.nv.volumes[1];
+    if (!overlay) return;
+    overlay.setColormapLabel(table(this.open.legend, this.look));
+    overlay.opacity = this.look.opacity;
+    this.nv.updateGLVolume();
+  }
+
+  layout(name) {
+    if (name === 'large') { this.nv.setCustomLayout(LARGE); return; }
+    this.nv.clearCustomLayout();
+    this.nv.setSliceType(SLICE_TYPE[name]);
+  }
+
+  tool(name) {
+    this.nv.setMouseEventConfig({ leftButton: { primary: MODE[name] }, rightButton: MODE.window, centerButton: MODE.pan });
+    this.canvas.dataset.tool = name;
+  }
+
+  reset() {
+    this.nv.setPan2Dxyzmm([0, 0, 0, 1]);
+    this.nv.clearAllMeasurements();
+    this.nv.drawScene();
+  }
+
+  state() {
+    const [scan, overlay] = this.nv.volumes;
+    return { mm: this.mm(), range: [scan.cal_min, scan.cal_max], opacity: overlay?.opacity };
+  }
+
+  close() {
+    this.closed = true;
+    this.nv?.gl?.getExtension('WEBGL_lose_context')?.loseContext();
+    this.canvas.remove();
+  }
+}
+
+export const draw = (stage, open, look, viewer) => new NiivueView(stage, open, look, viewer).start();

@@ -1,0 +1,127 @@
+"""The server: our routes and Gradio's behind one guard, on this machine alone unless users are named.
+
+``application(...)`` builds it; ``serve(...)`` runs it until it is stopped.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+import threading
+import webbrowser
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from app.jobs import QueueFullError
+from app.page.build import build, theme
+from app.page.desk import Desk
+from app.page.guard import Guard
+from app.page.routes import STATIC, case_routes, reading_routes, static_routes
+from app.page.uploads import UploadError
+from app.page.users import LOCAL, Users
+from app.store import MissingCaseError
+from vlm.errors import TomoscribeError, UsageError
+
+MOST_GRADIO_UPLOAD = "600mb"  # through gradio_client; the page's own uploads stream to disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the page is served."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 7860
+    users: Path | None = None
+    names: Sequence[str] = ()  # further names under which browsers reach it
+
+    def __post_init__(self) -> None:
+        if self.users is None and not _loopback(self.host):
+            raise UsageError(
+                f"E_USAGE: --host {self.host} can be reached from outside, expected --users FILE with it. "
+                "Write one with `tomoscribe serve --users FILE --add-user NAME`, and put TLS before the page."
+            )
+
+
+def data_folder() -> Path:
+    """Where cases are kept when nobody says: the user's own data folder."""
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "tomoscribe"
+
+
+def application(settings: Settings, desk: Desk) -> FastAPI:
+    """The ASGI application of a desk."""
+
+    @asynccontextmanager
+    async def working(_: FastAPI) -> AsyncIterator[None]:
+        desk.start()
+        yield
+        desk.close()
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=working)
+    names = [settings.host, *settings.names]
+    app.add_middleware(Guard, users=Users(settings.users), hosts=[name.lower() for name in names])
+    for router in (static_routes(STATIC.parent), case_routes(desk), reading_routes(desk)):
+        app.include_router(router)
+    _say_errors(app)
+    mounted: FastAPI = gr.mount_gradio_app(
+        app, build(desk), path="/", theme=theme(), css_paths=[STATIC / "page.css"], footer_links=[],
+        run_history=False, max_file_size=MOST_GRADIO_UPLOAD, allowed_paths=[],
+        blocked_paths=[str(settings.data.resolve())],
+        show_error=False, ssr_mode=False, pwa=False, enable_monitoring=False, mcp_server=False,
+        auth_dependency=lambda request: request.scope.get("state", {}).get("user"),
+    )  # fmt: skip
+    return mounted
+
+
+def _say_errors(app: FastAPI) -> None:
+    """Errors that a person can act on, as JSON with one line; everything else is a bare 500."""
+    codes = {MissingCaseError: 404, UploadError: 413, QueueFullError: 429, UsageError: 409, TomoscribeError: 409}
+
+    async def told(_: Request, error: Exception) -> JSONResponse:
+        status = next(code for kind, code in codes.items() if isinstance(error, kind))
+        message = "There is no such case." if status == 404 else str(error).removeprefix("E_USAGE: ")
+        return JSONResponse({"message": message}, status_code=status)
+
+    for kind in codes:
+        app.add_exception_handler(kind, told)
+
+
+def serve(settings: Settings, add: Sequence[Path] = (), *, browse: bool = False) -> None:
+    """Serve until stopped; ``add`` are paths to take in and read at the start,
+    ``browse`` opens the page in the user's browser.
+
+    Raises:
+        UsageError: the address is public and nobody has to log in, or the data folder is in use.
+    """
+    desk = Desk(settings.data)
+    os.environ["GRADIO_TEMP_DIR"] = str(desk.store.folder / "scratch" / "gradio")  # not in a folder that all can read
+    app = application(settings, desk)
+    for path in add:
+        case = desk.add_path(LOCAL, path)
+        if case.state == "arrived":
+            desk.read(case.id, LOCAL)
+    name = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{name}:{settings.port}"
+    if browse:
+        threading.Timer(1.0, webbrowser.open, [address]).start()
+    sys.stderr.write(f"tomoscribe is at {address}  (stop with Ctrl-C; cases in {settings.data})\n")
+    uvicorn.run(
+        app, host=settings.host, port=settings.port, log_level="warning", access_log=False, server_header=False,
+        proxy_headers=False, ws_max_size=1 << 20, h11_max_incomplete_event_size=64 << 10,
+    )  # fmt: skip
+
+
+def _loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

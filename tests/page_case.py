@@ -1,0 +1,36 @@
+"""A small finished reading and its upload, made once a session for the tests of the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+
+from app.export import write_report
+from app.page.pictures import write_pictures
+from app.reading import read_scan
+from vlm.phantom.chest import chest
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A scan as a person would upload it, and the folder that a reading of it wrote."""
+
+    scan: Path
+    reading: Path
+
+
+def make_finished(folder: Path) -> Finished:
+    """A chest with a 16 mm nodule on the right and 300 mL on the left, read and written."""
+    phantom = chest(
+        seed=5, spacing_mm=(2.0, 2.0, 3.0), nodules=(("right", "upper", 16.0, 40.0),), effusion_left_ml=300.0
+    )
+    image = nibabel.Nifti1Image(phantom.volume.hu, phantom.volume.grid.affine)
+    image.header.set_xyzt_units("mm")
+    scan = folder / "chest.nii.gz"
+    nibabel.save(image, scan)
+    reading = read_scan(scan)
+    write_report(folder / "reading", reading.report, reading.case, reading.sections)
+    write_pictures(folder / "reading", reading.case)
+    return Finished(scan=scan, reading=folder / "reading")
