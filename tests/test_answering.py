@@ -34,10 +34,10 @@ def test_a_report_opened_again_has_the_same_verdicts(opened: Opened) -> None:
     [
         ("Is there an effusion?", "left pleural effusion, about"),
         ("how big is the nodule?", "nodule of 16 x 16 mm"),
-        ("water on the lungs?", "left pleural effusion"),
+        ("fluid around the lung?", "left pleural effusion"),
         ("Is there a pneumothorax on the left?", "no left pneumothorax"),
-        ("blood clot in the lung?", "pulmonary embolism: not assessed"),
-        ("What was not assessed?", "not assessed, no tool looks for it"),
+        ("blood clot in the lung?", "pulmonary embolism"),
+        ("What was not assessed?", "not covered by the scan: pelvis"),
         ("How large is the aorta?", "aorta has a diameter of"),
         ("Is the heart enlarged?", "the heart is not enlarged"),
     ],

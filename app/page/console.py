@@ -13,7 +13,7 @@ from vlm.evidence import CONDITIONS, Evidence, Observation, Search
 from vlm.findings.packs import load_pack, pack_names
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.language.answering import topic_of
-from vlm.language.compose import usable
+from vlm.language.denials import usable
 from vlm.report import SECTIONS
 
 # Status -> how high it stands; the words are the page's.

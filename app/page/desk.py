@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from app.export.markdown import footnote
+from app.export.footnotes import footnote
 from app.jobs import Job, Jobs
 from app.page import console, reviews
 from app.page.slices import slice_png
@@ -176,7 +176,7 @@ class Desk:
 
     @staticmethod
     def _evidence(opened: Opened, key: str) -> dict[str, Any]:
-        line = re.sub(r"\*\*|`", "", footnote(key, opened.report.evidence[key]))
+        line = re.sub(r"\*\*|`", "", footnote((key, opened.report.evidence[key])))
         return {"line": line, "kind": opened.report.evidence[key].kind, **console.place(opened, key)}
 
     def report(self, name: str, owner: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fastapi import HTTPException, Response
 
 from app.export import to_markdown
-from app.export.markdown import footnote
+from app.export.footnotes import footnote
 from app.page import reviews
 from vlm.report import FINDINGS_SECTIONS, SECTIONS, Report, Sentence
 
@@ -81,4 +81,4 @@ def _sentence(sentence: Sentence, marks: Mapping[str, int]) -> str:
 
 
 def _line(report: Report, name: str) -> str:
-    return footnote(name, report.evidence[name]).replace("**", "").replace("`", "")
+    return footnote((name, report.evidence[name])).replace("**", "").replace("`", "")

@@ -18,9 +18,12 @@ from vlm.findings.reader import read_sentence
 from vlm.findings.spelling import tokens_of
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding import Context
-from vlm.language.compose import Composer
+from vlm.language.compose import found, impression, to_review
+from vlm.language.denials import not_found
 from vlm.language.drafting import checked
 from vlm.language.phrases import Phrases, fill, load_phrases
+from vlm.language.unassessed import not_assessed
+from vlm.language.wording import Wording
 from vlm.report import FINDINGS_SECTIONS, Draft
 
 MOST_CHARACTERS = 2000  # of a question
@@ -41,6 +44,13 @@ OVERVIEWS: Mapping[str, tuple[str, ...]] = {
     "impression": ("summary", "summarise", "summarize", "impression", "main finding", "what did you find", "overview",
                    "what was found", "what is found", "abnormal"),
 }  # fmt: skip
+
+
+PARTS: Mapping[str, Callable[[Wording], list[Draft]]] = {
+    "not_assessed": not_assessed,
+    "to_review": to_review,
+    "impression": impression,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +143,9 @@ def _lay_words() -> dict[str, str]:
 @functools.cache
 def _outspoken() -> Phrases:
     """The report's phrases, but nothing is passed over in silence when it is asked for."""
-    phrases = load_phrases()
-    told = {key: {k: v for k, v in entry.items() if k != "quiet"} for key, entry in phrases.findings.items()}
-    return replace(phrases, findings=told, not_assessed=frozenset(load_vocabulary().findings))
+    phrases, every = load_phrases(), load_vocabulary().findings
+    told = {key: {"rank": phrases.rank(key), **phrases.findings.get(key, {}), "quiet": False} for key in every}
+    return replace(phrases, findings=told, not_assessed=frozenset(every))
 
 
 class LedgerAnswerer:
@@ -167,8 +177,7 @@ class LedgerAnswerer:
     def _overview(self, part: str) -> Iterator[Event]:
         """A part of the report, as the report has it."""
         start = time.perf_counter()
-        writer = Composer(self.ledger, self.vocabulary, load_phrases())
-        drafts: list[Draft] = getattr(writer, part)()
+        drafts = PARTS[part](Wording(self.ledger))
         yield Call(
             name="read_report", arguments={"part": part.replace("_", " ")}, result=_counted(len(drafts), "sentence"),
             seconds=time.perf_counter() - start,
@@ -222,16 +231,13 @@ class LedgerAnswerer:
 
     def _told(self, wanted: Callable[[str, Evidence], bool]) -> Iterator[Event]:
         """Word and check the evidence that is wanted: what is there, what is not, what nobody could say."""
-        part = self.ledger.part(wanted)
-        writer = Composer(part, self.vocabulary, _outspoken())
-        drafts: list[Draft] = []
-        for section in FINDINGS_SECTIONS:
-            drafts += writer.found(section)
-        drafts += writer.to_review()
-        drafts += [draft for name, record in part if isinstance(record, Measured) for draft in _measured(writer, name)]
-        for section in FINDINGS_SECTIONS:
-            drafts += writer.not_found(section)
-        drafts += writer.not_assessed()
+        words = Wording(self.ledger.part(wanted))
+        words.phrases = _outspoken()
+        drafts = [draft for section in FINDINGS_SECTIONS for draft in found(words, section)]
+        drafts += to_review(words)
+        drafts += [draft for name, record in words.ledger for draft in _measured(words, name, record)]
+        drafts += [draft for section in FINDINGS_SECTIONS for draft in not_found(words, section)]
+        drafts += not_assessed(words)
         yield from self._checked(drafts, "The evidence there carries no sentence of its own.")
 
     def _checked(self, drafts: list[Draft], otherwise: str) -> Iterator[Event]:
@@ -245,22 +251,15 @@ class LedgerAnswerer:
             yield Note(text=f"{len(drafts) - MOST_SENTENCES} further sentences stand in the report.")
 
 
-def _measured(writer: Composer, name: str) -> list[Draft]:
+def _measured(words: Wording, name: str, record: Evidence) -> list[Draft]:
     """A sentence for each measure of a structure: "The descending aorta has a diameter of 23 mm."."""
-    record = writer.ledger[name]
-    pattern: str = writer.phrases.words["measured"]
-    facts = {"place": writer.place(record.side, record.site)}
-    measurements = record.measurements if isinstance(record, Measured) else ()
-    return [
-        Draft(
-            section="heart_and_vessels",
-            template=fill(
-                pattern, {**facts, "quantity": m.quantity.replace("_", " "), "value": f"{{{name}.{m.quantity}}}"}
-            ),
-            cites=(name,),
-        )
-        for m in measurements
-    ]
+    if not isinstance(record, Measured):
+        return []
+    pattern: str = words.phrases.words["measured"]
+    place = words.place(record.side, record.site)
+    slots = {m.quantity.replace("_", " "): f"{{{name}.{m.quantity}}}" for m in record.measurements}
+    told = [fill(pattern, {"place": place, "quantity": quantity, "value": slot}) for quantity, slot in slots.items()]
+    return [Draft(section="heart_and_vessels", template=template, cites=(name,)) for template in told]
 
 
 def _on_side(record: Evidence, side: str | None) -> bool:
