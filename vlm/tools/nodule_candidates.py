@@ -81,29 +81,32 @@ def lumps(
     )
     found: list[Lump] = []
     opening = least_mm * OPENING[0]
+    core = depth > opening
+    flat = np.flatnonzero(core)  # the voxels of the core; few, and fewer from level to level
     while opening < max(most_mm * OPENING[1], min(most_mm, TIGHT_MM[1]) * TIGHT):
-        core = depth > opening
-        if not core.any():
+        deep = depth.ravel()[flat] > opening
+        np.put(core, flat[~deep], False)
+        flat = flat[deep]
+        if flat.size == 0:
             break
-        found.extend(_of_level(core, depth, tissue, space, air, spacing_mm, opening, (least_mm, most_mm, elongation)))
+        around = (tissue, space, air)
+        found.extend(_of_level(core, flat, depth, around, spacing_mm, opening, (least_mm, most_mm, elongation)))
         opening *= STEP
     return _distinct(found)
 
 
 def _of_level(
     core: NDArray[np.bool_],
+    flat: NDArray[np.intp],
     depth: NDArray[np.float32],
-    tissue: NDArray[np.bool_],
-    space: NDArray[np.bool_],
-    air: NDArray[np.bool_],
+    around: tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]],
     spacing_mm: tuple[float, float, float],
     opening: float,
     limits: tuple[float, float, float],
 ) -> list[Lump]:
-    """The lumps whose inscribed radius fits this opening."""
+    """The lumps whose inscribed radius fits this opening; ``flat`` are the places of ``core``, in one row."""
     step = np.asarray(spacing_mm)
     labels: NDArray[np.uint32] = cc3d.connected_components(core, connectivity=26)
-    flat = np.flatnonzero(labels)
     names = labels.ravel()[flat]
     count = int(names.max()) + 1
     radius = np.zeros(count, dtype=np.float32)
@@ -124,7 +127,10 @@ def _of_level(
             spread[:, a, b] = spread[:, b, a] = np.bincount(names, away[:, a] * away[:, b], count) / size
     extents = 2 * np.sqrt(5 * np.maximum(np.linalg.eigvalsh(spread), 0)) + 2 * opening  # (count, 3)
     fit &= extents[:, 2] <= np.where(tight, min(TIGHT_ELONGATION, limits[2]), limits[2]) * 2 * radius
+    if not fit.any():
+        return []
     boxes = cc3d.statistics(labels)["bounding_boxes"]
+    tissue, space, air = around
     pad = np.ceil((opening + SHELL_MM) / step).astype(int) + 1
     out = []
     for name in np.flatnonzero(fit):
