@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import zipfile
 from pathlib import Path
@@ -25,6 +26,13 @@ def body(shape: tuple[int, int, int] = (20, 24, 12), *, step: float = 5.0, tilt_
     hu[:, 4:-4, 4:-4] = np.random.default_rng(0).integers(-300, 400, hu[:, 4:-4, 4:-4].shape)
     affine = np.array([[0.7, 0, 0, -31.5], [0, 0.9, tilt_mm, -12.25], [0, 0, step, 1044.5], [0, 0, 0, 1]])
     return Volume(hu.T, Grid(shape, affine), Scan(source="phantom"))
+
+
+def broken(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    start = data.index(b"\xff\xd8\xff")
+    data[start + 20 : start + 60] = bytes(40)
+    path.write_bytes(data)
 
 
 def edit(path: Path, **values: object) -> None:
@@ -290,11 +298,44 @@ def test_no_text_of_a_header_comes_out(tmp_path: Path, what: str) -> None:
 
 def test_a_broken_codestream_is_refused_in_one_line(tmp_path: Path) -> None:
     paths = write_dicom_series(body(), tmp_path, syntax="jpeg_lossless")
-    data = bytearray(paths[5].read_bytes())
-    start = data.index(b"\xff\xd8\xff")
-    data[start + 20 : start + 60] = bytes(40)
-    paths[5].write_bytes(data)
+    broken(paths[5])
     assert refused(tmp_path) == "E_CORRUPT"
+
+
+@pytest.mark.parametrize("where", [[7], [7, 20], [0]])
+def test_a_slice_that_does_not_decode_is_a_missing_slice(where: list[int], tmp_path: Path) -> None:
+    volume = body((20, 24, 45))
+    paths = write_dicom_series(volume, tmp_path, syntax="jpeg_lossless")
+    heights = [float(dcmread(path).ImagePositionPatient[2]) for path in paths]
+    for index in where:
+        broken(paths[index])
+    scan = read(tmp_path)
+    assert {note.code for note in scan.notes} >= {"W_FILE_REFUSED"} | ({"W_MISSING_SLICES"} if where != [0] else set())
+    grid, gone = scan.volume.grid, {round(heights[index], 2) for index in where}
+    for k in range(grid.shape[2]):
+        z = float(grid.to_mm([0, 0, k])[2])
+        truth = volume.hu[:, :, round(float(volume.grid.to_ijk((0.0, 0.0, z))[2]))]
+        assert np.array_equal(scan.volume.hu[:, :, k], np.full_like(truth, -1024) if round(z, 2) in gone else truth)
+
+
+def test_three_slices_that_do_not_decode_are_a_refusal_that_names_the_first(tmp_path: Path) -> None:
+    paths = write_dicom_series(body((20, 24, 70)), tmp_path, syntax="jpeg_lossless")
+    for index in (7, 20, 30):
+        broken(paths[index])
+    with pytest.raises(IntakeError, match=r"E_CORRUPT IM00"):
+        read(tmp_path)
+
+
+def test_a_folder_of_a_report_is_no_scan(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "report.json").write_text("{}", encoding="utf-8")
+    for name in ("a", "b"):
+        (tmp_path / "masks" / f"{name}.nii.gz").write_bytes(gzip.compress(bytes(344) + b"n+1\0" + bytes(100)))
+    found = survey(tmp_path).refusal
+    assert found is not None
+    assert found.code == "E_NO_CT"
+    with pytest.raises(IntakeError, match="E_NO_CT: input is a report"):
+        read(tmp_path)
 
 
 def test_rescale_that_was_lost_is_named(tmp_path: Path) -> None:

@@ -22,15 +22,16 @@ import numpy as np
 
 from vlm.ct import dicom, nifti, pixels, values
 from vlm.ct.archive import Entry, opened
-from vlm.ct.geometry import orientation_code, ras_affine, turn_to_ras, turned_affine
+from vlm.ct.geometry import FEWEST_POSITIONS, MISSING_SLICES, orientation_code, ras_affine, turn_to_ras, turned_affine
 from vlm.ct.image import Image, Skipped
 from vlm.ct.intake import Note, limits_of, note, refusal, too_large
 from vlm.ct.inventory import Geometry, Inventory, NoteRecord, RefusalRecord, SeriesRecord, SkippedRecord
 from vlm.ct.pixels import Progress
 from vlm.ct.series import Candidate, candidates, choose
 from vlm.ct.volume import Grid, Scan, Volume
-from vlm.errors import IntakeError
+from vlm.errors import IntakeError, shown
 
+DECODER_FAULT = "the decoder"  # how isolation.py names a decoder that hangs or dies
 NIFTI_SERIES = "nifti"  # a NIfTI file holds one volume and no identifier
 
 
@@ -50,6 +51,7 @@ class _Plan:
     source: Literal["dicom", "nifti"] = "dicom"
     images: list[Image] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    report: bool = False  # the folder holds a report.json
     others: int = 0  # files that are neither DICOM nor NIfTI
     broken: list[IntakeError] = field(default_factory=list)
     found: list[Candidate] = field(default_factory=list)
@@ -78,7 +80,7 @@ def read(path: str | PathLike[str], *, series: str | None = None, progress: Prog
             return _read_nifti(plan, plan.niftis[0], plan.nifti_header)
         assert plan.chosen is not None
         try:
-            return _read_dicom(plan, plan.chosen, progress)
+            return _read_without_broken(plan, plan.chosen, series, progress)
         except MemoryError:
             size = f"{len(plan.chosen.slices)} slices of {plan.chosen.image.columns}x{plan.chosen.image.rows}"
             raise too_large("", "volume", size, "one that fits in memory") from None
@@ -103,7 +105,7 @@ def survey(path: str | PathLike[str], series: str | None = None) -> Inventory:
 def _planned(path: Path, series: str | None, progress: Progress | None) -> Iterator[_Plan]:
     with warnings.catch_warnings(), opened(path) as entries:
         warnings.simplefilter("ignore")  # pydicom and nibabel quote header values in theirs
-        plan = _Plan()
+        plan = _Plan(report=(path / "report.json").is_file())
         for number, entry in enumerate(entries):
             _sort_in(plan, entry, alone=len(entries) == 1)
             if progress and number % 32 == 0:
@@ -144,6 +146,10 @@ def _holds_nifti(entry: Entry, *, alone: bool) -> bool:
 
 def _decide(plan: _Plan, files: int, series: str | None) -> None:
     """Judge what was found and choose; leaves the refusal in ``plan.error``."""
+    if plan.report and not plan.images and all(entry.path.parent.name == "masks" for entry in plan.niftis):
+        expected, remedy = "the CT it was read from", "Give the scan; a report does not hold it."
+        plan.error = refusal("E_NO_CT", tag="input", found="a report", expected=expected, remedy=remedy)
+        return
     if plan.niftis and not plan.images and not plan.broken:
         _decide_nifti(plan, series)
         return
@@ -245,6 +251,31 @@ def _placed(chosen: Candidate) -> tuple[Grid, object]:
     turn = turn_to_ras(affine)
     x, y, z = (shape[axis] for axis in turn.axes)
     return Grid((x, y, z), turned_affine(affine, shape, turn)), affine
+
+
+def _read_without_broken(plan: _Plan, chosen: Candidate, series: str | None, progress: Progress | None) -> ReadScan:
+    """Read a candidate; a file whose pixels do not decode is refused by itself, and its slice is a missing one.
+
+    Raises:
+        IntakeError: of the first broken file, where the rest is no volume without it.
+    """
+    first = None
+    for _ in range(MISSING_SLICES + 1):
+        try:
+            return _read_dicom(plan, chosen, progress)
+        except IntakeError as error:
+            first = first or error
+            rest = [image for image in plan.images if shown(image.name) != error.file]
+            if len(plan.images) - len(rest) != 1 or len(rest) < FEWEST_POSITIONS or DECODER_FAULT in error.found:
+                break  # a decoder that hangs or dies is not asked again
+            plan.images, plan.notes = rest, []
+            plan.broken.append(error)
+            _decide(plan, len(rest), series)
+            if plan.error is not None or plan.chosen is None:
+                break
+            chosen = plan.chosen
+    assert first is not None
+    raise first
 
 
 def _read_dicom(plan: _Plan, chosen: Candidate, progress: Progress | None) -> ReadScan:
