@@ -63,6 +63,14 @@ def test_one_side_only_leaves_the_other_one_empty() -> None:
     assert case.masks["effusion_left"].centre_mm[0] < 0
 
 
+def test_a_small_effusion_is_found_with_its_volume() -> None:
+    seen, _ = split(effusion(Case(chest(spacing_mm=(2.0, 2.0, 2.0), effusion_right_ml=70.0, seed=2).volume)))
+    assert set(seen) == {"right"}
+    volume = seen["right"].measured("volume")
+    assert volume is not None
+    assert volume.value == pytest.approx(70.0, rel=0.20)
+
+
 def test_atelectasis_is_not_fluid() -> None:
     seen, _ = split(effusion(Case(chest(spacing_mm=(2.0, 2.0, 2.5), atelectasis_left_ml=80.0).volume)))
     assert not seen

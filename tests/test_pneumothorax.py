@@ -24,7 +24,7 @@ def test_free_air_is_found_on_its_side_with_its_volume() -> None:
     assert set(seen) == {"right"}
     volume = seen["right"].measured("volume")
     assert volume is not None
-    assert volume.value == pytest.approx(250.0, rel=0.20)
+    assert volume.value == pytest.approx(250.0, rel=0.15)
     assert case.masks["pneumothorax_right"].centre_mm[0] > 0
     assert (searches["right"].found, searches["left"].found) == (1, 0)
 

@@ -158,7 +158,15 @@ def _with_rim(case: Case, side: LungSide, outline: Shell, core: Bools) -> Bools:
     rim &= (sheet > EDGE_HU[0]) | inner
     layer = outline.outside_lung() & outline.sidewards() & outline.inside_wall(RIM_WALL_MM)
     layer &= (sheet > LAYER_HU[0]) & (sheet < LAYER_HU[1]) & grown(core, LAYER_MM, grid)
-    filled = ndimage.binary_opening(core | rim | layer, ndimage.generate_binary_structure(3, 1)) | core
+    filled = core | rim | layer
+    # The thin ends of the crescent between lung and ribs hold fluid in part of a voxel.
+    filled |= (
+        ndimage.binary_dilation(filled)
+        & outline.inside_wall(RIM_WALL_MM)
+        & inner
+        & (hu > LUNG_EDGE_HU)
+        & (sheet < EDGE_HU[1])
+    )
     labels: NDArray[np.uint32] = cc3d.connected_components(filled, connectivity=6)
     keep: Bools = np.isin(labels, np.unique(labels[core]))
     return keep

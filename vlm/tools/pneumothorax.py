@@ -72,7 +72,7 @@ def _observed(case: Case, side: LungSide, outline: Shell) -> Observation | None:
     pockets = _pockets(air & grown(core, CORE_MM, grid), outline, grid.voxel_ml, dark=middle < DARK_LUNG_HU)
     if not pockets.any():
         return None
-    free = _with_rim(case, pockets, place, outline, (middle - 1000.0) / 2)
+    free = _with_rim(case, pockets, place, outline, middle)
     mask = Mask(f"pneumothorax_{side}", free.T, grid)
     levels = np.flatnonzero(free.any(axis=(1, 2)))
     cut = int(levels[0]) == 0 or int(levels[-1]) == len(free) - 1
@@ -104,15 +104,16 @@ def _pockets(air: Bools, outline: Shell, voxel_ml: float, *, dark: bool) -> Bool
     return keep
 
 
-def _with_rim(case: Case, pockets: Bools, place: Bools, outline: Shell, halfway_hu: float) -> Bools:
+def _with_rim(case: Case, pockets: Bools, place: Bools, outline: Shell, lung_hu: float) -> Bools:
     """The pockets with the rim that blur took, up to halfway to lung, and with thin air along the ribs."""
     grid = case.working.grid
-    sheet, near = smooth(case, 0.8), grown(pockets, RIM_MM, grid)
+    sheet, near, halfway_hu = smooth(case, 0.8), grown(pockets, RIM_MM, grid), (lung_hu - 1000.0) / 2
     along = outline.along_wall(WALL_MM)
     rim = near & place & (sheet < halfway_hu)
     edge = near & along & outline.inside_wall() & (case.working.hu.T < -500)  # mixed with the chest wall
     layer = grown(pockets, LAYER_MM, grid) & place & along & (sheet < halfway_hu)
-    filled = ndimage.binary_opening(pockets | rim | edge | layer) | pockets
+    filled = pockets | rim | edge | layer
+    filled |= ndimage.binary_dilation(filled) & place & (sheet < lung_hu)  # air and visceral pleura in one voxel
     labels: NDArray[np.uint32] = cc3d.connected_components(filled, connectivity=6)
     keep: Bools = np.isin(labels, np.unique(labels[pockets]))
     return keep
