@@ -8,11 +8,11 @@ from pathlib import Path
 from app.export.key_images import window_for, write_key_images
 from app.export.markdown import to_markdown
 from app.export.masks import write_masks
-from app.export.place import check_folder, check_report_folder, staged
+from app.export.place import check_folder, check_report_folder, staged, write_text
 from vlm.evidence import Case, Observation, Region
 from vlm.report import Report
 
-__all__ = ["check_folder", "check_report_folder", "staged", "to_markdown", "write_report"]
+__all__ = ["check_folder", "check_report_folder", "staged", "to_markdown", "write_report", "write_text"]
 
 
 def write_report(folder: Path, report: Report, case: Case, sections: dict[str, str]) -> None:

@@ -96,6 +96,16 @@ def staged(folder: Path, entries: Sequence[str] = REPORT) -> Iterator[Path]:
             shutil.rmtree(staging, ignore_errors=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write one text file so that a reader sees the old one or the new one, never a half."""
+    part = path.with_name(_name(path))
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _new_folder(place: Path) -> Path:
     """Beside the place, so that one rename puts it there; inside it where the parent may not be written."""
     for parent in (place.parent, place):
