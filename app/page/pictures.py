@@ -19,7 +19,6 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from app.export import write_text
 from app.export.key_images import window_for
 from app.export.masks import write_nifti
 from vlm.anatomy.structures import structures
@@ -42,11 +41,11 @@ def write_pictures(folder: Path, case: Case) -> None:
     entries = legend(case)
     masks = [case.masks[entry["mask"]] for entry in entries]
     write_nifti(folder / "labels.nii.gz", _painted(masks, case.volume.grid), case.volume.grid)
-    write_text(folder / "legend.json", json.dumps(entries))
+    (folder / "legend.json").write_text(json.dumps(entries), encoding="utf-8")
     found = structures(case).masks[:MOST_LABELS]
     write_nifti(folder / "structures.nii.gz", _painted(found, case.volume.grid), case.volume.grid)
     names = [{"label": n, "name": mask.name, "ml": round(mask.volume_ml, 1)} for n, mask in enumerate(found, start=1)]
-    write_text(folder / "structures.json", json.dumps(names))
+    (folder / "structures.json").write_text(json.dumps(names), encoding="utf-8")
 
 
 def legend(case: Case) -> list[dict[str, Any]]:
