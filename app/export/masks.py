@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Mapping
+import io
+import itertools
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,13 +20,32 @@ COMPRESSION = 1  # masks are nearly all zero: higher levels cost seconds and win
 
 
 def write_nifti(path: Path, labels: NDArray[np.uint8], grid: Grid) -> None:
-    """Write (X, Y, Z) uint8 labels as gzip NIfTI-1 in RAS, millimetres."""
+    """Write (X, Y, Z) uint8 labels as gzip NIfTI-1 in RAS, millimetres; same input, same bytes."""
     image = nibabel.Nifti1Image(labels, grid.affine, dtype=np.uint8)
     image.header.set_xyzt_units("mm")
     image.set_qform(grid.affine, code=1)
     image.set_sform(grid.affine, code=1)
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as stream:  # same input, same bytes
-        image.to_stream(stream)
+    image.header.set_slope_inter(1.0, 0.0)
+    head = io.BytesIO()
+    image.header.write_to(head)
+    slices = (labels[:, :, k].tobytes(order="F") for k in range(labels.shape[2]))
+    with path.open("wb") as stream:
+        stream.writelines(_gzipped(itertools.chain((head.getvalue(),), slices)))
+
+
+def _gzipped(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """One gzip member (RFC 1952). Each part is packed by itself, so that one like the last, an empty slice, is not."""
+    crc = size = 0
+    last = packed = b""
+    yield b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # deflate, no name, no time
+    for part in parts:
+        crc, size = zlib.crc32(part, crc), size + len(part)
+        if part != last:
+            packer = zlib.compressobj(COMPRESSION, wbits=-zlib.MAX_WBITS)
+            last, packed = part, packer.compress(part) + packer.flush(zlib.Z_FULL_FLUSH)
+        yield packed
+    yield zlib.compressobj(COMPRESSION, wbits=-zlib.MAX_WBITS).flush()
+    yield struct.pack("<LL", crc, size & 0xFFFFFFFF)
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8], grid: Grid, *, axes: str) -> None:
