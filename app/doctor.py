@@ -34,6 +34,7 @@ NEEDED = {
     "pydantic": "report.json",
     "gradio": "the page",
 }
+EXTRA = {"gradio": "tomoscribe[page]"}  # what is installed together
 LATER = {
     "image encoder": "zero-shot findings and case vectors",
     "language model": "wording and chat by a model; reports are composed by rules",
@@ -49,7 +50,7 @@ def examine() -> list[Check]:
         try:
             checks.append(Check(name=package, state="on", found=f"{version(package)} ({use})", remedy=""))
         except PackageNotFoundError:
-            checks.append(Check(name=package, state="off", found=use, remedy=f"pip install {package}"))
+            checks.append(Check(name=package, state="off", found=use, remedy=f"pip install {EXTRA.get(package, package)}"))
     checks += [
         Check(name=name, state="off", found=use, remedy="Not part of this version.") for name, use in LATER.items()
     ]

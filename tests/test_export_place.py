@@ -125,6 +125,12 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "report" / "report.json").stat().st_mode) == 0o640
 
 
+def test_a_folder_that_others_may_not_enter_stays_so(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir(mode=0o700)
+    write(tmp_path / "report", "new")
+    assert stat.S_IMODE((tmp_path / "report").stat().st_mode) == 0o700
+
+
 @pytest.mark.parametrize("name", ["taken", "taken/below", "n" * 300])
 def test_an_impossible_folder_is_refused_in_one_line_before_any_work(name: str, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("", encoding="utf-8")

@@ -131,6 +131,7 @@ def _put(staging: Path, place: Path, entries: Sequence[str]) -> None:
             staging.rename(place)
             return
         if staging.parent == place.parent and {entry.name for entry in place.iterdir()} <= set(entries):
+            shutil.copymode(place, staging)  # a folder that others may not enter stays so
             try:
                 place.rename(old)
             except OSError:  # a mount point cannot be renamed: one by one, then
