@@ -50,7 +50,9 @@ def examine() -> list[Check]:
         try:
             checks.append(Check(name=package, state="on", found=f"{version(package)} ({use})", remedy=""))
         except PackageNotFoundError:
-            checks.append(Check(name=package, state="off", found=use, remedy=f"pip install {EXTRA.get(package, package)}"))
+            checks.append(
+                Check(name=package, state="off", found=use, remedy=f"pip install {EXTRA.get(package, package)}")
+            )
     checks += [
         Check(name=name, state="off", found=use, remedy="Not part of this version.") for name, use in LATER.items()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -84,7 +85,9 @@ def show_inventory(inventory: Inventory) -> None:
         Column("spacing mm", no_wrap=True),
         "plane",
         "kernel",
-        "verdict",
+        Column("verdict", no_wrap=True),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     for series in inventory.series:
         spacing = " x ".join(f"{step:.3g}" for step in series.spacing_mm or ())

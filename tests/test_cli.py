@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -195,3 +196,12 @@ def test_info_of_what_would_be_refused_says_so_and_ends_with_3(tmp_path: Path, s
     assert json.loads(done.stdout)["refusal"]["code"] == "E_NO_IMAGES"
     assert tomoscribe("info", str(scan), "--series", "1.2.3", "--json").returncode == 3
     assert tomoscribe("read", str(scan), "--series", "1.2.3", "--out", str(tmp_path / "out")).returncode == 3
+
+
+def test_tables_fit_80_columns_without_cutting_words(scan: Path) -> None:
+    narrow = {**os.environ, "COLUMNS": "80"}
+    for words in (("tools",), ("info", str(scan))):
+        done = subprocess.run([COMMAND, *words], capture_output=True, text=True, check=False, env=narrow)
+        assert done.returncode == 0
+        assert "…" not in done.stdout
+        assert max(map(len, done.stdout.splitlines())) <= 80

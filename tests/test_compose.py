@@ -65,7 +65,7 @@ def test_many_nodules_share_a_sentence_that_counts_them() -> None:
     sentences = written(*(nodule(30.0 - n) for n in range(9)))
     told = texts(sentences, "lungs_and_pleura")
     assert len(told) == 6
-    assert told[-1] == "Four further lung nodules in the right lung of up to 25 mm."
+    assert told[-1] == "Four further lung nodules of up to 25 mm in the right lung."
     assert not texts(sentences, "to_review")
 
 
@@ -183,8 +183,8 @@ def test_metal_without_a_known_place_is_on_a_side_and_in_no_lung() -> None:
 
 def test_very_many_nodules_are_multiple() -> None:
     sentences = written(*(nodule(30.0 - n) for n in range(22)))
-    assert "Multiple further lung nodules in the right lung of up to 25 mm." in texts(sentences, "lungs_and_pleura")
-    assert texts(sentences, "impression")[1] == "Multiple further lung nodules in the right lung of up to 29 mm."
+    assert "Multiple further lung nodules of up to 25 mm in the right lung." in texts(sentences, "lungs_and_pleura")
+    assert texts(sentences, "impression")[1] == "Multiple further lung nodules of up to 29 mm in the right lung."
     assert not texts(sentences, "to_review")
 
 
@@ -285,3 +285,35 @@ def test_the_comparison_with_a_prior_passes_the_checker(key: str) -> None:
     draft = Draft(section="comparison", template=fill(load_phrases().technique[key], {}))
     sentences = checked([draft], Ledger(), context=Context(prior=Prior()), fill=lambda _: [])
     assert [s.verdict for s in sentences] == ["neutral"]
+
+
+@pytest.mark.parametrize(
+    ("finding", "sites", "sides", "told"),
+    [
+        ("kidney_stone", ("kidney",), ("left", "right"), "kidney stones of up to 30 mm in both kidneys."),
+        ("kidney_stone", ("kidney",), ("left",), "kidney stones of up to 30 mm in the left kidney."),
+        ("lung_mass", ("upper_zone", "lower_zone"), ("right",), "lung masses of up to 30 mm in the right lung."),
+        (
+            "lymphadenopathy",
+            ("mediastinum",),
+            (None,),
+            "enlarged lymph nodes of up to 30 mm in short axis in the mediastinum.",
+        ),
+        ("lymphadenopathy", ("mediastinum", "axilla"), (None,), "enlarged lymph nodes of up to 30 mm in short axis."),
+        ("lung_mass", ("upper_zone",), (None, "right"), "lung masses of up to 30 mm."),
+    ],
+)
+def test_many_of_a_kind_are_told_where_all_of_them_lie(
+    finding: str, sites: tuple[str, ...], sides: tuple[str | None, ...], told: str
+) -> None:
+    many = [
+        Observation(
+            tool="x", finding=finding, presence="present", side=sides[n % len(sides)], site=sites[n % len(sites)],  # type: ignore[arg-type]
+            measurements=tuple(Measurement(quantity=key, value=35.0 - n) for key in ("diameter", "short_axis")),
+            region=region(50.0 + n),
+        )
+        for n in range(9)
+    ]  # fmt: skip
+    sentences = written(*many)
+    assert [s.text for s in sentences if "further" in s.text and s.section != "impression"] == [f"Four further {told}"]
+    assert not texts(sentences, "to_review")

@@ -51,7 +51,7 @@ class Wording:
 
     def rest(self, section: str, several: str, names: Sequence[str]) -> Draft:
         """One sentence for many lesions: how many, on which side, how large the largest is."""
-        facts = self.facts(names[0]) | {"count": self.phrases.number(len(names)), "within": self.shared_side(names)}
+        facts = self.facts(names[0]) | {"count": self.phrases.number(len(names)), "within": self.shared_place(names)}
         return Draft(section=section, template=fill(several, facts), cites=tuple(names))
 
     def by_urgency(self, findings: Iterable[str]) -> list[str]:
@@ -139,12 +139,17 @@ class Wording:
         place = self.place(side, site)
         return pattern.replace("{place}", place) if place else ""
 
-    def shared_side(self, names: Iterable[str]) -> str:
-        """The side of several lesions, with its preposition; nothing when it is not known of all."""
-        sides = {record.side for name in names if isinstance(record := self.ledger[name], Observation)}
-        if None in sides:
+    def shared_place(self, names: Iterable[str]) -> str:
+        """The place of several lesions, with its preposition: "in both lungs"; nothing when it is not known of all."""
+        seen = [record for name in names if isinstance(record := self.ledger[name], Observation)]
+        home = self.vocabulary.finding(seen[0].finding).site
+        sites = {record.site or home for record in seen}
+        sides = {record.side for record in seen}
+        if home and all(site and self.vocabulary.site_contains(home, site) for site in sites):
+            sites = {home}
+        if len(sites) > 1 or (None in sides and len(sides) > 1):
             return ""
-        return self.within("bilateral" if len(sides) > 1 else next(iter(sides)), "lung")
+        return self.within("bilateral" if len(sides) > 1 else next(iter(sides)), next(iter(sites)))
 
     @staticmethod
     def sided(name: str, side: Side | None) -> str:
