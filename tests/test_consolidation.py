@@ -38,7 +38,7 @@ def test_consolidation_is_found_on_its_side_with_its_volume(patchy: list[Evidenc
     assert [e.side for e in found] == ["left"]
     volume = found[0].measured("volume")
     assert volume is not None
-    assert volume.value == pytest.approx(40.0, rel=0.35)
+    assert volume.value == pytest.approx(40.0, rel=0.25)
 
 
 def test_ground_glass_is_found_on_its_side(patchy: list[Evidence]) -> None:

@@ -18,6 +18,7 @@ from vlm.tools.registry import tool
 NAME = "atelectasis"
 FINDINGS = ("atelectasis", "lobar_collapse", "lung_volume_loss")
 COLLAPSED_HU = (-60.0, 160.0)  # airless lung; enhanced, it reaches the upper value
+LEAST_ML = 10.0  # less airless lung behind is common in health; 5 to 7 mL at the cut edge of clear scans
 LOBE_ML = 40.0  # a lobe without air is about as large (collapsed lobes: 40 to 150 mL)
 
 
@@ -43,7 +44,8 @@ def atelectasis(case: Case) -> list[Evidence]:
 def _collapsed(case: Case, place: Dense) -> bool:
     """Whether an airless place is collapse rather than nodule or consolidation."""
     low, high = COLLAPSED_HU
-    return low <= place.mean_hu <= high and not place.round and (place.collapsed or volume_lost(case, place.side))
+    airless = low <= place.mean_hu <= high and not place.round and place.volume_ml >= LEAST_ML
+    return airless and (place.collapsed or volume_lost(case, place.side))
 
 
 def _may_be_lobe(case: Case, place: Dense) -> bool:
