@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from vlm.ct import Box
-from vlm.evidence import Coverage, Evidence, Ledger, Measurement, Observation, Region, Search, without_side
+from vlm.evidence import QUANTITIES, Coverage, Evidence, Ledger, Measurement, Observation, Region, Search, without_side
+from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding import Context, Prior
 from vlm.language.compose import ScanFacts, compose
 from vlm.language.drafting import checked
@@ -317,3 +319,39 @@ def test_many_of_a_kind_are_told_where_all_of_them_lie(
     sentences = written(*many)
     assert [s.text for s in sentences if "further" in s.text and s.section != "impression"] == [f"Four further {told}"]
     assert not texts(sentences, "to_review")
+
+
+@pytest.mark.parametrize("presence", ["present", "uncertain"])
+@pytest.mark.parametrize("finding", sorted(load_phrases().findings))
+def test_the_wording_of_every_finding_passes_the_checker(finding: str, presence: str) -> None:
+    phrases = load_phrases()
+    named = {
+        quantity
+        for kind in ("present", "short")
+        for quantity in re.findall(r"{([a-z_]+)#?}", phrases.pattern(finding, kind) or "")
+    }
+    measured = tuple(
+        Measurement(quantity=quantity, value=0.6 if quantity == "ratio" else 42.0)
+        for quantity in sorted(named & set(QUANTITIES))
+    )
+    entry = load_vocabulary().finding(finding)
+    for side in ("left", "right") if entry.side == "sided" else (None,):
+        seen = Observation(
+            tool="x", finding=finding, presence=presence, side=side, site=entry.site, measurements=measured,  # type: ignore[arg-type]
+            region=region(),
+        )  # fmt: skip
+        sentences = written(seen)
+        assert [s.verdict for s in sentences if s.verdict not in ("supported", "neutral")] == []
+        assert any("E1" in s.cites for s in sentences)
+
+
+def test_where_a_search_looked_is_said_before_what_hampered_it() -> None:
+    sentences = written(nodule_search("left", failed=("thick_slices", "collapse")))
+    (told,) = texts(sentences, "lungs_and_pleura")
+    assert told.endswith("outside collapsed or consolidated lung, limited by thick slices.")
+
+
+def test_an_impression_without_anything_else_holds_the_lesser_findings() -> None:
+    nail = Observation(tool="devices", finding="orthopaedic_hardware", presence="present", side="left", region=region())
+    assert texts(written(nail), "impression") == ["Orthopaedic hardware on the left."]
+    assert len(texts(written(nail, nodule(9.0)), "impression")) == 1

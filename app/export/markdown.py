@@ -13,7 +13,9 @@ from app.export.footnotes import footnotes
 from vlm.evidence import CONDITIONS
 from vlm.report import FINDINGS_SECTIONS, SECTIONS, Report, Sentence
 
-NO_IMPRESSION = "No impression: nothing was found, and too little could be searched without a limit to deny it."
+NO_IMPRESSION = (
+    "No impression: nothing is told as certain above, and too little could be searched without a limit to deny it."
+)
 DAGGER = "†"
 UNMEASURED = CONDITIONS["not_measured"]
 BRACKET = re.compile(rf" \({UNMEASURED}\)|, {UNMEASURED}(?=\))")

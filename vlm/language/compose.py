@@ -21,7 +21,8 @@ from vlm.report import FINDINGS_SECTIONS, Draft
 
 IN_IMPRESSION = 8  # lines; a longer impression is not read
 MOST_OF_A_KIND = 3  # lines of one finding that has no sentence for many
-QUIET_RANK = 50  # from this rank on a finding stays out of the impression
+QUIET_RANK = 50  # from this rank on a finding stays out of an impression that has anything else to say
+LEAST_RANK = 58  # from this rank on it stays out of every one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +131,21 @@ def resolved(words: Wording, section: str) -> list[Draft]:
 
 
 def impression(words: Wording) -> list[Draft]:
-    """The most important findings, a line each; without any, what is surely not there. New devices come last."""
+    """The most important findings, a line each; without any, what is surely not there. New devices come last.
+
+    Where neither can be said, the lesser findings are better than silence.
+    """
     seen = present(words.ledger)
-    told = {n: o for n, o in seen.items() if words.phrases.rank(o.finding) < QUIET_RANK}
-    new = {n: o for n, o in seen.items() if n not in told and words.is_new(n)}
-    drafts = [draft for finding, names in by_finding(words, told) for draft in in_short(words, finding, names)]
-    drafts = drafts[:IN_IMPRESSION] or nothing_found(words)
-    return drafts + [draft for finding, names in by_finding(words, new) for draft in in_short(words, finding, names)]
+    ranks = {name: words.phrases.rank(o.finding) for name, o in seen.items()}
+    urgent = lines(words, {n: o for n, o in seen.items() if ranks[n] < QUIET_RANK})[:IN_IMPRESSION]
+    new = lines(words, {n: o for n, o in seen.items() if ranks[n] >= QUIET_RANK and words.is_new(n)})
+    lesser = {n: o for n, o in seen.items() if QUIET_RANK <= ranks[n] < LEAST_RANK}
+    return [*(urgent or nothing_found(words)), *new] or lines(words, lesser)[:IN_IMPRESSION]
+
+
+def lines(words: Wording, seen: Mapping[str, Observation]) -> list[Draft]:
+    """Observations in short, the most urgent first."""
+    return [draft for finding, names in by_finding(words, seen) for draft in in_short(words, finding, names)]
 
 
 def in_short(words: Wording, finding: str, names: Sequence[str]) -> list[Draft]:

@@ -158,14 +158,12 @@ class Wording:
 
     # ---- limits
 
-    def limits(self, keys: Iterable[str]) -> dict[str, str]:
+    def limits(self, keys: Sequence[str]) -> dict[str, str]:
         """Two facts: `limits`, said in passing ("in the covered part"), and `aside`, said in brackets."""
-        passing, aside = [], []
-        for key in keys:
-            own = self.phrases.limits.get(key)
-            passing += [own] if own else []
-            aside += [] if own else [CONDITIONS[key]]
-        return {"limits": " ".join(passing), "aside": ", ".join(aside)}
+        own = [self.phrases.limits[key] for key in keys if key in self.phrases.limits]
+        where_first = sorted(own, key=lambda words: words.startswith(","))
+        aside = [CONDITIONS[key] for key in keys if key not in self.phrases.limits]
+        return {"limits": " ".join(where_first), "aside": ", ".join(aside)}
 
 
 def seen_there(search: Search, seen: Iterable[Observation]) -> bool:
