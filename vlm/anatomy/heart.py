@@ -18,7 +18,7 @@ from vlm.anatomy.airways import airways
 from vlm.anatomy.aorta import aorta
 from vlm.anatomy.ball import box_of
 from vlm.anatomy.body import body
-from vlm.anatomy.lungs import lungs
+from vlm.anatomy.lungs import lungs, outline
 from vlm.anatomy.skeleton import skeleton, spine
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Grid, Mask
@@ -124,7 +124,7 @@ def _mediastinum(case: Case) -> Bools:
         volume.hu.T, (1, 3, 3), output=np.float32
     )  # noise of low dose and sharp kernels
     soft = (hu > SOFT_HU) & body(case).voxels.T & ~skeleton(case).voxels.T
-    lung = lungs(case).both.voxels.T
+    lung, between = lungs(case).both.voxels.T, outline(case)
     traced = aorta(case)
     if traced.found:
         soft &= ~ndimage.binary_dilation(traced.mask.voxels.T, np.ones((1, 3, 3), dtype=bool))
@@ -143,16 +143,8 @@ def _mediastinum(case: Case) -> Bools:
         part[front + 1 :] = False
         part[:, : columns[0]] = False
         part[:, columns[-1] + 1 :] = False
-        out[k] = part & _between(lung[k])
+        out[k] = part & between[k]
     return np.asarray(out)
-
-
-def _between(lung: Bools) -> Bools:
-    """(Y, X) the convex outline of the lungs of one slice: chest wall lies outside."""
-    from skimage.morphology import convex_hull_image
-
-    hull: Bools = convex_hull_image(lung)
-    return hull
 
 
 def _followed(tissue: Bools, top: int, free_mm: float, grid: Grid) -> Bools:

@@ -98,6 +98,20 @@ def lungs(case: Case) -> Lungs:
 
 
 @once
+def outline(case: Case) -> NDArray[np.bool_]:
+    """(Z, Y, X) bool: the convex outline of both lungs, slice by slice; outside lies the chest wall."""
+    from skimage.morphology import convex_hull_image
+
+    both = lungs(case).both.voxels.T
+    out = np.zeros_like(both)
+    for k in np.flatnonzero(both.any(axis=(1, 2))):
+        rows, columns = (np.flatnonzero(both[k].any(axis=axis)) for axis in (1, 0))
+        box = k, slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        out[box] = convex_hull_image(both[box])
+    return out
+
+
+@once
 def midline(case: Case) -> float:
     """x of the midline, RAS mm: the carina or trachea, else the spine, else the middle of the body."""
     tree: Airways = airways(case)

@@ -20,7 +20,7 @@ from vlm.anatomy.air import depth_mm, distance_mm
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.heart import heart
-from vlm.anatomy.lungs import lungs
+from vlm.anatomy.lungs import lungs, outline
 from vlm.anatomy.skeleton import opened_by, skeleton, spine
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, once
@@ -96,8 +96,6 @@ def lymph_nodes(case: Case) -> list[Evidence]:
 @once
 def mediastinum(case: Case) -> Bools:
     """(Z, Y, X) between the lungs, in front of the spine, from the heart to the thoracic inlet; may be empty."""
-    from skimage.morphology import convex_hull_image
-
     grid, pair, axis = case.working.grid, lungs(case), spine(case)
     out = np.zeros(case.working.hu.T.shape, dtype=bool)
     if len(pair.present) < 2 or not axis.found:
@@ -116,8 +114,7 @@ def mediastinum(case: Case) -> Bools:
     for k in range(first, last + 1):
         if not held[k]:
             continue
-        part: Bools = convex_hull_image(both[k])
-        part &= ~both[k] & ~bone[k]
+        part = outline(case)[k] & ~both[k] & ~bone[k]
         part[: max(0, int(canal[k, 1] + BEFORE_CANAL_MM / grid.spacing_mm[1]))] = False
         out[k] = part
     return out
