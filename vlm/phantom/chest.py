@@ -42,6 +42,7 @@ LATTICE_MM = 2.0
 MAIN_BRONCHUS: dict[SideName, tuple[Point, float]] = {  # its end and the radius of its lumen
     "right": ((36.0, -19.0, -18.0), 6.8), "left": ((-42.0, -20.0, -28.0), 6.0),
 }  # fmt: skip
+PATCH_MM = 10.0  # sigma of the field whose sign parts mosaic lung: patches of 2 to 3 cm, one to a few lobules
 SHEATH_MM = 0.5  # between the wall of a bronchus and the artery beside it
 
 
@@ -87,6 +88,7 @@ def chest(
     emphysema_fraction: float = 0.0,
     raised_diaphragm_left_mm: float = 0.0,
     raised_diaphragm_right_mm: float = 0.0,
+    mosaic_hu: float = 0.0,
     bronchial_ratio: Mapping[SideName, float] | None = None,
     bronchial_wall_mm: float = 1.2,
     heart_scale: float = 1.0,
@@ -108,6 +110,7 @@ def chest(
         atelectasis_left_ml, atelectasis_right_ml: airless lung behind, in front of any fluid.
         emphysema_fraction: share of both lungs that is holes, 0..1; more of them at the top.
         raised_diaphragm_left_mm, raised_diaphragm_right_mm: how far a side has lost volume.
+        mosaic_hu: by how much the denser half of the lungs exceeds the darker half, in patches of some lobules.
         bronchial_ratio: lumen of the bronchi over the artery beside them, of each side; 0.7 to 1 in health. Arteries
             beside bronchi are drawn only where it is given.
         bronchial_wall_mm: thickness of the walls of all bronchi inside the lungs.
@@ -135,6 +138,7 @@ def chest(
     torso.draw_abdomen(canvas, raised)
     for side in SIDES:
         drawing.lung(side, cavity[side], blood_hu, seed)
+    drawing.mosaic(mosaic_hu, seed)
     drawing.emphysema(emphysema_fraction, seed)
     for finding, patches, hu in (
         ("ground_glass_opacity", ground_glass, GROUND_GLASS), ("consolidation", consolidation, CONSOLIDATION)
@@ -235,6 +239,18 @@ class _Drawing:
             self.canvas.draw_branches(lumina, AIR, within=f"lung_{side}", name=name, keep_hu=True)
             self.note("bronchiectasis", side, "bronchi", name, ("ratio", ratios[side]))
         return lumina
+
+    def mosaic(self, contrast_hu: float, seed: int) -> None:
+        """Patches of about 2 cm, half of both lungs, denser than the other half; vessels stay."""
+        if contrast_hu <= 0:
+            return
+        canvas = self.canvas
+        window = canvas.window(Box(low_mm=torso.side_box("left").low_mm, high_mm=torso.side_box("right").high_mm))
+        dense = np.clip(0.5 + 4 * canvas.field(window, sigma_mm=PATCH_MM, seed=[seed, 4]), 0, 1)
+        lungs = (canvas.masks["lung_left"] | canvas.masks["lung_right"])[window] & (canvas.hu[window] < -700)
+        canvas.hu[window] += contrast_hu * (dense - 0.5) * lungs
+        canvas.mark("mosaic_attenuation", window, (dense > 0.5) & lungs)
+        self.note("mosaic_attenuation", None, "lung", "mosaic_attenuation")
 
     def emphysema(self, fraction: float, seed: int) -> None:
         """Holes of a few mm, half as likely at the bottom as at the top; ``fraction`` of the lungs is below -950 HU."""
