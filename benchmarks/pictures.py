@@ -22,17 +22,17 @@ WIDTH = 78  # characters of a line of text
 SLICES = 2
 
 
-def lines_of(report: Report) -> list[tuple[str, bool]]:
-    """(line, whether it is a heading) of findings and impression, wrapped."""
+def lines_of(page: str) -> list[tuple[str, bool]]:
+    """(line, whether it is a heading) of some findings and the impression of a report.md, wrapped."""
     out: list[tuple[str, bool]] = []
-    for key in ("technique", "lungs_and_pleura", "heart_and_vessels", "impression"):
-        sentences = report.section(key)
-        if not sentences:
-            continue
-        out.append((SECTIONS[key], True))
-        text = " ".join(f"{s.text} [{', '.join(s.cites)}]" if 0 < len(s.cites) < 3 else s.text for s in sentences)
-        out += [(line, False) for line in textwrap.wrap(textwrap.shorten(text, 700, placeholder=" …"), WIDTH)]
-    return out
+    for key in ("technique", "lungs_and_pleura", "heart_and_vessels"):
+        start = f"**{SECTIONS[key]}.** "
+        told = next((line.removeprefix(start) for line in page.splitlines() if line.startswith(start)), "")
+        if told:
+            out += [(SECTIONS[key], True), *((line, False) for line in textwrap.wrap(told, WIDTH))]
+    out += [(line, False) for line in page.splitlines() if line.startswith("†")]
+    impression = page.partition("## Impression\n\n")[2].partition("\n\n")[0]
+    return [*out, ("Impression", True), *((line, False) for line in impression.splitlines())]
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         axis = figure.add_axes((0.005 + number * 0.315, 0.01, 0.31, 0.98))
         axis.imshow(Image.open(path))
         axis.axis("off")
-    for number, (line, heading) in enumerate(lines_of(report)):
+    for number, (line, heading) in enumerate(lines_of((folder / "report.md").read_text(encoding="utf-8"))):
         figure.text(
             0.645, 0.97 - number * 0.041, line, va="top", fontsize=8.8,
             color="#56B4E9" if heading else "#E8E8E8", weight="bold" if heading else "normal",
