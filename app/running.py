@@ -43,10 +43,14 @@ class Clock:
 
 
 def find_anatomy(case: Case) -> None:
-    """Find what nearly every tool needs; lungs and bones know little of each other, so they go side by side."""
+    """Find what nearly every tool needs; lungs and bones know little of each other, so they go side by side.
+
+    What cannot be found is not told here: it fails again, and is told, where it is needed.
+    """
     finders: tuple[Callable[[Case], object], ...] = (thoracic_cavity, skeleton, aorta, heart, coverage)
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        list(pool.map(lambda find: find(case), finders))
+        for find in finders:
+            pool.submit(find, case)
 
 
 def run_tools(case: Case, tools: dict[str, Tool], clock: Clock) -> dict[str, str]:
