@@ -99,7 +99,7 @@ def _template(fact: Fact, wording: Wording, rng: random.Random, slots: dict[str,
 
 
 def _subject(fact: Fact, name: str, names: str, wording: Wording, rng: random.Random) -> str:
-    words = [GRADE_WORDS.get(fact.grade, fact.grade)] if fact.grade else []
+    words = [_grade(fact.grade, wording, rng)] if fact.grade else []
     if fact.attribute:
         words.append(ATTRIBUTE_WORDS.get(fact.attribute, fact.attribute))
     plural = _is_plural(fact)
@@ -113,6 +113,10 @@ def _subject(fact: Fact, name: str, names: str, wording: Wording, rng: random.Ra
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
+def _grade(grade: str, wording: Wording, rng: random.Random) -> str:
+    return rng.choice(wording.grades.get(grade, (GRADE_WORDS.get(grade, grade),)))
+
+
 def _is_plural(fact: Fact) -> bool:
     return isinstance(fact.count, str) or (isinstance(fact.count, int) and fact.count > 1)
 
@@ -123,11 +127,11 @@ def _place(fact: Fact, wording: Wording, rng: random.Random) -> str:
         return rng.choice(wording.at_level).format(where=fact.site)
     site = (fact.site or "").replace("_", " ")
     if fact.finding in ON_A_SIDE and not fact.site:
-        return rng.choice(wording.on_side).format(where=fact.side) if fact.side in ("left", "right") else ""
+        return _on_side(fact, wording, rng) if fact.side in ("left", "right") else ""
     if not site and fact.side in ("left", "right"):
         home = load_vocabulary().findings[fact.finding].site if fact.finding else None
         if home is None:
-            return rng.choice(wording.on_side).format(where=fact.side)
+            return _on_side(fact, wording, rng)
         site = home.replace("_", " ")
     if not site:
         return ""
@@ -135,7 +139,13 @@ def _place(fact: Fact, wording: Wording, rng: random.Random) -> str:
         plural = f"{site[:-1]}ae" if site == "axilla" else f"{site}s"
         return rng.choice(wording.both).format(wheres=plural)
     where = f"{fact.side} {site}" if fact.side else site
-    return rng.choice(wording.inside).format(where=where)
+    short = wording.where.get(f"{fact.side} {fact.site}", (where,))
+    return rng.choice(wording.inside).format(where=rng.choice(short))
+
+
+def _on_side(fact: Fact, wording: Wording, rng: random.Random) -> str:
+    where = rng.choice(wording.where.get(str(fact.side), (str(fact.side),)))
+    return rng.choice(wording.on_side).format(where=where)
 
 
 def _upper(text: str) -> str:

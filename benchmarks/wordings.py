@@ -7,8 +7,11 @@ set stands in ``wordings_held_out`` and was written when the rules stood.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,20 @@ class Wording:
     limits: Mapping[str, tuple[str, ...]]
     reasons: Mapping[str, tuple[str, ...]]
     names: Mapping[str, tuple[tuple[str, str], ...]]  # finding -> (one, many)
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # "right upper_lobe" -> ("RUL",)
+    grades: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # "marked" -> ("severe",)
+
+
+def hands(name: str) -> tuple[Wording, ...]:
+    """The wordings of ``benchmarks/hands/NAME.toml``, one for each invented reporter."""
+    text = (Path(__file__).parent / "hands" / f"{name}.toml").read_text(encoding="utf-8")
+    return tuple(Wording(name=f"{name}: {who}", **_frozen(words)) for who, words in tomllib.loads(text).items())
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _frozen(inner) for key, inner in value.items()}
+    return tuple(_frozen(inner) for inner in value) if isinstance(value, list) else value
 
 
 DEVELOPMENT = Wording(

@@ -80,6 +80,8 @@ def normalise_word(word: str) -> str:
         and not low.endswith(("ss", "sis", "us", "xis", "itis"))
     ):
         low = _singular(low)
+    if low.endswith(("emboli", "thrombi", "bronchi", "noduli")):
+        low = f"{low[:-1]}us"
     return _ONE_SPELLING.get(low, low)
 
 

@@ -114,6 +114,7 @@ class Vocabulary:
     certainty: Mapping[str, tuple[float, float]]
     words: Mapping[str, tuple[str, ...]]  # cues by kind
     plain: frozenset[str]  # words that state no finding
+    abbreviations: Mapping[str, str]  # written out before a text is checked; capitals only in capitals
     _ancestors: Mapping[str, frozenset[str]] = field(repr=False)
     _containers: Mapping[str, frozenset[str]] = field(repr=False)
 
@@ -193,6 +194,7 @@ def build_vocabulary(data: Mapping[str, Any], words: Mapping[str, Any]) -> Vocab
         certainty={key: (band[0], band[1]) for key, band in data["certainty"].items()},
         words=_lists(words["word"]),
         plain=frozenset(word for text in words["plain"].values() for word in text.split()),
+        abbreviations=dict(words["abbreviation"]),
         _ancestors=_closure({key: f.parents for key, f in findings.items()}),
         _containers=_closure({key: s.part_of for key, s in sites.items()}),
     )

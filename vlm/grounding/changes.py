@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from vlm.findings.mentions import Change
+from vlm.grounding.adjuncts import split_change_parts
 
 _PRIOR = (
     r"(?:before(?:hand)?|previously|(?:(?:on|in|at|to|with) )?(?:the |that |an? )?"
@@ -76,7 +77,7 @@ PATTERNS: tuple[tuple[Change, re.Pattern[str]], ...] = (
 
 def split_changes(text: str) -> tuple[str, Change | None]:
     """The text with its words of change blanked out, and the change; None when it says none, or two that differ."""
-    found: list[Change] = []
+    text, found = split_change_parts(text)
     for change, pattern in PATTERNS:
         for match in list(pattern.finditer(text)):
             found.append(change)

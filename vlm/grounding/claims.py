@@ -57,10 +57,11 @@ _DISTANCE_AFTER = re.compile(
 )
 _DISTANCE_BEFORE = re.compile(r"\b(distance|away|distant)\b[^,;.]{0,40}$", re.I)
 _MEASURED_TO = re.compile(r"\bdistance (?:to|from) (?:the )?(?:nearest )?$", re.I)
+_IN_BETWEEN = re.compile(r"\b(?:in|within|at|involving)\b|[,;)]", re.I)
 _RATIO = re.compile(r"\bratio\b[^;.]{0,25}$|\bctr\b[^;.]{0,15}$|\bindex\b[^;.]{0,15}$", re.I)
 _SCORE = re.compile(r"\b(score|agatston)\b[^;.]{0,25}$", re.I)
 _OTHER = re.compile(
-    r"\b(elsewhere|else|otherwise|further|additional|another|other|no more)\b"
+    r"\b(remainder|rest of the|elsewhere|else|otherwise|further|additional|another|other|no more)\b"
     r"|\b(besides|beyond|apart from|aside from|except(?: for)?)(?: (?:this|that|these|those|it|them))?"
     r"(?: the (?:ones?|(?:already )?(?:described|mentioned)))?\s*(?:$|[.;,(])",
     re.I,
@@ -165,7 +166,8 @@ class Claim:
         for number in self.numbers:
             if number.kind != "distance":
                 continue
-            if 0 <= place.span[0] - number.span[1] <= REACH:
+            between = self.text[number.span[1] : place.span[0]]
+            if 0 <= place.span[0] - number.span[1] <= REACH and not _IN_BETWEEN.search(between):
                 return True
             before = self.text[max(0, place.span[0] - REACH) : place.span[0]]
             if 0 <= number.span[0] - place.span[1] <= REACH and _MEASURED_TO.search(before):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from vlm.evidence import CONDITIONS
+from vlm.grounding.adjuncts import split_adjuncts
 
 # What leads to a limit, and what may close it.
 _BECAUSE = (
@@ -147,7 +148,8 @@ PATTERNS: dict[str, re.Pattern[str]] = {limit: _pattern(limit) for limit in dict
 
 def split_limits(text: str) -> tuple[str, tuple[str, ...]]:
     """The text with its limits blanked out, and the keys of the limits in the order of CONDITIONS."""
-    found: set[str] = set()
+    text, alone = split_adjuncts(text)
+    found = set(alone)
     for limit, pattern in PATTERNS.items():
         for match in list(pattern.finditer(text)):
             found.add(limit)

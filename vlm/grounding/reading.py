@@ -18,6 +18,7 @@ from vlm.findings.reader import read_sentence, split_sentences
 from vlm.findings.spelling import tokens_of
 from vlm.grounding.changes import split_changes
 from vlm.grounding.limits import split_limits
+from vlm.grounding.phrasing import plainly
 
 MAX_FREE = 40  # characters from "free" to the fluid or air that it describes
 MAX_CHARACTERS = 4000  # a statement is a sentence; what is longer is not read to its end and not believed
@@ -26,7 +27,7 @@ MAX_CHARACTERS = 4000  # a statement is a sentence; what is longer is not read t
 # "33 mm wide" says which length, "6 mm from the pleura" what it is measured to: alone they would be findings.
 _MEASURED_AS = re.compile(
     r"((?:mm|cm|millimet\w+|centimet\w+))"
-    r"(\s+(?:away |distant |distance )?(?:from|to|off|beneath|below|deep to|under) the [a-z]+(?: (?:pleura"
+    r"(\s+(?:away |distant |distance )?(?:from|to|off|beneath|below|deep to|under) (?:the )?[a-z]+(?: (?:pleura"
     r"|surface|wall|fissure))?"
     r"|\s+(?:wide|thick|deep|high|tall|long|broad|large|across|in (?:size|diameter|width|thickness|height)))\b",
     re.I,
@@ -54,12 +55,17 @@ _ONE = re.compile(
 _DASH = re.compile(r" / |(?<!\d) - (?!\d|none|nil|not?\b|absent|negative|cannot|could)")
 _SCORED = re.compile(r"\bcalcium(?= scor)", re.I)
 _FREE = re.compile(r"free (?:[\w-]+ ){1,2}(?:fluid|air|gas|liquid)\b", re.I)
+_PAIRED = (
+    r"sides|lungs|lobes|zones|fields|bases|apices|hila|axillae|axillas|kidneys|adrenals|effusions|hemithorac\w+|hemithoraces"
+    r"|cavities|spaces|breasts|atria|ventricles|pleurae|ureters|hilar|lower|upper|middle|of"
+)
 _NO_FINDING = re.compile(
-    r"\bboth(?= (?!(?:[\w-]+ ){0,2}?(?:[\w-]*s|\w+ae|hila|apices)\b).* and )"
+    rf"\bboth(?= (?!(?:[\w-]+ ){{0,3}}?(?:{_PAIRED})\b).* and )"
     r"|\bwith involvement of(?= (?:about )?\d)|\blocali[sz]ed(?= (?:in|to|within) )|\bhand(?= side)"
     r"|\bpleural(?= distance)|\bdistance (?:to|from) (?:the )?(?:nearest )?pleura(?:l surface)?",
     re.I,
 )
+_GENERAL = re.compile(r"(?:lesion|infiltrate|opacity|density|abnormality|infiltration|opacification|process|change)e?s?", re.I)
 _ELSEWHERE = re.compile(r"\belsewhere\b", re.I)
 
 
@@ -74,7 +80,7 @@ class Read(NamedTuple):
 @functools.lru_cache(maxsize=4096)
 def read(text: str) -> Read:
     """The sentences of a text as the rules see them; remembered, since drafts are checked again and again."""
-    text = text[:MAX_CHARACTERS]
+    text = plainly(text[:MAX_CHARACTERS])
     for pattern in (_LISTED, _ONE):
         text = pattern.sub(_blank_item, text)
     cut, limits = split_limits(text)
@@ -113,6 +119,10 @@ def _orphans(text: str, reading: Reading) -> list[str]:
         if item.has("sign", "height_loss") and any(m.finding == "vertebral_fracture" for m in reading.mentions):
             continue  # how the fracture looks, and no finding beside it
         first, last = tokens[item.first].start, tokens[item.last - 1].end
+        if _GENERAL.fullmatch(text[first:last]) and any(
+            m.span[1] <= first and not text[m.span[1] : first].strip(" -") for m in reading.mentions
+        ):
+            continue  # "mass lesion", "ground-glass infiltrate"
         if _FREE.match(text, first) and any(first < m.span[0] <= first + MAX_FREE for m in reading.mentions):
             continue  # "free abdominal fluid"
         if not any(a < last and first < b for a, b in spans):

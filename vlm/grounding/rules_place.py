@@ -8,28 +8,35 @@ from vlm.evidence import Coverage, Evidence, Observation, Search, Side
 from vlm.findings.mentions import Place
 from vlm.grounding.claims import Claim, Number, Parsed
 from vlm.grounding.numbers import carrying, prints
+from vlm.grounding.phrasing import plainly
 from vlm.grounding.places import named_sites, record_side, site_fit, where
 from vlm.grounding.rules_absent import limits_of
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import FULL_COVER, World
 
+_REACHED = (
+    r"(?:cover(?:ed|s|age)?|includ(?:ed?|es)|imaged?|images of|scanned|captured?|depict(?:ed)?|visuali[sz]ed|examined|taken|acquired"
+    r"|encompass(?:ed|es)?|comprised?|reach(?:ed|es)?|contain(?:ed|s)?|recorded|obtained|shown|seen|extend(?:s|ed)? (?:to|into)"
+    r"|incorporated|represented|sampled|co-imaged|visible|displayed)"
+)
 _NOT_COVERED = re.compile(
-    r"\bnot (\w+ )?(covered|included|imaged|scanned|captured|depicted|visuali[sz]ed|examined|in the field|part of)"
-    r"|(outside|beyond|out)( of)? the (scan|field|imag|cover|examin)|\buncovered\b|not (on|in) (this|the) scan"
-    r"|not (cover|include|reach|comprise|contain|extend to)\b|\b(no|without) (coverage|images of)\b"
-    r"|excluded from the (scan|field)|absent from the field|not lie (with)?in the field",
+    rf"\bnot (?:\w+ ){{0,2}}{_REACHED}\b|\bnot (?:\w+ )?(?:in the field|part of)|does not form part of"
+    r"|(outside|beyond|out)( of)? the (scan|field|imag|cover|examin|acquisition|range|volume|study)|\buncovered\b"
+    r"|not (on|in|within) (this|the) (scan|examin|study|image|field|range)"
+    r"|\b(no|without) (coverage|images of)\b|(excluded from|excludes) (the )?(scan|field|study|exam|image)?|(absent|missing) from the (field|scan|image)"
+    r"|not lie (with)?in the field|\bnon-?visuali[sz]ed\b",
     re.I,
 )
 _PARTLY = re.compile(
-    r"\b(part(ly|ially)|partial|(only )?in part|parts? of (?!(the|this) (scan|examination|study|ct))|cut off|truncated"
-    r"|incomplete(ly)?|not (fully|completely|entirely|wholly)|not all of|cropped|extends? beyond"
-    r"|not \w+ (fully|completely|entirely|wholly|in full))\b",
+    r"\b(part(ly|ially)|partial|(only )?in part|parts? of (?!(the|this) (scan|examination|study|ct))|cut(-| )?off|cut|truncated"
+    r"|(portions?|sections?|(?<!no )slices|(?<!no )images|segments?) of|in sections|incomplete(ly)?|limited|clipped|not (fully|completely|entirely|wholly)"
+    r"|not all of|not (the )?(whole|entire)|cropped|extends? beyond|not \w+ (fully|completely|entirely|wholly|in full))\b",
     re.I,
 )
 _COVERED = re.compile(
-    r"\b(cover(ed|s|age)|includ(ed|es)|imaged|images of|scanned|captured|(not|only) depicted"
-    r"|excluded from the (scan|field)|(seen|visuali[sz]ed|shown|visible) only|only (seen|visible)"
-    r"|cut off by|truncated|(with)?in the field of view)\b",
+    rf"\b({_REACHED}|excludes|excluded from the (scan|field|study|exam|image)|cut(-| )?off|truncated|clipped|cropped|cut"
+    r"|(partial|partially|partly|incomplete|incompletely) (?:in|within|on) the (field|scan|study)"
+    r"|(with)?in the (field of view|scan|range|study)|: (?:only )?partial(?:ly)?)\b",
     re.I,
 )
 
@@ -72,7 +79,7 @@ def inside_the_scan(claim: Claim, _: Parsed, world: World) -> Verdict | None:
 
 def places_alone(parsed: Parsed, world: World) -> list[Verdict]:
     """A statement without a finding: what is covered, or what a structure measures. Anything else is not a fact."""
-    text = parsed.statement.text
+    text = f"{parsed.statement.text} | {plainly(parsed.statement.text)}"
     places = [place for place in parsed.places if place.site]
     if parsed.loose:
         return structure(parsed, world)
@@ -92,7 +99,7 @@ def places_alone(parsed: Parsed, world: World) -> list[Verdict]:
 
 def coverage_agrees(place: Place, parsed: Parsed, world: World) -> Verdict | None:
     """G11: "covered", "partly covered" and "not covered" are what the coverage says."""
-    text = parsed.statement.text
+    text = f"{parsed.statement.text} | {plainly(parsed.statement.text)}"
     records = {n: r for n, r in world.coverage(place.side, str(place.site)) if isinstance(r, Coverage)}
     exact = {n: r for n, r in records.items() if r.site == place.site} or records
     if not exact:
@@ -147,7 +154,11 @@ def structure(parsed: Parsed, world: World) -> list[Verdict]:
                 return [Verdict("contradicted", "G5", f"says {number}; the scan's technique does not")]
             continue
         places = [place for place in reading.places if place.site]
-        held = {n: r for n, r in parsed.cited.items() if not isinstance(r, Coverage) and _named(r, places, world)}
+        held = {
+            name: record
+            for name, record in parsed.cited.items()
+            if not isinstance(record, Coverage) and _named(record, places, world) and _spoken_of(record, parsed, world)
+        }
         if not held:
             return [Verdict("unsupported", "G2", f"nothing that is cited and named can measure {number}")]
         able = [m for r in held.values() for m in carrying(number, r.measurements, getattr(r, "finding", ""))]
@@ -230,6 +241,13 @@ def _touch(one: str, other: str, world: World) -> bool:
 
 def _named(record: Evidence, places: list[Place], world: World) -> bool:
     return not places or any(world.is_at(place.side, (str(place.site),), record) for place in places)
+
+
+def _spoken_of(record: Evidence, parsed: Parsed, world: World) -> bool:
+    """A finding's number needs the finding's name: "27 ml on the left" is no effusion."""
+    if not isinstance(record, Observation):
+        return True
+    return any(_related(claim.finding, record.finding, world) for claim in parsed.claims)
 
 
 def _in_region(number: Number, parsed: Parsed) -> bool:

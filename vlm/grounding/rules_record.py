@@ -21,6 +21,9 @@ LADDER: Mapping[str, int] = {
     "marked": 3, "severe": 3, "large": 3, "massive": 4,
 }  # fmt: skip
 
+# "Slight" is a word of size (minimal) and of severity (mild).
+SAME_GRADE = frozenset({("slight", "minimal"), ("slight", "micro"), ("slight", "mild"), ("slight", "small")})
+
 # What excludes each other: a thing has one of each row.
 DIMENSIONS: tuple[frozenset[str], ...] = (
     frozenset({"solid", "ground_glass", "part_solid", "calcified", "cystic", "cavitary", "fat"}),
@@ -87,7 +90,7 @@ def grade_agrees(claim: Claim, name: str, record: Observation, world: World) -> 
     grades = grades_of(record, world)
     if not grades:
         return Verdict("unsupported", "G7", f"says {said}; nothing grades {name}")
-    if any(_rung(said) == _rung(grade) for grade in grades):
+    if any(_rung(said) == _rung(grade) or (said, grade) in SAME_GRADE for grade in grades):
         return None
     return Verdict("contradicted", "G7", f"says {said}; {name} is {grades[0]}")
 

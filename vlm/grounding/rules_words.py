@@ -8,6 +8,7 @@ from vlm.evidence import Evidence, Observation, Search
 from vlm.grounding.changes import split_changes
 from vlm.grounding.claims import Parsed
 from vlm.grounding.fleischner import licence
+from vlm.grounding.phrasing import plainly
 from vlm.grounding.reading import MAX_CHARACTERS
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import World
@@ -21,11 +22,11 @@ _MONTHS = (
 _DATE = re.compile(
     r"\b(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|(19|20)\d{6}"  # 03.11.2021, 2021-11-03, 20211103
     rf"|\d{{1,2}}(st|nd|rd|th)?\s+({_MONTHS})\b\.?(\s+\d{{2,4}})?|({_MONTHS})\.?\s+\d{{1,4}}"
-    r"|(in|of|from|since)\s+(19|20)\d\d)\b",
+    r"|(in|of|from|since)\s+(19|20)\d\d(?!\s*(?:ml|mm|cm|l|cc|hu|%|millil|cubic)))\b",
     re.I,
 )
 _TIME = re.compile(
-    r"\b(yesterday|today|tomorrow|\d+\s+(days?|weeks?|months?|years?)\s+(ago|earlier|before|prior))\b", re.I
+    r"\b(yesterday|today(?!'s (?:exam|scan|study|ct|imaging))|tomorrow|\d+\s+(days?|weeks?|months?|years?)\s+(ago|earlier|before|prior))\b", re.I
 )
 _PERSON = re.compile(
     r"\b(mr|mrs|ms|dr|prof)\b\.?\s+\w|\b\d{1,3}[\s-]*(year|yr|y)s?[\s-]*(old|o)\b|\b(patient|subject) (name|id)\b", re.I
@@ -79,7 +80,7 @@ _NARROWER = re.compile(
     r"|blastic|granulom\w*"
     r"|covid\w*|corona(virus)?|viral|bacterial|fungal|aspiration|organi[sz]ing|interstitial|tubercul\w*|hydatid"
     r"|pneumatoc\w*"
-    r"|honeycomb\w*|traction|linear|band\w*|subsegmental|plate\w*|disco?id|round(ed)?|compressive|passive|obstructive"
+    r"|honeycomb\w*|traction|linear|band\w*|subsegmental|plate\w*|disco?id|round(ed)?(?! lesion| focus| foci| nodule)|compressive|passive|obstructive"
     r"|tamponade|pathologic\w*(?! enlarged| size)"
     r"|osteopor\w*|cardiomyopath\w*|colitis|enteritis|diverticulitis|pyelonephritis|ipmn|cirrho\w*"
     r"|ascending|saccular|fusiform|mycotic|ruptur\w*|leak\w*|bleed\w*|perforat\w*|strangulat\w*|incarcerat\w*"
@@ -127,6 +128,9 @@ def doubt_is_read(parsed: Parsed, _: World) -> Verdict | None:
     return None
 
 
+_HOW_IT_LOOKS = re.compile(
+    r"acute|chronic|old|round(?:ed)?|linear|band\w*|plate\w*|simple|complicated|complex|benign|suspicious|aggressive"
+)
 _LAST_WORD = re.compile(r"[\w-]+ $")
 
 
@@ -138,6 +142,8 @@ def no_narrower_word(parsed: Parsed, world: World) -> Verdict | None:
         spoken = f"{before.group() if before else ''}{claim.mention.text} {' '.join(claim.mention.attributes)}"
         for found in _NARROWER.finditer(spoken.replace("_", " ")):
             word = found.group().lower()
+            if claim.mention.presence == "absent" and _HOW_IT_LOOKS.fullmatch(word):
+                continue  # where there is none, there is none of that kind either
             if not any(word in own for own in allowed):
                 return Verdict(
                     "unsupported", "G2", f"{word!r} says more than {', '.join(parsed.cited) or 'no evidence'}"
@@ -183,7 +189,7 @@ def nothing_forbidden(parsed: Parsed, world: World) -> Verdict | None:
             return Verdict(
                 "unsupported", "G14", f"{claim.mention.text!r} is {status}; evidence speaks of this scan only"
             )
-    if (found := _ADVICE.search(text)) and (refused := licence(parsed, world)) is not None:
+    if (found := _ADVICE.search(plainly(text))) and (refused := licence(parsed, world)) is not None:
         return Verdict("unsupported", "G14", f"advice {found.group(0)[:40]!r}: {refused}")
     for other in world.context.retrieved:
         if run := _shared_run(folded, _words(other)):
