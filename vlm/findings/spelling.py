@@ -38,6 +38,7 @@ vertebrae:vertebra bronchi:bronchus metastases:metastasis diagnoses:diagnosis no
 calculi:calculus thrombi:thrombus emboli:embolus apices:apex atelectases:atelectasis indices:index corpora:corpus
 hila:hilum hili:hilum hilus:hilum hilar:hilar bullae:bulla axillae:axilla pleurae:pleura septa:septum
 diverticula:diverticulum varices:varix stenoses:stenosis calyces:calyx calices:calyx sequelae:sequela feet:foot
+lithiases:lithiasis scleroses:sclerosis adenomegalies:adenomegaly
 criteria:criterion alveoli:alveolus analyses:analysis pelves:pelvis prostheses:prosthesis fistulae:fistula
 bronchiectases:bronchiectasis granulomata:granuloma hemangiomata:hemangioma anastomoses:anastomosis atria:atrium
 scapulae:scapula cavae:cava aortae:aorta media:media data:data viscera:viscera ova:ovum adnexae:adnexa lobi:lobe

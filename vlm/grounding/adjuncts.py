@@ -32,6 +32,8 @@ _GLUE = frozenset(
     ct image images imaging technique series data dataset acquisition same purpose slightly somewhat moderately markedly severely
     considerably significantly strongly partly partially some much marked severe considerable high strong extensive great
     excessive too very only just mere constraint constraints confines bounds setting context presence caveat caveats
+    noting noted mind bit bits lot through under reserve reservation may might could hide obscure findings lesions if aside excepted except
+    there present though unfortunately we i know also still it's happens bearing's recognised recognized
     permits permit permitted allows allow allowed possible our current present same such type level amount degree
     """.split()  # noqa: SIM905  # a hundred words read better as text
 )
@@ -39,6 +41,7 @@ _GLUE = frozenset(
 _LEADS = frozenset(
     """
     given due because owing despite considering bearing allowing accounting taking notwithstanding within outside excluding
+    hide hides hiding obscure obscures excepted noting recognising recognizing acknowledging through under except apart aside bit sensitivity
     limited restricted hampered hindered impaired degraded obscured hidden masked reduced compromised confounded although though
     albeit evaluation assessment sensitivity assessability subject as with on in under at
     """.split()  # noqa: SIM905
@@ -61,12 +64,10 @@ def _re(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w'])(?:{pattern})(?![\w'])", re.I)
 
 
-_DENIED = (
-    r"(?:(?:has|have|was|is|are|were|could|can|being|having) ?)?(?:not|cannot|can't|no|without|lack of|lacking|lack|absence of|absent|missing|want of|never)"
-)
-_PIECE = r"(?:parts?|portions?|sections?|areas?|ranges?|extent|volume|segments?|fields?|slices|images|coverage|what|region)"
+_DENIED = r"(?:(?:has|have|was|is|are|were|could|can|being|having) ?)?(?:not|cannot|can't|no|without|lack of|lacking|lack|absence of|absent|missing|want of|never)"
+_PIECE = r"(?:parts?|bits?|area|portions?|sections?|areas?|ranges?|extent|volume|segments?|fields?|slices|images|coverage|what|region)"
 _REACHED = (
-    r"(?:covered|scanned|imaged|included|captured|visuali[sz]ed|visible|examined|shown|depicted|acquired|obtained|provided"
+    r"(?:covered|scanned|imaged|included|captured|visuali[sz]ed|visible|examined|shown|depicted|acquired|obtained|provided|explored|studied|carried out"
     r"|available|seen|displayed|encompassed|taken|recorded|reached)"
 )
 _NOT_WHOLLY = (
@@ -74,66 +75,114 @@ _NOT_WHOLLY = (
     r"|insufficiently|only)"
 )
 CAUSES: dict[str, _Cause] = {
-    "noise": _Cause((_re(r"nois[ey]|noisy|noisiness|grain(?:y|iness)|mottle"),), _re("image|quantum|pixel|photon|starvation")),
+    "noise": _Cause(
+        (_re(r"nois[ey]|noisy|noisiness|grain(?:y|iness)|mottle"),), _re("image|quantum|pixel|photon|starvation")
+    ),
     "thick_slices": _Cause(
         (_re(r"slices?|sections?|cuts?|slabs?"), _re(r"thick\w*|coarse|large|wide|spacing")),
         _re(r"broad|reconstructions?|reformats?|reconstructed|collimation|width"),
     ),
     "metal": _Cause(
         (_re(r"metal(?:lic|work)?|streaks?|streaking|beam[- ]?hardening|hardware|implants?"),),
-        _re(r"art[ei]facts?|artefactual|beam|hardening|caused|produced|prosthes[ie]s|related|adjacent|hardware|implants?"),
+        _re(
+            r"art[ei]facts?|artefactual|beam|hardening|caused|produced|prosthes[ie]s|related|adjacent|hardware|implants?"
+        ),
     ),
     "collapse": _Cause(
-        (_re(r"collapsed|consolidated|atelectatic|airless"), _re(r"lungs?|lobes?|parts?|areas?|segments?|parenchyma|portions?|sections?")),
-        _re(r"outside|excluding|except|excepted|excluded|apart|aside|cannot be (?:assessed|judged|evaluated)|lung|not assessed"),
+        (
+            _re(r"collapsed|consolidated|atelectatic|airless"),
+            _re(r"lungs?|lobes?|parts?|areas?|segments?|parenchyma|portions?|sections?"),
+        ),
+        _re(
+            r"outside|excluding|except|excepted|excluded|apart|aside|cannot be (?:assessed|judged|evaluated)|lung|not assessed"
+        ),
         weak=False,
     ),
     "no_contrast": _Cause(
-        (_re(rf"{_DENIED}.{{0,24}}contrast|contrast.{{0,32}}{_DENIED}|unenhanced|un-?enhanced|non-?enhanced|native|non-? ?contrast|plain|contrast-?less|(?:needs?|requires?|would (?:need|require)) .{{0,12}}contrast"),),
+        (
+            _re(
+                rf"{_DENIED}.{{0,24}}contrast|contrast.{{0,32}}{_DENIED}|{_DENIED}.{{0,24}}injection|non-? ?injected|non-? ?con|unenhanced|un-?enhanced|non-?enhanced|native|non-? ?contrast|plain|contrast-?less|(?:needs?|requires?|would (?:need|require)) .{{0,12}}contrast"
+            ),
+        ),
         _re(
             rf"{_DENIED}|contrast|intravenous|iv|medium|media|material|agent|enhancement|enhanced|administration|administered|given|used|applied"
-            r"|injected|injection|received|plain|native|unenhanced|non|noncontrast|nonenhanced|needs?|requires?|would|need|require|any|applying|use"
+            r"|injected|injection|received|non-? ?con|board|of|on|plain|native|unenhanced|non|noncontrast|nonenhanced|needs?|requires?|would|need|require|any|applying|use"
         ),
     ),
     "partly_covered": _Cause(
-        (_re(rf"{_REACHED}.{{0,20}}{_PIECE}|{_PIECE}.{{0,20}}{_REACHED}|{_NOT_WHOLLY}.{{0,20}}(?:{_REACHED}|coverage|field of view)|(?:{_REACHED}|coverage|field of view).{{0,16}}{_NOT_WHOLLY}|as far as (?:\w+ ){{0,2}}{_REACHED}|(?:where|insofar as|to the extent|in so far as) (?:\w+ ){{0,2}}{_REACHED}"),),
-        _re(rf"{_REACHED}|{_PIECE}|{_NOT_WHOLLY}|far|where|insofar|extent|what|fully|completely|entirely|wholly|not|field|outwith"),
+        (
+            _re(
+                rf"{_REACHED}.{{0,20}}{_PIECE}|{_PIECE}.{{0,20}}{_REACHED}|{_NOT_WHOLLY}.{{0,20}}(?:{_REACHED}|coverage|field of view)|(?:{_REACHED}|coverage|field of view).{{0,16}}{_NOT_WHOLLY}|as far as (?:\w+ ){{0,2}}{_REACHED}|(?:where|insofar as|to the extent|in so far as) (?:\w+ ){{0,2}}{_REACHED}"
+            ),
+        ),
+        _re(
+            rf"{_REACHED}|{_PIECE}|{_NOT_WHOLLY}|far|where|insofar|section area|region|extent|what|fully|completely|entirely|wholly|not|field|outwith"
+        ),
         weak=True,
     ),
     "not_measured": _Cause(
         (
-            _re(r"sensitivity|detection (?:limit|threshold)|limits? of detection|smallest detectable size|detectability|detection performance|minimum detectable size|lower limit of detection"),
-            _re(r"(?:not|never|yet to be|no) (?:\w+ ){0,2}(?:known|measured|established|determined|available|clear|validated|tested|quantified|assessed|defined|specified|certain|characteri[sz]ed|ascertained|documented|stated)|un(?:known|measured|clear|certain|determined|defined|quantified|specified|available|tested|validated|established)|undetermined|indeterminate"),
+            _re(
+                r"sensitivity|detection (?:limit|threshold)|limits? of detection|thresholds? of detection|smallest detectable size|detectability|detection performance|minimum detectable size|lower limit of detection"
+            ),
+            _re(
+                r"(?:not|never|yet to be|no) (?:\w+ ){0,2}(?:know|known|measured|evaluated|verified|established|determined|available|clear|validated|tested|quantified|assessed|defined|specified|certain|characteri[sz]ed|ascertained|documented|stated)|un(?:known|measured|clear|certain|determined|defined|quantified|specified|available|tested|validated|established)|undetermined|indeterminate"
+            ),
         ),
-        _re(r"tool's|limit|limits|threshold|smallest|detectable|size|performance|not|never|yet|known|measured|established|determined|available|clear|validated|tested|quantified|assessed|defined|un\w+|remains?|minimum|lower"),
+        _re(
+            r"tool's|limit|limits|threshold|smallest|detectable|size|performance|not|never|yet|do|does|could|be|know|known|measured|evaluated|verified|established|determined|available|clear|validated|tested|quantified|assessed|defined|un\w+|undetermined|indeterminate|remains?|minimum|lower"
+        ),
         led=False,
     ),
     "not_implemented": _Cause(
         (
-            _re(r"tools?|software|algorithms?|methods?|modules?|search|detectors?|implementation|implemented|analysis|automation|measurement"),
-            _re(rf"{_DENIED}|nothing|unavailable|lacking|unimplemented|unsupported|missing|none|yet to be"),
+            _re(
+                r"tools?|software|algorithms?|methods?|modules?|search|detectors?|implementation|implemented|analysis|automation|measurement"
+            ),
+            _re(rf"{_DENIED}|do not have|nothing|unavailable|lacking|unimplemented|unsupported|missing|none|yet to be"),
         ),
-        _re(rf"{_DENIED}|looks?|looked|looking|search(?:es|ed)?|exists?|existing|available|unavailable|yet|automatic|automated|suitable|dedicated|corresponding|appropriate|supported|supports?|provided|implemented|any|purpose|task|does|do|did|none|one|question|covers?|them|by|nothing|assesses|built|offered|present|in place|running"),
+        _re(
+            rf"{_DENIED}|looks?|looked|looking|search(?:es|ed)?|exists?|existing|available|unavailable|yet|automatic|automated|suitable|dedicated|corresponding|appropriate|supported|supports?|provided|implemented|any|purpose|task|does|do|did|none|one|question|covers?|them|by|nothing|assesses|foreseen|for it|have|that|this|task|currently|built|offered|present|in place|running"
+        ),
         led=False,
     ),
     "not_found": _Cause(
         (
             _re(r"structures?|organs?|anatomy|vessels?|target|landmarks?"),
-            _re(rf"(?:{_DENIED}|never|nowhere) .{{0,30}}(?:found|identified|identifiable|located|locali[sz]ed|visible|visuali[sz]ed|seen|made out|recogni[sz]ed|recogni[sz]able|delineated|delineable|detectable|detected|demonstrated|discerned|discernible|traced|segmented|distinguished|available|depicted|shown|outlined|determined)|unseen|unidentified|unidentifiable|missing|lost|not available|untraceable|unrecogni[sz]able"),
+            _re(
+                rf"(?:{_DENIED}|never|nowhere) .{{0,30}}(?:found|identified|identifiable|located|locali[sz]ed|visible|visuali[sz]ed|seen|made out|recogni[sz]ed|recogni[sz]able|delineated|delineable|detectable|detected|demonstrated|discerned|discernible|traced|segmented|distinguished|selected|observed|find|available|individuali[sz]ed|depicted|shown|outlined|determined)|unseen|unidentified|unidentifiable|missing|lost|not available|untraceable|unrecogni[sz]able"
+            ),
         ),
-        _re(rf"{_DENIED}|found|identified|identifiable|located|locali[sz]ed|visible|visuali[sz]ed|seen|made|out|recogni[sz]ed|recogni[sz]able|delineated|delineable|detectable|detected|demonstrated|discerned|discernible|traced|segmented|distinguished|un\w+|missing|lost|available|reliably|itself|question|region|could|can|relevant|depicted|shown|outlined"),
+        _re(
+            rf"{_DENIED}|found|identified|identifiable|located|locali[sz]ed|visible|visuali[sz]ed|seen|made|out|recogni[sz]ed|recogni[sz]able|delineated|delineable|detectable|detected|demonstrated|discerned|discernible|traced|segmented|distinguished|selected|observed|find|individuali[sz]ed|un\w+|missing|lost|available|reliably|itself|question|region|could|can|relevant|depicted|shown|outlined"
+        ),
         led=False,
     ),
     "side_unsure": _Cause(
         (
             _re(r"sides?|laterality|left and right|left right|orientation|side assignment"),
-            _re(rf"{_DENIED} .{{0,30}}(?:confirmed|certain|sure|verified|established|known|assured|told apart|validated|checked|determined)|un(?:confirmed|certain|sure|verified|clear|known)"),
+            _re(
+                rf"{_DENIED} .{{0,30}}(?:confirmed|certain|sure|verified|established|known|assured|told apart|validated|checked|determined)|un(?:confirmed|certain|sure|verified|clear|known)"
+            ),
         ),
-        _re(rf"{_DENIED}|left|right|confirmed|certain|sure|verified|established|known|told|apart|un\w+|remains?|assignment|could|yet|validated|checked|determined"),
+        _re(
+            rf"{_DENIED}|left|right|confirmed|certain|sure|verified|established|known|told|apart|un\w+|remains?|assignment|could|yet|validated|checked|determined"
+        ),
         led=False,
     ),
 }
-_ORDER = ("not_measured", "not_implemented", "not_found", "side_unsure", "no_contrast", "thick_slices", "noise", "metal", "collapse", "partly_covered")
+_ORDER = (
+    "not_measured",
+    "not_implemented",
+    "not_found",
+    "side_unsure",
+    "no_contrast",
+    "thick_slices",
+    "noise",
+    "metal",
+    "collapse",
+    "partly_covered",
+)
 
 
 def split_adjuncts(text: str) -> tuple[str, tuple[str, ...]]:
@@ -212,12 +261,12 @@ _LESS = _re(
     r"|declin(?:ed|e|ing)|involut(?:ed|ion)|thinner|shorter|less (?:extensive|prominent|pronounced|marked)|lessened|improv(?:ed|ement|ing)"
 )
 _SAME = _re(
-    r"unchanged|unaltered|unvarying|stable|static|constant|stationary|idem|identical|similar|equal|comparable|the same|same|as before|status quo"
+    r"unchanged|no different|without modification|unmodified|unaltered|unvarying|stable|static|constant|stationary|idem|identical|similar|equal|comparable|the same|same|as before|status quo"
     r"|(?:not|no|without)(?: (?:any|significant|significantly|relevant|relevantly|appreciable|appreciably|substantial|interval|obvious|definite|notable|material|materially|demonstrable|meaningful))*"
     r" (?:change|changed|changes|difference|alteration|altered)|steady|stability"
 )
 _FRESH = _re(
-    r"new|newly|novel|de novo|recent(?:ly)? developed|(?:not|never|absent|unseen)(?: (?:yet|been|previously))*(?: (?:seen|present|visible|there|detected|known|identified|demonstrated|shown|evident|described|reported|noted|apparent|existing|observed))?"
+    r"new|newly|novel|appeared(?= since)|of recent appearance|recent appearance|emerged|de novo|recent(?:ly)? developed|(?:not|never|absent|unseen)(?: (?:yet|been|previously))*(?: (?:seen|present|visible|there|detected|known|identified|demonstrated|shown|evident|described|reported|noted|apparent|existing|observed))?"
     r"(?= .*(?:before|prior|previous|previously|earlier|last|former))"
 )
 _THEN = _re(
@@ -232,7 +281,7 @@ _CHANGE_GLUE = frozenset(
     number length width diameter dimension dimensions calibre appearance remains remain remained remaining become became
     appeared appearing developed occurred arisen emerged arising seen present visible there detected identified found finding
     noted known showing shows shown demonstrating suggestive features unaltered again overall in terms most recent our present
-    current study scan examination time
+    current study scan examination time got its according respect representing having dimensionally volumetrically finding
     """.split()  # noqa: SIM905
 )
 _DIRECTIONS: tuple[tuple[Change, re.Pattern[str]], ...] = (

@@ -15,6 +15,7 @@ from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding.claims import Claim, Parsed, parse
 from vlm.grounding.rules_absent import absent
 from vlm.grounding.rules_change import change_agrees
+from vlm.grounding.rules_operators import operators_are_read
 from vlm.grounding.rules_place import cites_are_used, inside_the_scan, not_assessed, places_alone, places_are_accounted
 from vlm.grounding.rules_present import present
 from vlm.grounding.rules_report import consistent, omitted, repeated
@@ -107,6 +108,7 @@ def judge(parsed: Parsed, world: World) -> list[Verdict]:
         no_narrower_word(parsed, world),
         doubt_is_read(parsed, world),
         limits_are_read(parsed, world),
+        operators_are_read(parsed, world),
         places_are_accounted(parsed, world),
     ]
     for claim in parsed.claims:

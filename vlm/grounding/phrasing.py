@@ -18,18 +18,18 @@ from vlm.findings.vocabulary import load_vocabulary
 _JUDGE = (
     r"(?:(?:assess|evaluat|judg|examin|determin|analy[sz]|interpret|apprais|characteri[sz]|diagnos|answer|address|verif"
     r"|ascertain|decid|resolv|quantif|investigat|explor|inspect|gaug|clarif|interrogat|opin|adjudicat|scrutini[sz]"
-    r"|estimat|elucidat|settl|survey|query|queri|appreciat)\w*"
+    r"|estimat|elucidat|settl|survey|query|queri|appreciat|explor|studi|study|conclud|tell)\w*"
     r"|(?:look|search|screen|test|check|probe|hunt)(?:ed|ing)? for|comment(?:ed)?(?: (?:up)?on)?|remark(?:ed)? (?:up)?on"
-    r"|(?:state|say|said)(?: anything)?(?: (?:of|about|on|regarding))?)"
+    r"|(?:state|say|said|speak|spoken|pronounce|conclude)(?: anything)?(?: (?:of|about|on|to|regarding))?)"
 )
 _JUDGEMENT = (
     r"(?:assessment|evaluation|judge?ment|statement|opinion|comment|conclusion|determination|analysis|interpretation"
     r"|appraisal|search|verdict|assertion|remark|inference|diagnosis|examination|detection|verification|exclusion"
-    r"|investigation|clarification|analysis|estimate|estimation|characteri[sz]ation|answer|decision|finding|view)"
+    r"|investigation|clarification|analysis|estimate|estimation|characteri[sz]ation|answer|decision|study|exploration|appraisement|assessability|evaluability)"
 )
 _OF = (
     r"(?:of|for|on|upon|about|regarding|concerning|as to|with regard to|with respect to|in respect of|to detect"
-    r"|as regards|with reference to|into)"
+    r"|as regards|with reference to|in terms of|into)"
 )
 _ADVERBS = r"(?:(?:\w+ly|well|yet|been|be|to be|further|very|at all|here|now|with certainty|with confidence) )*"
 _NOT = (
@@ -37,12 +37,14 @@ _NOT = (
     r"|cannot|can't|couldn't|isn't|aren't|wasn't|weren't|hasn't|haven't|doesn't|didn't|never)"
 )
 _UNABLE = (
-    r"(?:(?:(?:it|this|i|we) )?(?:is |am |are |was |were )?(?:unable|impossible|infeasible|incapable|not possible"
-    r"|not feasible|not able|inability) (?:to|of))"
+    r"(?:(?:(?:it|this|i|we) )?(?:is |am |are |was |were |will (?:not be able|be unable) to |not be able to )?(?:unable|impossible|infeasible|incapable|not possible"
+    r"|not feasible|not able|inability|will not be able|won't be able) (?:to|of)(?: be)?|could not manage to)"
 )
 _BE = r"(?:(?:is|are|was|were|has been|have been|had to be|must be|remains?|stays?|seems?|appears?|being|be) )?"
-_EXCLUDE = r"(?:exclude|rule out|dismiss|discount|discard|refute|disprove|negate|deny)"
-_EXCLUDED = r"(?:excluded|ruled out|dismissed|discounted|discarded|refuted|disproved|disproven|negated|denied)"
+_EXCLUDE = r"(?:exclude|eliminate|rule out|dismiss|discount|discard|refute|disprove|negate|deny)"
+_EXCLUDED = (
+    r"(?:excluded|eliminated|ruled out|dismissed|discounted|discarded|refuted|disproved|disproven|negated|denied)"
+)
 _CONFIRMED = r"(?:confirm(?:ed)?|establish(?:ed)?|affirm(?:ed)?|verif(?:y|ied)|prove[dn]?|ruled? in|diagnosed?)"
 _EITHER = rf"(?:{_EXCLUDED}|{_EXCLUDE}|{_CONFIRMED})"
 _STOP = r"(?=\s*(?:[.,;:()?]|$))"
@@ -50,26 +52,26 @@ _STUDY = (
     r"(?:study|scan|exam(?:ination)?|ct|imaging|images?|technique|protocol|data ?set|acquisition|investigation|quality"
     r"|series)"
 )
-_SEEMS = r"(?:findings?|features?|appearances?|images?|imaging|picture|pattern|signs?)"
+_SEEMS = r"(?:(?:constellation|combination|sum) of findings|findings?|aspects?|features?|appearances?|images?|imaging|picture|pattern|signs?)"
 _PRECLUDED = (
     r"(?:impossible|infeasible|precluded|prevented|prohibited|withheld|deferred|omitted|waived|forgone|pending|lacking"
     r"|outstanding|abandoned|unavailable|unfeasible|impracticable|not (?:\w+ly )?(?:possible|feasible|undertaken"
     r"|performed|done|made|attempted|carried out|offered|given|provided|available|permitted|allowed|practicable|meaningful"
     r"|reliable)"
     r"|(?:cannot|could not|can not) (?:\w+ly )?be (?:\w+ly )?(?:made|given|offered|provided|performed|done|undertaken"
-    r"|carried out|reached|drawn|obtained|achieved|accomplished)|(?:remains?|left|is|stays?) (?:open|unanswered"
+    r"|carried out|reached|drawn|obtained|achieved|accomplished|rendered|provided|established)|(?:remains?|left|is|stays?) (?:open|unanswered"
     r"|unresolved))"
 )
 _DIFFICULT = r"(?:(?:is|would be|may be|it is|it would be) )?(?:very |quite )?(?:difficult|hard|impossible) to"
 _PERHAPS = (
     r"(?:equivocal|inconclusive|ambiguous|indeterminate|uncertain|doubtful|dubious|questionable|suspicious|worrisome"
-    r"|concerning|suspect|tentative)"
+    r"|concerning|suspect|tentative|unsure|unclear|not certain|not sure|unproven|not proven|suggested but not (?:proven|certain|confirmed))"
 )
 _SUSPICION = r"(?:possibility|question|suspicion|concern|chance|doubt|uncertainty)"
 _LIKELIHOOD = r"(?:likelihood|probability|plausibility)"
 _THOUGHT = r"(?:thought|felt|believed|deemed|presumed|assumed|reckoned|surmised)"
 _EVIDENCE = (
-    r"(?:evidence|signs?|proof|hints?|indications?|suggestions?|traces?|features?|detection|demonstration|references?"
+    r"(?:evidence|arguments?|signs?|proof|hints?|indications?|suggestions?|traces?|features?|detection|demonstration|references?"
     r"|appearances?|findings?|stigmata|manifestations?|semblance|clues?|correlates?|pointers?|visuali[sz]ation"
     r"|depiction|presence|delineation|changes)"
 )
@@ -77,7 +79,7 @@ _SHOW = r"(?:suggest|indicate|support|favou?r|show|reveal|demonstrate|disclose|d
 _PLAINLY_SEEN = (
     r"(?:appreciable|discrete|gross|identifiable|overt|convincing|definite|definitive|clear(?:-cut)?|frank|discernible"
     r"|measurable|visible|detectable|demonstrable|perceptible|recogni[sz]able|conspicuous|relevant|obvious|evident"
-    r"|apparent|unequivocal|unambiguous|manifest|noticeable|distinct|reliable|certain|sure|delineable|verifiable"
+    r"|apparent|unequivocal|unambiguous|manifest|noticeable|distinct|reliable|certain|sure|suspicious|delineable|verifiable"
     r"|demonstrated|noteworthy|notable|concrete|tangible|plain|abnormal)"
 )
 _IMAGED = r"(?:radiological|radiologic|radiographic|tomographic|imaging|ct|morphological|morphologic|scan|further)"
@@ -93,18 +95,20 @@ def _frame(pattern: str, plain: str) -> Frame:
 _NOT_ASSESSED: tuple[Frame, ...] = (
     _frame(
         r"nothing (?:\w+ )?(?:can|could|may) be (?:said|stated|concluded|inferred) (?:about|on|of|regarding|as to)"
-        r"|the question of (?P<middle>[^.;:()]{2,60}?) (?:(?:remains?|is|stays?) (?:\w+ly )?(?:open|unanswered|unresolved|unsettled)"
+        r"|the question of (?P<middle>[^.;:()]{2,60}?) (?:(?:remains?|is|stays?|is left) (?:\w+ly )?(?:open|unanswered|unresolved|unsettled)"
         r"|cannot be (?:answered|settled|resolved|decided))",
         r"\g<middle> not assessed",
     ),
-    _frame(rf"(?:{_STUDY}) (?:cannot|can not|could not) (?:be used to|serve to|be relied on to) {_JUDGE}", "not assessed"),
+    _frame(
+        rf"(?:{_STUDY}) (?:cannot|can not|could not) (?:be used to|serve to|be relied on to) {_JUDGE}", "not assessed"
+    ),
     _frame(
         rf"(?:{_NOT} {_ADVERBS}|(?:can|could|may) (?:be )?neither (?:be )?|neither {_ADVERBS})(?:be )?{_EITHER}"
         rf" (?:or|nor)(?: be)? {_EITHER}",
         "not assessed",
     ),
     _frame(
-        rf"(?P<head>(?:(?:a|an|the|any|reliable|adequate|proper|definite|confident) )*{_JUDGEMENT}(?:s)? {_OF} )"
+        rf"(?P<head>(?:(?:a|an|the|any|clear|optimal|full|formal|reliable|adequate|proper|definite|confident) )*{_JUDGEMENT}(?:s)? {_OF} )"
         rf"(?P<middle>[^.;:()]{{2,80}}?)[ ,]+{_BE}{_PRECLUDED}(?: (?:on|from|with|by) (?:this|the) {_STUDY})?",
         r"\g<middle> not assessed",
     ),
@@ -127,7 +131,10 @@ _NOT_ASSESSED: tuple[Frame, ...] = (
         rf" (?:to|for)(?: (?:the|an?|any|reliable))*(?: (?:(?!\w+ed\b){_JUDGE}|{_JUDGEMENT}))?(?: {_OF})?)",
         "not assessed",
     ),
-    _frame(rf"(?:only )?(?:insufficiently|inadequately|inconclusively|barely|hardly|scarcely|poorly) {_JUDGE}", "not assessed"),
+    _frame(
+        rf"(?:only )?(?:insufficiently|inadequately|inconclusively|barely|hardly|scarcely|poorly) {_JUDGE}",
+        "not assessed",
+    ),
     _frame(rf"(?<=:) ?(?:unknown|undetermined|unclear){_STOP}", "not assessed"),
     _frame(rf"(?:suboptimal|non-?diagnostic) {_JUDGEMENT} {_OF}", "not assessed"),
     _frame(
@@ -136,8 +143,24 @@ _NOT_ASSESSED: tuple[Frame, ...] = (
         rf"(?:on|upon|about|regarding|concerning|as to|with regard to|with respect to)",
         "not assessed",
     ),
+    _frame(
+        rf"(?:(?:presence|absence|status) (?:or (?:absence|presence) )?of )(?P<middle>[^.;:()]{{2,60}}?) (?:(?:is|remains) (?:indeterminate|undetermined|unknown)|{_NOT} (?:be )?{_JUDGE})",
+        r"\g<middle> not assessed",
+    ),
+    _frame(
+        rf"(?:this |it )?is not (?:the|an? (?:good|right|suitable|appropriate)) (?:test|study|scan|examination|technique|method) (?:for|to {_JUDGE})",
+        "not assessed",
+    ),
+    _frame(rf"(?:not optimal|not ideal|non-?contributive(?: {_STUDY})?|not contributory) for", "not assessed"),
+    _frame(rf"(?:is|lies|falls) outside the {_JUDGEMENT}", "not assessed"),
+    _frame(
+        rf"cannot (?:tell|say|speak to|conclude on|pronounce on|determine whether|know whether)(?: there is)?",
+        "not assessed",
+    ),
     _frame(rf"{_UNABLE} {_ADVERBS}{_JUDGE}(?: (?:for|on|of|upon))?", "not assessed"),
-    _frame(rf"(?:escapes?|evades?|eludes?|defies|resists?|is beyond) (?:any |an? |our |the )*{_JUDGEMENT}", "not assessed"),
+    _frame(
+        rf"(?:escapes?|evades?|eludes?|defies|resists?|is beyond) (?:any |an? |our |the )*{_JUDGEMENT}", "not assessed"
+    ),
     _frame(
         rf"(?:lies? |is |are |falls? )?(?:beyond|outside|outwith) (?:the )?(?:scope|reach|capabilit(?:y|ies)|remit|ability"
         rf"|competence) of (?:the|this) (?:{_STUDY}|tool|software|method)",
@@ -165,7 +188,45 @@ _DOUBT: tuple[Frame, ...] = (
         r"|suspect|in question|in doubt|open to question|on the cards))",
         "is possible",
     ),
-    _frame(r"(?:is |are )?(?:may |might |can |could |should |to )be (?:considered|entertained|suspected)", "is possible"),
+    _frame(
+        r"(?:is |are )?(?:may |might |can |could |should |to )be (?:considered|entertained|suspected|discussed|evoked)(?: in the differential(?: diagnosis)?)?",
+        "is possible",
+    ),
+    _frame(
+        r"(?:merits?|deserves?|warrants?) (?:consideration|discussion)|(?:is |are )?in the differential(?: diagnosis)?",
+        "is possible",
+    ),
+    _frame(
+        r"(?:i|we|one) (?:would )?wonders? (?:about|if there is|whether there is)|to evoke:?|low-? ?confidence",
+        "possible",
+    ),
+    _frame(
+        rf"(?:, )?(?:but )?(?:without certainty|(?:but|though|although) (?:this is )?{_PERHAPS}|{_PERHAPS})(?=\s*[.]?$)",
+        ", possible",
+    ),
+    _frame(
+        r"(?:it )?(?:is|remains) (?:unclear|uncertain|doubtful|questionable|unsure|open) (?:whether|if) there (?:is|are)",
+        "possible",
+    ),
+    _frame(
+        r"the (?:presence|existence) of (?P<middle>[^.;:]{2,80}?) (?:is|remains) (?:uncertain|doubtful|unclear|questionable|equivocal|possible)",
+        r"possible \g<middle>",
+    ),
+    _frame(
+        r"(?:was|is|were|are|has been) (?:primarily |mainly |first |mostly |strongly )?(?:considered|favou?red)(?: (?:as )?in the first plan)?(?=\s*[.,;]|$)",
+        "is likely",
+    ),
+    _frame(
+        r"(?:it is )?considered as (?P<middle>[^.;:]{2,120}?) in the first (?:plan|place|line)", r"likely \g<middle>"
+    ),
+    _frame(
+        r"(?:looks?|appears?) (?:most |rather )?like|best explained by|(?:aspects?|appearances?) (?:strongly |highly )?(?:evocative of|evoking|in favou?r of)|to be attributed in all probability to",
+        "likely",
+    ),
+    _frame(
+        r"(?:i|we) (?:would |will |should )?(?:strongly )?favou?r|this (?:will|would|should) be(?= [^.]*(?:likely|probably))",
+        "likely",
+    ),
     _frame(
         r"(?:may|might|could|can) (?:well |also |possibly |conceivably |perhaps )?(?:represent|reflect|be due to|indicate"
         r"|correspond to|relate to|signify|constitute|suggest)",
@@ -186,11 +247,17 @@ _DOUBT: tuple[Frame, ...] = (
         r"(?:may|might|could) (?:well |also |possibly |conceivably |perhaps )?(?:be (?:present|there|seen|lying|located)|exist|lie)",
         "is possible",
     ),
-    _frame(r"(?:query|queries|querying|differential diagnosis(?: includes?| of|:)?|differential includes?)", "possible"),
-    _frame(r"it is (?P<how>possible|likely|probable|conceivable|plausible) that there (?:is|are|may be)", r"\g<how>"),
-    _frame(rf"(?:in all|with (?:an? )?(?:high|great|good|considerable|reasonable)|high|great) {_LIKELIHOOD},?(?: of)?", "likely"),
     _frame(
-        rf"(?P<what>possible) (?P<middle>[^;:]{{2,160}}?) (?:is|as|seems) (?:very )?(?:high|likely|strong)", r"likely \g<middle>"
+        r"(?:query|queries|querying|differential diagnosis(?: includes?| of|:)?|differential includes?)", "possible"
+    ),
+    _frame(r"it is (?P<how>possible|likely|probable|conceivable|plausible) that there (?:is|are|may be)", r"\g<how>"),
+    _frame(
+        rf"(?:in all|with (?:an? )?(?:high|great|good|considerable|reasonable)|high|great) {_LIKELIHOOD},?(?: of)?",
+        "likely",
+    ),
+    _frame(
+        rf"(?P<what>possible) (?P<middle>[^;:]{{2,160}}?) (?:is|as|seems) (?:very )?(?:high|likely|strong)",
+        r"likely \g<middle>",
     ),
     _frame(
         rf"(?:is|are|was|were) {_THOUGHT}(?: to be)? (?:likely|probable)|(?:is|are) (?:felt|thought|believed|deemed) to be"
@@ -198,14 +265,17 @@ _DOUBT: tuple[Frame, ...] = (
         "is likely",
     ),
     _frame(
-        rf"{_SEEMS} (?:most |more |rather |highly |strongly |best )*(?:speaks? for|points? to(?:wards?)?|corresponds? to"
-        r"|argues? for|fits?(?: with)?|match(?:es)?|(?:are|is) (?:most |highly |strongly |quite |best )*(?:typical|in line|in keeping"
+        rf"(?:the )?{_SEEMS} (?:most |more |rather |highly |strongly |best )*(?:speaks? for|points? to(?:wards?)?|corresponds? to"
+        r"|argues? for|evokes?|fits?(?: with)?|match(?:es)?|(?:are|is) (?:most |highly |strongly |quite |best )*(?:typical|in line|in keeping"
         r"|compatible|consistent|concordant|suggestive|indicative|characteristic|explained)(?: of| with| by)?"
         r"|favou?rs?|likely (?:represents?|reflects?|indicates?|suggests?|corresponds? to|to represent)|suggests?)",
         "likely",
     ),
     _frame(r"(?:highly|very|quite|more|rather|most) (?P<how>likely|probable|probably)(?: than not)?", r"\g<how>"),
-    _frame(r"(?<=[\w,)%] )(?P<how>probably|possibly|likely) (?:exists?|is there|occurs?|is present|are present|present)", r"is \g<how>"),
+    _frame(
+        r"(?<=[\w,)%] )(?P<how>probably|possibly|likely) (?:exists?|is there|occurs?|is present|are present|present)",
+        r"is \g<how>",
+    ),
 )
 
 _DENIAL: tuple[Frame, ...] = (
@@ -223,17 +293,41 @@ _DENIAL: tuple[Frame, ...] = (
         rf"(?:(?:the|these|this|our|present|current) )*(?:{_SEEMS}|{_STUDY}) (?:do|does|did) not (?:\w+ly )?{_SHOW}(?: any| an?)?",
         "no",
     ),
-    _frame(r"(?:exclusion|non-? ?visuali[sz]ation|non-? ?detection|absence|lack|want|non-?demonstration) of(?: any| an?)?", "no"),
+    _frame(
+        r"(?:exclusion|non-? ?visuali[sz]ation|non-? ?detection|absence|lack|want|non-?demonstration) of(?: any| an?)?",
+        "no",
+    ),
+    _frame(
+        r"(?:is|are|was|were) not (?:an? feature|features|in evidence|part of the picture|on show|to be seen|there)",
+        "is not seen",
+    ),
+    _frame(
+        rf"(?:(?:careful|close|detailed) )*(?:review|search|inspection|{_STUDY}) (?:fails|failed) to (?:{_SHOW}|find|identify|detect)(?: any| an?)?",
+        "no",
+    ),
+    _frame(r"nothing else (?:by|in the) way of", "no other"),
+    _frame(
+        r"not seeing(?: any| an?)?|(?:i|we|one) (?:have|has|had) not (?:found|seen|identified|detected)(?: any| an?)?|not any(?= [a-z])",
+        "no",
+    ),
+    _frame(r"no (?:second|third|more|extra)(?= [a-z])", "no other"),
+    _frame(
+        r"for the rest,?|(?:apart|aside) from the (?:above|aforementioned),?|other than (?:the above|that|this),?|outside of (?:this|that|these),?",
+        "otherwise",
+    ),
     _frame(r"(?:nil by way of|nothing by way of|nothing in the way of|zero|nought|nil)(?= [a-z])", "no"),
     _frame(rf"no (?:{_PLAINLY_SEEN} )+(?=[a-z])", "no "),
 )
 _LISTED: tuple[Frame, ...] = (
     _frame(  # the participle at the end of a denied list opens no clause of its own
         r"(?P<list>there (?:is|are|was|were) no [^.;:()]+?) (?:to be )?(?:seen|identified|noted|found|shown|visible|detected"
-        r"|demonstrated|made out|observed|appreciated|present|visuali[sz]ed|recogni[sz]ed)(?= *(?:[.;,(]|$))",
+        r"|demonstrated|made out|observed|appreciated|present|visuali[sz]ed|recogni[sz]ed|discerned|in evidence|evident|on show)(?= *(?:[.;,(]|$))",
         r"\g<list>",
     ),
-    _frame(r"(?<=\w )(?:of note|of significance|in situ)", ""),
+    _frame(
+        r"(?<=\w )(?:of note|of significance|in situ|worthy of (?:note|mention)|that i can see|that can be seen|in short(?= *(?:[.;,(]|$)))",
+        "",
+    ),
     _frame(r"(?:patch(?:es)?|pockets?|bands?|islands?|elements?|components?|degrees?) of(?= [a-z])", ""),
     _frame(
         r"(?:the )?(?:principal|main|key|salient|leading|major|chief|most relevant|most important|dominant|sole|only|other|further)"
@@ -241,13 +335,23 @@ _LISTED: tuple[Frame, ...] = (
         "there is",
     ),
     _frame(r"today's(?= \w)", "the"),
-    _frame(r"(?:the )?(?:remainder|rest)(?: of the [\w ]{2,30}?)? (?:is|are|shows?|appears?) (?:without|no|free of|clear of)", "no other"),
+    _frame(
+        r"(?:the )?(?:remainder|rest)(?: of the [\w ]{2,30}?)? (?:is|are|shows?|appears?) (?:without|no|free of|clear of)",
+        "no other",
+    ),
     _frame(r"beyond (?:this|these|that|those),?", "otherwise"),
 )
 _FRAMES = (*_LISTED, *_NOT_ASSESSED, *_DOUBT, *_DENIAL)
 
 # ---------------------------------------------------------------- signs that stand for words
 _SIGNS: tuple[Frame, ...] = (
+    (re.compile(r"\bcan['’]t\b|\bcan not\b", re.I), "cannot"),
+    (re.compile(r"\bwon['’]t\b", re.I), "will not"),
+    (re.compile(r"(?<=[a-z])n['’]t\b", re.I), " not"),
+    (re.compile(r"\b(?P<who>there|here|that|what|it|this)['’]s\b", re.I), r"\g<who> is"),
+    (re.compile(r"\b(?P<who>we|i|they)['’]ve\b", re.I), r"\g<who> have"),
+    (re.compile(r"\b(?P<who>we|i)['’]d\b", re.I), r"\g<who> would"),
+    (re.compile(r"\b(?P<who>this|that|it)['’]ll\b", re.I), r"\g<who> will"),
     (re.compile(r"^\s*\?\s*(?=\w)"), "possible "),
     (re.compile(r"\s*\(\s*\?\s*\)"), ", possible"),
     (re.compile(r"\s*\(\s*[-–]\s*\)"), ": none"),
@@ -265,6 +369,15 @@ _SIGNS: tuple[Frame, ...] = (
 )
 
 
+_NUMERALS = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
+    " nineteen twenty"
+).split()
+_SPELLED = re.compile(
+    rf"\b(?P<number>{'|'.join(reversed(_NUMERALS))})(?=[ -](?:(?:mm|cm|ml|l|hu)\b|millim|centim|millil|litre|liter|per ?cent|hounsfield))",
+    re.I,
+)
+_DOZEN = re.compile(r"\b(?P<half>half )?an? dozen\b", re.I)
 _FIELD = re.compile(r"\b(?P<where>outside|in|within|of|beyond|inside) field of view", re.I)
 
 
@@ -275,6 +388,8 @@ def plainly(text: str) -> str:
     for pattern, plain in _SIGNS:
         text = pattern.sub(plain, text)
     text = _abbreviation().sub(_written_out, text)
+    text = _SPELLED.sub(lambda found: str(_NUMERALS.index(found["number"].lower()) + 1), text)
+    text = _DOZEN.sub(lambda found: "six" if found["half"] else "twelve", text)
     text = _FIELD.sub(r"\g<where> the field of view", text)
     for pattern, plain in _FRAMES:
         text = pattern.sub(plain, text)

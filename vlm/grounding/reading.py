@@ -65,7 +65,10 @@ _NO_FINDING = re.compile(
     r"|\bpleural(?= distance)|\bdistance (?:to|from) (?:the )?(?:nearest )?pleura(?:l surface)?",
     re.I,
 )
-_GENERAL = re.compile(r"(?:lesion|infiltrate|opacity|density|abnormality|infiltration|opacification|process|change)e?s?", re.I)
+_GENERAL = re.compile(
+    r"(?:lesion|destruction|density increase|infiltrate|opacity|density|abnormality|infiltration|opacification|process|change)e?s?",
+    re.I,
+)
 _ELSEWHERE = re.compile(r"\belsewhere\b", re.I)
 
 

@@ -24,7 +24,7 @@ _PLAIN_TO_SEE = re.compile(r"\b(obvious(ly)?|evident(ly)?)\b", re.I)  # says how
 
 def absent(claim: Claim, parsed: Parsed, world: World) -> list[Verdict]:
     """All that is wrong with a claim of absence; empty when searches license it as it stands."""
-    if seen := nothing_seen(claim, world):
+    if seen := nothing_seen(claim, parsed, world):
         return [seen]
     searches = licences(claim, parsed, world)
     if not searches:
@@ -36,10 +36,18 @@ def absent(claim: Claim, parsed: Parsed, world: World) -> list[Verdict]:
     return worst([verdict for verdict in wrong if verdict is not None])
 
 
-def nothing_seen(claim: Claim, world: World) -> Verdict | None:
-    """G3: an observation anywhere in the ledger beats a denial of it, cited or not."""
+def nothing_seen(claim: Claim, parsed: Parsed, world: World) -> Verdict | None:
+    """G3: an observation anywhere in the ledger beats a denial of it, cited or not.
+
+    "No other X" spares what was told before; where the sentence itself tells one, the others are those it does not cite.
+    """
+    told_here = any(
+        c.mention.presence != "absent" and world.vocabulary.is_a(c.finding, claim.finding) for c in parsed.claims
+    )
     for name, record in world.seen(claim.finding):
-        if claim.mention.other or spared(claim, record, world):
+        if claim.mention.other and (not told_here or name in parsed.cited):
+            continue
+        if spared(claim, record, world):
             continue
         sites = claim.sites or ()
         if not world.may_be_at(claim.mention.side, sites, record):

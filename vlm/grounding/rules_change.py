@@ -8,6 +8,7 @@ import re
 from vlm.evidence import Measurement, Observation
 from vlm.grounding.claims import Claim, Parsed
 from vlm.grounding.numbers import LENGTHS
+from vlm.grounding.phrasing import plainly
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import World
 
@@ -18,7 +19,7 @@ _COMPARISON = re.compile(
     r"|interval (change|growth|increase|decrease)"
     r"|since|stable|unchanged|(without|no|any|little) (significant |relevant )?change|changed"
     r"|progress\w*|regress\w*|new(ly)?"
-    r"|resol(ved|ution)|resolving|again|still|no longer|persist\w*|remain(?:s|ed|ing)?|develop(ed|ing)|recurren\w+"
+    r"|resol(ved|ution)|resolving|again|still|no longer|persist\w*|residual\w*|remnant\w*|any ?more|now(?= \d)|former\w*|remain(?:s|ed|ing)?|develop(ed|ing)|recurren\w+"
     r"|((has|have|had) )?(grown|shrunk|worsen(ed|ing)|improv(ed|ing|ement)|appeared|disappeared)"
     r"|(has|have|had) (slightly |clearly |markedly )?(increased|decreased|enlarged|become))\b",
     re.I,
@@ -31,7 +32,7 @@ _NONE_GIVEN = re.compile(
 
 def change_agrees(parsed: Parsed, world: World) -> Verdict | None:
     """What a statement says of change, or of an earlier scan, is what the registered prior shows."""
-    prior, text = world.context.prior, parsed.statement.text
+    prior, text = world.context.prior, plainly(parsed.statement.text)
     if parsed.statement.section == "comparison":
         return _comparison_line(text, given=prior is not None)
     for claim in parsed.claims:

@@ -17,24 +17,25 @@ from vlm.grounding.world import FULL_COVER, World
 _REACHED = (
     r"(?:cover(?:ed|s|age)?|includ(?:ed?|es)|imaged?|images of|scanned|captured?|depict(?:ed)?|visuali[sz]ed|examined|taken|acquired"
     r"|encompass(?:ed|es)?|comprised?|reach(?:ed|es)?|contain(?:ed|s)?|recorded|obtained|shown|seen|extend(?:s|ed)? (?:to|into)"
-    r"|incorporated|represented|sampled|co-imaged|visible|displayed)"
+    r"|incorporated|represented|sampled|co-imaged|visible|displayed|explored|studied|enter(?:ed)?|exploration|available|on the (?:scan|images?)|got)"
 )
+_WHOLLY = re.compile(r"\b(?:fully|completely|entirely|wholly|in full|whole|entire|totally|all of)\b", re.I)
 _NOT_COVERED = re.compile(
     rf"\bnot (?:\w+ ){{0,2}}{_REACHED}\b|\bnot (?:\w+ )?(?:in the field|part of)|does not form part of"
-    r"|(outside|beyond|out)( of)? the (scan|field|imag|cover|examin|acquisition|range|volume|study)|\buncovered\b"
-    r"|not (on|in|within) (this|the) (scan|examin|study|image|field|range)"
-    r"|\b(no|without) (coverage|images of)\b|(excluded from|excludes) (the )?(scan|field|study|exam|image)?|(absent|missing) from the (field|scan|image)"
+    r"|(outside|beyond|out)( of)? the (?:\w+ )?(scan|field|imag|cover|examin|acquisition|range|volume|study)|\buncovered\b"
+    r"|not (?:be )?(?:on|in|within) (?:this |the )(?:\w+ )?(scan|examin|study|image|field|range)"
+    r"|\b(no|without) (coverage|images of)\b|images of [\w ]+ not available|did not enter|off the scan|(is|was|are|were) excluded|(excluded from|excludes) (the )?(scan|field|study|exam|image)?|(absent|missing) from the (field|scan|image)"
     r"|not lie (with)?in the field|\bnon-?visuali[sz]ed\b",
     re.I,
 )
 _PARTLY = re.compile(
     r"\b(part(ly|ially)|partial|(only )?in part|parts? of (?!(the|this) (scan|examination|study|ct))|cut(-| )?off|cut|truncated"
-    r"|(portions?|sections?|(?<!no )slices|(?<!no )images|segments?) of|in sections|incomplete(ly)?|limited|clipped|not (fully|completely|entirely|wholly)"
+    r"|(portions?|sections?|(?<!no )slices|segments?|some|bits?) of|in sections|incomplete(ly)?|limited|clipped|not (fully|completely|entirely|wholly)"
     r"|not all of|not (the )?(whole|entire)|cropped|extends? beyond|not \w+ (fully|completely|entirely|wholly|in full))\b",
     re.I,
 )
 _COVERED = re.compile(
-    rf"\b({_REACHED}|excludes|excluded from the (scan|field|study|exam|image)|cut(-| )?off|truncated|clipped|cropped|cut"
+    rf"\b({_REACHED}|excludes|excluded|excluded from the (scan|field|study|exam|image)|cut(-| )?off|truncated|clipped|cropped|cut"
     r"|(partial|partially|partly|incomplete|incompletely) (?:in|within|on) the (field|scan|study)"
     r"|(with)?in the (field of view|scan|range|study)|: (?:only )?partial(?:ly)?)\b",
     re.I,
@@ -107,7 +108,7 @@ def coverage_agrees(place: Place, parsed: Parsed, world: World) -> Verdict | Non
             return None
         return Verdict("unsupported", "G11", f"no evidence says how much of the {_said(str(place.site))} is covered")
     covered = min(record.covered for record in exact.values())
-    partly = bool(_PARTLY.search(text)) or "partly_covered" in parsed.limits
+    partly = bool(_PARTLY.search(text)) or ("partly_covered" in parsed.limits and not _NOT_COVERED.search(text))
     nothing = bool(_NOT_COVERED.search(text)) or "not_covered" in parsed.limits
     ids = ", ".join(exact)
     if partly:
@@ -115,7 +116,7 @@ def coverage_agrees(place: Place, parsed: Parsed, world: World) -> Verdict | Non
     elif nothing:
         right = covered == 0.0
     else:
-        right = covered > 0.0
+        right = covered >= FULL_COVER if _WHOLLY.search(text) else covered > 0.0
     if not right:
         return Verdict("contradicted", "G11", f"{ids}: {covered:.0%} of the {_said(str(place.site))} is covered")
     if parsed.statement.section not in NEUTRAL_SECTIONS and not set(exact) & set(parsed.cited):

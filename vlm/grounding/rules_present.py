@@ -22,6 +22,7 @@ COUNT_WORDS: Mapping[str, tuple[int, float]] = {
     "multiple": (2, math.inf),
     "innumerable": (20, math.inf),
 }
+_ONLY = re.compile(r"\b(?:the|its|their) (?:only|sole|one and only)\b[^.;,]*$", re.I)
 _SINGLE = re.compile(r"\b(single|solitary|only|sole|one)\b", re.I)
 
 Cited = dict[str, Observation]
@@ -116,6 +117,10 @@ def many(claim: Claim, cited: Cited, parsed: Parsed, world: World) -> list[Verdi
 def count_agrees(claim: Claim, members: Cited, parsed: Parsed, world: World) -> Verdict | None:
     """G6: "a", "two", "multiple" and "innumerable" agree with the number of regions."""
     count = claim.mention.count
+    if _ONLY.search(claim.text[: claim.mention.span[0]]):
+        others = [name for name, _ in world.seen(claim.finding) if name not in members]
+        if others:
+            return Verdict("contradicted", "G6", f"says the only one; {', '.join(others)} is another")
     total = sum(_regions(record) for record in members.values())
     if isinstance(count, str):
         low, high = COUNT_WORDS.get(count, (1, math.inf))
