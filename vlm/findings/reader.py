@@ -248,7 +248,18 @@ class _Context:
             key = item.key("count")
             if key:
                 return 1 if key == "single" else key
-        words = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12}
+        words = {
+            "two": 2,
+            "three": 3,
+            "four": 4,
+            "five": 5,
+            "six": 6,
+            "seven": 7,
+            "eight": 8,
+            "nine": 9,
+            "ten": 10,
+            "twelve": 12,
+        }
         for i in range(max(0, found.first - 4), found.first):
             if self.tokens[i].word in words:
                 return words[self.tokens[i].word]

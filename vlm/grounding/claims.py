@@ -53,7 +53,9 @@ _AT_MOST_BEFORE = re.compile(
 _AT_LEAST_AFTER = re.compile(r"^\s*(or|and)\s+(more|larger|greater|above|over|longer|bigger|upwards|up)\b", re.I)
 _AT_MOST_AFTER = re.compile(r"^\s*(or|and)\s+(less|smaller|below|under)\b", re.I)
 _DISTANCE_AFTER = re.compile(
-    r"^\s*(away\s+)?(of(?= the (?:nearest )?(?:pleura|fissure|chest wall))|from|to(?! be\b)|off|beneath|below|deep to|under|above)\s+(the|its|a)?\s*\w", re.I
+    r"^\s*(away\s+)?(of(?= the (?:nearest )?(?:pleura|fissure|chest wall))|from|to(?! be\b)|off|beneath|below"
+    r"|deep to|under|above)\s+(the|its|a)?\s*\w",
+    re.I,
 )
 _DISTANCE_BEFORE = re.compile(r"\b(distance|away|distant)\b[^,;.]{0,40}$", re.I)
 _MEASURED_TO = re.compile(r"\bdistance (?:to|from) (?:the )?(?:nearest )?$", re.I)
@@ -61,7 +63,8 @@ _IN_BETWEEN = re.compile(r"\b(?:in|within|at|involving)\b|[,;)]", re.I)
 _RATIO = re.compile(r"\bratio\b[^;.]{0,25}$|\bctr\b[^;.]{0,15}$|\bindex\b[^;.]{0,15}$", re.I)
 _SCORE = re.compile(r"\b(score|agatston)\b[^;.]{0,25}$", re.I)
 _OTHER = re.compile(
-    r"\b(remainder|rest of the|for the rest|besides|elsewhere|else|otherwise,? (?:no|nil|none|without|there|free|clear|nothing)|further|additional|another|other|no more)\b"
+    r"\b(remainder|rest of the|for the rest|besides|elsewhere|else|otherwise,? (?:no|nil|none|without|there"
+    r"|free|clear|nothing)|further|additional|another|other|no more)\b"
     r"|\bno\b[^.;,]*,? otherwise\b|\botherwise\s*$|^\s*otherwise\b"
     r"|\b(besides|beyond|apart from|aside from|except(?: for)?)(?: (?:this|that|these|those|it|them))?"
     r"(?: the (?:ones?|(?:already )?(?:described|mentioned)))?\s*(?:$|[.;,(])",

@@ -66,7 +66,8 @@ _NO_FINDING = re.compile(
     re.I,
 )
 _GENERAL = re.compile(
-    r"(?:lesion|destruction|density increase|infiltrate|opacity|density|abnormality|infiltration|opacification|process|change)e?s?",
+    r"(?:lesion|destruction|density increase|infiltrate|opacity|density|abnormality|infiltration|opacification"
+    r"|process|change)e?s?",
     re.I,
 )
 _ELSEWHERE = re.compile(r"\belsewhere\b", re.I)

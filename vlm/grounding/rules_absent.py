@@ -39,7 +39,7 @@ def absent(claim: Claim, parsed: Parsed, world: World) -> list[Verdict]:
 def nothing_seen(claim: Claim, parsed: Parsed, world: World) -> Verdict | None:
     """G3: an observation anywhere in the ledger beats a denial of it, cited or not.
 
-    "No other X" spares what was told before; where the sentence itself tells one, the others are those it does not cite.
+    "No other X" spares what was told before; where the sentence tells one itself, the others are those not cited.
     """
     told_here = any(
         c.mention.presence != "absent" and world.vocabulary.is_a(c.finding, claim.finding) for c in parsed.claims

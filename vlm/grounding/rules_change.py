@@ -19,7 +19,8 @@ _COMPARISON = re.compile(
     r"|interval (change|growth|increase|decrease)"
     r"|since|stable|unchanged|(without|no|any|little) (significant |relevant )?change|changed"
     r"|progress\w*|regress\w*|new(ly)?"
-    r"|resol(ved|ution)|resolving|again|still|no longer|persist\w*|residual\w*|remnant\w*|any ?more|now(?= \d)|former\w*|remain(?:s|ed|ing)?|develop(ed|ing)|recurren\w+"
+    r"|resol(ved|ution)|resolving|again|still|no longer|persist\w*|residual\w*|remnant\w*|any ?more|interim"
+    r"|meantime|now(?= \d)|former\w*|remain(?:s|ed|ing)?|develop(ed|ing)|recurren\w+"
     r"|((has|have|had) )?(grown|shrunk|worsen(ed|ing)|improv(ed|ing|ement)|appeared|disappeared)"
     r"|(has|have|had) (slightly |clearly |markedly )?(increased|decreased|enlarged|become))\b",
     re.I,

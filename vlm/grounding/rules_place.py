@@ -15,27 +15,37 @@ from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import FULL_COVER, World
 
 _REACHED = (
-    r"(?:cover(?:ed|s|age)?|includ(?:ed?|es)|imaged?|images of|scanned|captured?|depict(?:ed)?|visuali[sz]ed|examined|taken|acquired"
-    r"|encompass(?:ed|es)?|comprised?|reach(?:ed|es)?|contain(?:ed|s)?|recorded|obtained|shown|seen|extend(?:s|ed)? (?:to|into)"
-    r"|incorporated|represented|sampled|co-imaged|visible|displayed|explored|studied|enter(?:ed)?|exploration|available|on the (?:scan|images?)|got)"
+    r"(?:cover(?:ed|s|age)?|includ(?:ed?|es)|imaged?|images of|scanned|captured?|depict(?:ed)?|visuali[sz]ed"
+    r"|examined|taken|acquired"
+    r"|encompass(?:ed|es)?|comprised?|reach(?:ed|es)?|contain(?:ed|s)?|recorded|obtained|shown|seen|extend(?:s"
+    r"|ed)? (?:to|into)"
+    r"|incorporated|represented|sampled|co-imaged|visible|displayed|explored|studied|enter(?:ed)?|exploration"
+    r"|available|on the (?:scan|images?)|got|in view|inclusion|there)"
 )
 _WHOLLY = re.compile(r"\b(?:fully|completely|entirely|wholly|in full|whole|entire|totally|all of)\b", re.I)
 _NOT_COVERED = re.compile(
     rf"\bnot (?:\w+ ){{0,2}}{_REACHED}\b|\bnot (?:\w+ )?(?:in the field|part of)|does not form part of"
-    r"|(outside|beyond|out)( of)? the (?:\w+ )?(scan|field|imag|cover|examin|acquisition|range|volume|study)|\buncovered\b"
+    r"|(outside|beyond|out)( of)? the (?:\w+ )?(scan|field|imag|cover|examin|acquisition|range|volume|study)"
+    r"|\buncovered\b"
     r"|not (?:be )?(?:on|in|within) (?:this |the )(?:\w+ )?(scan|examin|study|image|field|range)"
-    r"|\b(no|without) (coverage|images of)\b|images of [\w ]+ not available|did not enter|off the scan|(is|was|are|were) excluded|(excluded from|excludes) (the )?(scan|field|study|exam|image)?|(absent|missing) from the (field|scan|image)"
+    r"|\b(no|without) (coverage|images of)\b|images of [\w ]+ not available|did not enter|off the scan|(stops?"
+    r"|ends?) (short of|above|below|before)|outside the|(is|was|are|were) excluded|(excluded from"
+    r"|excludes) (the )?(scan|field|study|exam|image)?|(absent|missing) from the (field|scan|image)"
     r"|not lie (with)?in the field|\bnon-?visuali[sz]ed\b",
     re.I,
 )
 _PARTLY = re.compile(
-    r"\b(part(ly|ially)|partial|(only )?in part|parts? of (?!(the|this) (scan|examination|study|ct))|cut(-| )?off|cut|truncated"
-    r"|(portions?|sections?|(?<!no )slices|segments?|some|bits?) of|in sections|incomplete(ly)?|limited|clipped|not (fully|completely|entirely|wholly)"
-    r"|not all of|not (the )?(whole|entire)|cropped|extends? beyond|not \w+ (fully|completely|entirely|wholly|in full))\b",
+    r"\b(part(ly|ially)|partial|(only )?in part|parts? of (?!(the|this) (scan|examination|study|ct))|cut(-"
+    r"| )?off|cut|truncated"
+    r"|(portions?|sections?|(?<!no )slices|segments?|some|bits?) of|in sections|incomplete(ly)?|limited|clipped"
+    r"|not (fully|completely|entirely|wholly)"
+    r"|not all of|not (the )?(whole|entire)|cropped|extends? beyond|not \w+ (fully|completely|entirely|wholly"
+    r"|in full))\b",
     re.I,
 )
 _COVERED = re.compile(
-    rf"\b({_REACHED}|excludes|excluded|excluded from the (scan|field|study|exam|image)|cut(-| )?off|truncated|clipped|cropped|cut"
+    rf"\b({_REACHED}|(?:stops?|ends?) (?:short of|above|below|before)|outside the|excludes|excluded"
+    rf"|excluded from the (scan|field|study|exam|image)|cut(-| )?off|truncated|clipped|cropped|cut"
     r"|(partial|partially|partly|incomplete|incompletely) (?:in|within|on) the (field|scan|study)"
     r"|(with)?in the (field of view|scan|range|study)|: (?:only )?partial(?:ly)?)\b",
     re.I,

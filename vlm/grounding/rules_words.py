@@ -26,7 +26,8 @@ _DATE = re.compile(
     re.I,
 )
 _TIME = re.compile(
-    r"\b(yesterday|today(?!'s (?:exam|scan|study|ct|imaging))|tomorrow|\d+\s+(days?|weeks?|months?|years?)\s+(ago|earlier|before|prior))\b",
+    r"\b(yesterday|today(?!'s (?:exam|scan|study|ct|imaging))|tomorrow|\d+\s+(days?|weeks?|months?"
+    r"|years?)\s+(ago|earlier|before|prior))\b",
     re.I,
 )
 _PERSON = re.compile(
@@ -81,7 +82,8 @@ _NARROWER = re.compile(
     r"|blastic|granulom\w*"
     r"|covid\w*|corona(virus)?|viral|bacterial|fungal|aspiration|organi[sz]ing|interstitial|tubercul\w*|hydatid"
     r"|pneumatoc\w*|micronod\w*"
-    r"|honeycomb\w*|traction|linear|band\w*|subsegmental|plate\w*|disco?id|round(ed)?(?! lesion| focus| foci| nodule)|compressive|passive|obstructive"
+    r"|honeycomb\w*|traction|linear|band\w*|subsegmental|plate\w*|disco?id|round(ed)?(?! lesion| focus| foci"
+    r"| nodule)|compressive|passive|obstructive"
     r"|tamponade|pathologic\w*(?! enlarged| size)"
     r"|osteopor\w*|cardiomyopath\w*|colitis|enteritis|diverticulitis|pyelonephritis|ipmn|cirrho\w*"
     r"|ascending|saccular|fusiform|mycotic|ruptur\w*|leak\w*|bleed\w*|perforat\w*|strangulat\w*|incarcerat\w*"
@@ -101,7 +103,8 @@ _DOUBT = re.compile(
 _LIMITING = re.compile(
     r"\b(nois[ey]|noisy|native|unenhanced|non-?contrast|art[ei]facts?|slice thickness|thick slices"
     r"|slices (are )?(too )?thick"
-    r"|sensitivity|detection limit|limit of detection|coverage|field of view|metal|injected|injection|without (\w+ )*contrast"
+    r"|sensitivity|detection limit|limit of detection|coverage|field of view|metal|injected|injection"
+    r"|without (\w+ )*contrast"
     r"|no (\w+ )?contrast)\b",
     re.I,
 )
