@@ -32,6 +32,7 @@ QUANTITIES: Mapping[str, tuple[str, float, float]] = {
     "volume": ("mL", 1, 10),
     "attenuation": ("[hnsf'U]", 1, 10),  # mean Hounsfield units
     "attenuation_sd": ("[hnsf'U]", 1, 10),
+    "attenuation_difference": ("[hnsf'U]", 1, 10),  # between the means of two parts
     "fraction": ("%", 1, 1),  # share of the organ named by the site
     "height_loss": ("%", 5, 5),
     "ratio": ("1", 0.01, 0.01),
@@ -215,7 +216,7 @@ def without_side(record: Evidence) -> Evidence:
 
 # What a limit of intake (vlm.ct.intake.LIMITS) takes from every record: quantities that it touches.
 WITHHELD: Mapping[str, frozenset[str]] = {
-    "density_withheld": frozenset({"attenuation", "attenuation_sd", "score"}),
+    "density_withheld": frozenset({"attenuation", "attenuation_sd", "attenuation_difference", "score"}),
     "length_withheld": frozenset(
         {"diameter", "short_axis", "diameter_3d", "height", "thickness", "distance", "volume", "height_loss", "score"}
     ),

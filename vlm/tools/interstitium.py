@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from vlm.anatomy.air import box_of, depth_mm
+from vlm.anatomy.air import depth_mm
+from vlm.anatomy.ball import box_of
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, once
@@ -64,7 +65,7 @@ def _mosaic(case: Case, seen: Field) -> list[Evidence]:
         failed = () if set(seen.failed) & {"not_covered", "density_withheld"} else ("not_found",)
         return [search(NAME, MOSAIC, seen, site="lung", failed=failed)]
     out: list[Evidence] = []
-    size = Measurement(quantity="attenuation", value=parts.differ_hu)
+    size = Measurement(quantity="attenuation_difference", value=parts.differ_hu)
     if _is_mosaic(parts):
         sure = parts.differ_hu >= SURE_HU and not seen.failed
         out.append(
@@ -76,7 +77,6 @@ def _mosaic(case: Case, seen: Field) -> list[Evidence]:
                 site="lung",
                 measurements=(size,),
                 region=case.keep(parts.denser),
-                note="the attenuation is by how much the denser part exceeds the darker one",
             )
         )
     return [*out, search(NAME, MOSAIC, seen, found=len(out), site="lung", measurements=(size,))]
@@ -108,7 +108,8 @@ def _parted(case: Case, side: LungSide) -> Patchwork | None:
     if int(np.count_nonzero(parenchyma)) * grid.voxel_ml < LEAST_ML:
         return None
     step_mm = np.array(grid.spacing_mm[::-1])
-    total, weight = np.where(parenchyma, hu, 0).astype(np.float32), parenchyma.astype(np.float32)
+    total: Floats = np.where(parenchyma, hu, 0).astype(np.float32)
+    weight: Floats = parenchyma.astype(np.float32)
     sigma, width = LOBULE_MM / step_mm, np.ceil(REGION_MM / step_mm).astype(int)
     lobular = _ratio(*(ndimage.gaussian_filter(part, sigma, truncate=2.5) for part in (total, weight)))
     regional = _ratio(*(ndimage.uniform_filter(part, width, mode="constant") for part in (total, weight)))
@@ -128,8 +129,7 @@ def _parted(case: Case, side: LungSide) -> Patchwork | None:
 
 def _ratio(total: Floats, weight: Floats) -> Floats:
     """Mean of the voxels inside a mask round each voxel, HU."""
-    mean: Floats = total / np.maximum(weight, np.float32(1e-3))
-    return mean
+    return np.asarray(total / np.maximum(weight, 1e-3), dtype=np.float32)
 
 
 def _otsu(values: Floats) -> float:
