@@ -1,0 +1,130 @@
+"""The trunk's surfaces: skin, muscle hull, inner wall of chest and belly, diaphragm, spine line.
+
+Heights are reference mm: 0 at the disc L5/S1, 500 at the top of T1. Each surface is an oval a
+height whose radii follow smooth curves; ``b`` is measured to the back, ``f`` to the front.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vlm.phantom.body.person import Person
+from vlm.phantom.body.scene import Place, Scene
+from vlm.phantom.body.shapes import Floats, Profile, ellipsoid, join, meet, squircle
+
+# height: half width, front, back
+HULL = (
+    (-420, 140, 70, 100), (-170, 148, 76, 100), (-100, 163, 86, 112), (-40, 150, 90, 110), (0, 143, 92, 106), (60, 138, 98, 107),
+    (110, 138, 101, 110), (200, 147, 106, 115), (260, 154, 108, 121), (320, 161, 104, 126), (380, 168, 92, 127),
+    (420, 172, 80, 124), (450, 170, 62, 117), (475, 140, 45, 107), (500, 92, 34, 98), (520, 64, 42, 90),
+    (560, 57, 46, 82), (620, 58, 52, 78),
+)  # fmt: skip
+INNER = (
+    (-170, 12, 8, 40), (-135, 40, 26, 66), (-80, 62, 52, 82), (-40, 84, 76, 76), (0, 111, 86, 64), (60, 120, 90, 70),
+    (110, 123, 93, 74), (160, 128, 96, 82), (200, 134, 98, 91), (260, 139, 98, 101), (320, 139, 90, 104),
+    (380, 131, 74, 103), (420, 118, 60, 98), (455, 98, 40, 89), (478, 78, 20, 79), (494, 50, 0, 66), (503, 24, -12, 52),
+)  # fmt: skip
+SPINE = (
+    (-20, 62), (18, 46), (54, 37), (91, 34), (128, 37), (163, 43), (198, 50), (230, 57), (260, 62), (288, 66), (316, 68),
+    (342, 68), (368, 67), (393, 64), (418, 60), (442, 55), (465, 49), (488, 42), (509, 36), (546, 28), (620, 26),
+)  # fmt: skip
+APEX_MM = 503.0
+
+
+class Trunk:
+    """Surfaces of one person in reference coordinates."""
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+        belly = 16.0 * person.visceral
+        female = person.sex == "female"
+
+        def bulge(z: float) -> float:  # the belly stands out with fat inside
+            return belly * float(np.exp(-(((z - 90) / 110) ** 2)))
+
+        hips = 8.0 if female else 0.0
+        self.hull = tuple(
+            Profile([(k[0], k[column] + (bulge(k[0]) if column == 2 else 0.5 * bulge(k[0]) if column == 1 else 0)
+                      + (hips * np.exp(-(((k[0] + 80) / 70) ** 2)) - (8 if female and k[0] > 380 else 0) if column == 1 else 0)) for k in HULL])
+            for column in (1, 2, 3)
+        )  # fmt: skip
+        self.inner = tuple(
+            Profile([(k[0], k[column] + (bulge(k[0]) if column == 2 else 0.5 * bulge(k[0]) if column == 1 else 0)) for k in INNER])
+            for column in (1, 2, 3)
+        )
+        bend = person.kyphosis
+        self.spine = Profile([(z, -(34 + (y - 34) * bend) if z > 91 else -y) for z, y in SPINE])
+        self.side = Profile([(z, person.scoliosis_mm * np.sin((z - 40) / 110.0)) for z in range(-200, 640, 20)])
+        self.top = {"right": 284.0 + person.breath_mm, "left": 271.0 + person.breath_mm}
+
+    def at_points(self, points: Floats) -> Place:
+        """The fields at (N, 3) reference points."""
+        x, y, z = points.astype(np.float32).T
+        place = Place(x, y, z, (slice(None),), {})  # type: ignore[arg-type]  # one axis of points
+        place.fields["wall"] = self._wall(place)
+        place.fields["dome"] = self._dome(place)
+        return place
+
+    @staticmethod
+    def _oval(p: Place, radii: tuple[Profile, ...], boxy: float, grow: float = 0.0) -> Floats:
+        a, f, b = (radius(p.z) for radius in radii)
+        middle, half = 0.5 * (f - b), 0.5 * (f + b)
+        # an oval that is widest at the middle of its depth
+        return squircle(p.x, p.y - middle, np.maximum(a + grow, 4), np.maximum(half + grow, 4), boxy)
+
+    def build(self, scene: Scene) -> None:
+        """Keep the fields hull, skin, wall (inner wall) and dome."""
+        scene.keep("hull", self._hull)
+        scene.keep("wall", self._wall)
+        scene.keep("skin", self._skin)
+        scene.keep("dome", self._dome)
+
+    def _hull(self, p: Place) -> Floats:
+        trunk = self._oval(p, self.hull, 0.45)
+        trunk = np.maximum(trunk, -165 - p.z)
+        groove = 9.0 * np.exp(-((p.x / 16.0) ** 2)) * (p.y < 0) * np.exp(-(((p.z - 160) / 190) ** 2))
+        trunk = trunk + groove.astype(np.float32)
+        thighs = [squircle(p.x - s * (82 - 0.06 * (p.z + 170)), p.y + 12, 70, 76, 0.2) for s in (1, -1)]
+        legs = np.maximum(np.minimum(*thighs), p.z + 90)
+        return join(trunk, legs, 30.0)
+
+    def _skin(self, p: Place) -> Floats:
+        person, hull = self.person, p["hull"]
+        fat = person.fat_mm
+        height = np.clip((p.z - 120) / 220, 0, 1)
+        front = np.clip(p.y / 90, -1, 1)
+        thick = fat * (0.62 + 0.36 * front * (1 - height)) * (1 - 0.45 * height) + 2.5
+        thick = thick + 0.5 * fat * np.exp(-(((p.z + 90) / 70) ** 2)) * (1 - front) * 0.5  # buttocks
+        thick = thick * (1 - 0.6 * np.exp(-((p.x / 22) ** 2)) * (front < -0.2))  # little over the spinous processes
+        thick = np.where(p.z > 480, np.minimum(thick, 0.35 * fat + 3), thick)
+        out = (hull - thick).astype(np.float32)
+        if person.sex == "female":
+            size = 38.0 + 0.45 * fat
+            for sign in (1, -1):  # on the back, breasts fall to the sides
+                breast = ellipsoid(p.x, p.y, p.z, (sign * 82, 88 + 0.35 * fat, 350), (size * 1.25, size * 0.75, size * 1.2))
+                out = join(out, breast, 18.0)
+        return out
+
+    def _wall(self, p: Place) -> Floats:
+        oval = self._oval(p, self.inner, 0.42)
+        return np.maximum(oval, p.z - APEX_MM)
+
+    def _dome(self, p: Place) -> Floats:
+        """Below 0 above the diaphragm: two domes, a saddle under the heart between them."""
+        surface = None
+        for side, sign in (("right", 1.0), ("left", -1.0)):
+            u, v = (sign * p.x - 64.0) / 72.0, (p.y - 6.0) / 78.0
+            bend = u * u + v * v
+            own = self.top[side] - 46.0 * bend / np.sqrt(1 + 0.12 * bend) - 8.0 * np.maximum(-v, 0) ** 2
+            surface = own if surface is None else -join(-surface, -own, 34.0)
+        assert surface is not None
+        hang = np.clip(1 + p["wall"] / 16.0, 0, 1.3)  # close to the ribs it hangs down along the wall
+        return np.asarray((surface - 28.0 * hang * hang - p.z) * np.float32(0.72), dtype=np.float32)
+
+    def thorax(self, p: Place) -> Floats:
+        """The space above the diaphragm, inside the ribs."""
+        return meet(p["wall"], p["dome"], 6.0)
+
+    def abdomen(self, p: Place) -> Floats:
+        """The space below the diaphragm, inside the wall."""
+        return np.maximum(p["wall"], 3.0 - p["dome"])
