@@ -64,7 +64,7 @@ class Abdomen:
         def shape(p: Place) -> Floats:
             z = p.z - b
             right = ellipsoid(p.x, p.y, z, (66, -4, 206 - (14 if low else 0)), (84 * s, 100, (98 + (22 if low else 0)) * s), (10, 12, 0))
-            left = ellipsoid(p.x, p.y, z, (-22 if not tail else -42, 48, 243), ((78 if not tail else 100) * s, 46, 36), (-10, -14, 0))
+            left = ellipsoid(p.x, p.y, z, (-24 if not tail else -44, 46, 236), ((82 if not tail else 104) * s, 50, 44), (-10, -14, 0))
             whole = join(right, left, 26)
             under = 152 + 0.62 * (80 - p.x) + 0.20 * (40 - p.y) - z  # the under side rises to the left
             tip = np.maximum(np.abs(p.x - 98) - 60, -z + 112)
@@ -92,7 +92,7 @@ class Abdomen:
 
     def _spleen(self) -> None:
         scene, trunk, s = self.scene, self.trunk, self.person.organs["spleen"]
-        at = self._moved("spleen", (-98, -46, 222 + 0.8 * self.person.breath_mm))
+        at = self._moved("spleen", (-102, -46, 207 + 0.8 * self.person.breath_mm))
 
         def shape(p: Place) -> Floats:
             ball = ellipsoid(p.x, p.y, p.z, at, (33 * s, 56 * s, 55 * s), (24, -18, 20))
@@ -159,7 +159,7 @@ class Abdomen:
         scene, person, s = self.scene, self.person, self.person.organs["stomach"]
         s *= 1.15 if person.variants["full_stomach"] else 0.9
         b = 0.8 * person.breath_mm
-        line = self._line("stomach", ((-58, -34, 256 + b, 22), (-64, -16, 246 + b, 31), (-68, 14, 222 + b, 33), (-58, 42, 190 + b, 27), (-32, 54, 168, 22), (2, 52, 162, 19), (26, 34, 166, 14), (38, 22, 166, 10)))
+        line = self._line("stomach", ((-56, -36, 250 + b, 20), (-68, -14, 242 + b, 29), (-76, 18, 220 + b, 33), (-68, 50, 192 + b, 28), (-38, 60, 170, 23), (2, 52, 162, 19), (26, 34, 166, 14), (38, 22, 166, 10)))
         line[:, 3] *= s
         field = scene.tube(line, reach_mm=10)
         p = scene.place(field.window)
@@ -208,7 +208,7 @@ class Abdomen:
         w = 6.0 + 8.0 * person.visceral
         frame: Line = (
             (80, 10, 2, 20), (90, 8, 25, 24), (96 + w / 2, -8, 65, 21), (100 + w / 2, -22, 105, 20), (94, -2, 132, 20), (78, 42, 128, 19), (48, 74, 108, 19),
-            (5, 82, 98, 18), (-45, 76, 118, 19), (-82, 46, 165, 18), (-100, 2, 200, 18), (-108 - w / 2, -28, 172, 16), (-110 - w / 2, -30, 120, 15), (-106, -24, 65, 14),
+            (5, 84, 112 - 14 * person.visceral, 19), (-45, 80, 130, 20), (-84, 58, 168, 20), (-104, 10, 196, 20), (-108 - w / 2, -28, 172, 16), (-110 - w / 2, -30, 120, 15), (-106, -24, 65, 14),
             (-96, 4, 22, 14), (-74, 24, -5, 14), (-40, 26, -24, 15), (-8, 10, -6, 16), (18, -12, -24, 16), (8, -46, -48, 17), (0, -66, -75, 19), (0, -60, -104, 19), (0, -42, -128, 12), (0, -46, -148, 8),
         )  # fmt: skip
         line = self._line("", frame, size, 5.0)
@@ -238,16 +238,16 @@ class Abdomen:
         rng = scene.rng("small bowel")
         radius = float(rng.uniform(10.5, 13.5))
         low = np.array([-105.0, -45.0, -75.0])
-        high = np.array([105.0, 88.0, 135.0])
+        high = np.array([105.0, 92.0, 160.0])
         tries = rng.uniform(low, high, (2600, 3))
         q = self.trunk.at_points(tries)
-        room = np.maximum(q["wall"] + radius + 3, tries[:, 2] - 150 + 0.4 * np.abs(tries[:, 0]))
+        room = np.maximum(q["wall"] + radius + 3, tries[:, 2] - 150 + 0.4 * np.maximum(tries[:, 0], -0.4 * tries[:, 0]))
         spine = self.trunk.spine(tries[:, 2].astype(np.float32)) + 34 + 10 * (np.abs(tries[:, 0]) < 30)
         keep = (room < 0) & (tries[:, 1] > np.where(tries[:, 2] > -10, spine, -60))
         keep &= np.abs(tries[:, 0]) < 90 - 40 * person.visceral * (tries[:, 2] < 60)
         chosen: list[Floats] = []
         for point in tries[keep]:
-            if all(np.linalg.norm(point - other) > radius * 1.75 for other in chosen):
+            if all(np.linalg.norm(point - other) > radius * 1.6 for other in chosen):
                 chosen.append(point)
         if len(chosen) < 8:
             return

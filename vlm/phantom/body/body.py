@@ -3,44 +3,88 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vlm.ct.volume import Grid, Point
+from vlm.ct.volume import Grid, Mask, Point, Scan, Volume
+from vlm.phantom.body.abdomen import Abdomen
 from vlm.phantom.body.frame import Frame
+from vlm.phantom.body.labels import NAME, NUMBER
 from vlm.phantom.body.person import Person
+from vlm.phantom.body.scanner import Exposure, expose
 from vlm.phantom.body.scene import Scene
 from vlm.phantom.body.skeleton import Skeleton
+from vlm.phantom.body.thorax import Thorax
 from vlm.phantom.body.tissues import Phase, Tissues
 from vlm.phantom.body.trunk import Trunk
 from vlm.phantom.body.walls import Walls
 
+REGIONS: dict[str, tuple[float, float]] = {  # heights of the reference body, mm
+    "chest": (165.0, 520.0), "abdomen": (-160.0, 315.0), "trunk": (-170.0, 520.0), "all": (-230.0, 590.0),
+}  # fmt: skip
 
-def grid_of(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], centre_mm: Point) -> Grid:
-    """A grid along the axes of the patient round a point."""
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A scanned body: the scan, a number a voxel, and who it is."""
+
+    person: Person
+    volume: Volume
+    labels: NDArray[np.uint8]  # (X, Y, Z), numbers of ``labels.NUMBER``
+
+    def mask(self, name: str) -> Mask:
+        """One structure; empty when it lies outside the field of view."""
+        return Mask(name, self.labels == NUMBER[name], self.volume.grid)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The structures with at least one voxel."""
+        return tuple(NAME[int(n)] for n in np.unique(self.labels) if n)
+
+
+def grid_of(
+    person: Person, region: str, spacing_mm: tuple[float, float, float], field_mm: tuple[float, float] | None = None
+) -> Grid:
+    """The grid that holds a region of a person; ``field_mm`` is its width and depth."""
+    low, high = (height * person.scale[2] for height in REGIONS[region])
+    reach = 1.06 * (380 * person.scale[0] + 1.7 * person.fat_mm), 1.10 * (258 * person.scale[1] + 1.3 * person.fat_mm + 30)
+    size = (*(field_mm or reach), high - low)
+    shape = tuple(max(8, round(mm / step)) for mm, step in zip(size, spacing_mm, strict=True))
+    centre: Point = (0.0, -4.0, (low + high) / 2)
     affine = np.diag([*spacing_mm, 1.0])
-    affine[:3, 3] = np.asarray(centre_mm) - (np.asarray(shape) - 1) / 2 * np.asarray(spacing_mm)
-    return Grid(shape, affine)
+    affine[:3, 3] = np.asarray(centre) - (np.asarray(shape) - 1) / 2 * np.asarray(spacing_mm)
+    return Grid((shape[0], shape[1], shape[2]), affine)
 
 
-def draw(person: Person, grid: Grid, phase: Phase = "portal", log=None) -> Scene:
-    """Paint a person on a grid."""
-    t = perf_counter()
-    moved = {"trabecular": -2.0 * (person.age - 50), "fat_inside": 0.0}
-    frame = Frame(person.scale, person.seed)
-    scene = Scene(grid, frame, Tissues(phase, person.seed, moved=moved), person.seed)
+def draw(person: Person, grid: Grid, phase: Phase) -> Scene:
+    """Paint a person on a grid, from the skin to the bones; no scanner yet."""
+    moved = {"trabecular": -2.0 * (person.age - 50)}  # Pickhardt 2013: about 2 HU a year
+    scene = Scene(grid, Frame(person.scale, person.seed), Tissues(phase, person.seed, moved=moved), person.seed)
     trunk = Trunk(person)
     trunk.build(scene)
-    def tick(n):
-        nonlocal t
-        if log is not None: log[n] = round(perf_counter() - t, 2)
-        t = perf_counter()
-    tick("base")
-    Walls(scene, trunk).draw(); tick("walls")
-    for n, part in PARTS: part(scene, trunk).draw(); tick(n)
-    Skeleton(scene, trunk).draw(); tick("bones")
+    for part in (Walls, Thorax, Abdomen, Skeleton):
+        part(scene, trunk).draw()
     return scene
-from vlm.phantom.body.abdomen import Abdomen
-from vlm.phantom.body.thorax import Thorax
-PARTS = [("thorax",Thorax),("abdomen",Abdomen)]
+
+
+def body(
+    *, seed: int, phase: Phase = "portal", region: str = "trunk", spacing_mm: tuple[float, float, float] = (0.8, 0.8, 1.5),
+    exposure: Exposure | None = None, grid: Grid | None = None,
+) -> Body:  # fmt: skip
+    """A body by seed. The same arguments give the same bytes.
+
+    Args:
+        region: a key of REGIONS; ``grid`` is used instead when given.
+        exposure: how it is scanned; by chance from the seed when not given.
+    """
+    person = Person.of(seed)
+    grid = grid or grid_of(person, region, spacing_mm)
+    scene = draw(person, grid, phase)
+    exposure = exposure or Exposure.of(seed)
+    hu = expose(scene, exposure)
+    scan = Scan(
+        source="phantom", kernel=exposure.kernel, contrast=phase != "plain", slice_thickness_mm=grid.spacing_mm[2],
+        tube_voltage_kv=120.0, patient_position="HFS",
+    )  # fmt: skip
+    return Body(person, Volume(hu.T, grid, scan), scene.labels.T)

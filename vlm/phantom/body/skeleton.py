@@ -267,7 +267,7 @@ class Skeleton:
             blade = np.maximum(blade, -102 - p.z)
             notch = np.hypot((along - 0.06) * length, p.z + 66) - 36
             blade = np.maximum(blade, -notch)
-            cup = ellipsoid(x, p.y, p.z, (84.0, HIP[1], HIP[2]), (31, 34, 34))
+            cup = np.maximum(ellipsoid(x, p.y, p.z, (83.0, HIP[1], HIP[2]), (31, 34, 34)), x - HIP[0] - 6)
             out = join(blade, cup, 16)
             for line, radius in (
                 (((82, -28, -112), (66, -48, -150)), 14.5), (((80, 14, -92), (52, 34, -104), (13, 42, -116)), 9.5), (((12, 42, -122), (36, 16, -146), (62, -40, -154)), 7.0),
@@ -283,6 +283,8 @@ class Skeleton:
     def _femur(self, side: str, sign: float) -> None:
         wide = 4.0 if self.trunk.person.sex == "female" else 0.0
         head: Triple = (sign * (HIP[0] + wide), HIP[1], HIP[2])
+        joint = self.scene.solid(head, (30, 30, 30), lambda u, v, w: ellipsoid(u, v, w, (0, 0, 0), (26, 26, 26)))
+        self.scene.paint_voxels(joint, "skeletal_muscle", "cartilage", on=("torso_fat", "skeletal_muscle"))
 
         def top(u: Floats, v: Floats, w: Floats) -> Floats:
             u = sign * u

@@ -20,9 +20,9 @@ class Thorax:
     def __init__(self, scene: Scene, trunk: Trunk) -> None:
         self.scene, self.trunk = scene, trunk
         person = trunk.person
-        self.size = person.organs["heart"] * (1 + 0.08 * person.visceral)
+        self.size = 1.1 * person.organs["heart"] * (1 + 0.08 * person.visceral)
         dx, dy, dz = person.moved["heart"]
-        self.at: Triple = (-20 + dx, 24 + dy, 332 + dz + 0.55 * person.breath_mm)
+        self.at: Triple = (-20 + dx, 24 + dy, 322 + dz + 0.55 * person.breath_mm)
         self.wide = person.organs["aorta"] * (1 + 0.004 * (person.age - 50))
 
     # shapes ----------------------------------------------------------------------------------------------------------
@@ -96,8 +96,8 @@ class Thorax:
     def _middle(self, p: Place, tubes: list[Floats]) -> Floats:
         """What lies between the lungs, with its fat."""
         front = np.clip(p.y / 40, 0, 1)
-        width = np.interp(p.z, [200, 260, 330, 390, 410, 450, 480, 505], [26, 26, 24, 30, 31, 32, 30, 34]).astype(np.float32)
-        narrow = np.interp(p.z, [260, 300, 350, 400, 450, 480], [34, 24, 7, 5, 16, 28]).astype(np.float32) * (1 + 0.5 * self.trunk.person.visceral)
+        width = np.interp(p.z, [200, 260, 330, 390, 410, 450, 480, 505], [20, 20, 20, 28, 31, 32, 30, 34]).astype(np.float32)
+        narrow = np.interp(p.z, [260, 300, 350, 400, 450, 480], [10, 8, 6, 5, 16, 28]).astype(np.float32) * (1 + 0.5 * self.trunk.person.visceral)
         slab = np.abs(p.x - self.trunk.side(p.z)) - (width * (1 - front) + narrow * front)
         behind = p.y < self.trunk.spine(p.z) + 4
         slab = np.where(behind, np.abs(p.x - self.trunk.side(p.z)) - np.interp(p.z, [190, 300, 500], [27, 21, 20]), slab).astype(np.float32)
@@ -229,16 +229,16 @@ class Thorax:
         scene, rng = self.scene, self.scene.rng("lung trees")
         many = 1.0 if scene.edge_mm < 1.6 else 0.45
         for _, sign in SIDES:
-            tips = self._tips(sign, int(900 * many), rng)
-            third = len(tips) // 9
+            tips = self._tips(sign, int(1500 * many), rng)
+            third = len(tips) // 16
             roots = {"artery": (sign * 58, -18, 384), "vein": (sign * 52, -18, 368), "bronchus": (sign * 50, -26, 386)}
-            parts = {"bronchus": tips[:third], "artery": tips[third : 5 * third], "vein": tips[5 * third :]}
+            parts = {"bronchus": tips[:third], "artery": tips[third : 8 * third], "vein": tips[8 * third :]}
             for kind, group in parts.items():
                 radius = 5.6 if kind != "bronchus" else 4.3
-                tip = (0.62 if kind != "bronchus" else 0.85) / many**0.33
+                tip = (0.7 if kind != "bronchus" else 0.75) / many**0.33
                 tree = grow(roots[kind], group, tip_radius_mm=tip, root_radius_mm=radius)
                 if kind == "bronchus":
-                    scene.paint_branches(tree, "bronchi", "soft", grow_mm=0.8, on=(*LOBES, "bronchi"))
+                    scene.paint_branches(tree, "bronchi", "soft", grow_mm=0.6, on=(*LOBES, "bronchi"))
                     scene.paint_branches(tree, "bronchi", "air", on=(*LOBES, "bronchi"))
                 else:
                     scene.paint_branches(tree, "lung_vessels", "blood_pulmonary", on=LOBES)

@@ -36,7 +36,7 @@ class Trunk:
 
     def __init__(self, person: Person) -> None:
         self.person = person
-        belly = 16.0 * person.visceral
+        belly = 22.0 * person.visceral - 9.0
         female = person.sex == "female"
 
         def bulge(z: float) -> float:  # the belly stands out with fat inside
@@ -101,8 +101,8 @@ class Trunk:
         if person.sex == "female":
             size = 38.0 + 0.45 * fat
             for sign in (1, -1):  # on the back, breasts fall to the sides
-                breast = ellipsoid(p.x, p.y, p.z, (sign * 82, 88 + 0.35 * fat, 350), (size * 1.25, size * 0.75, size * 1.2))
-                out = join(out, breast, 18.0)
+                breast = ellipsoid(p.x, p.y, p.z, (sign * 90, 80 + 0.35 * fat, 352), (size * 1.4, size * 0.8, size * 1.4))
+                out = join(out, breast, 34.0)
         return out
 
     def _wall(self, p: Place) -> Floats:
@@ -118,6 +118,7 @@ class Trunk:
             own = self.top[side] - 46.0 * bend / np.sqrt(1 + 0.12 * bend) - 8.0 * np.maximum(-v, 0) ** 2
             surface = own if surface is None else -join(-surface, -own, 34.0)
         assert surface is not None
+        surface = surface + 15 * np.exp(-(((p.x + 18) / 46) ** 2) - ((p.y - 28) / 46) ** 2)  # where the heart rests
         hang = np.clip(1 + p["wall"] / 16.0, 0, 1.3)  # close to the ribs it hangs down along the wall
         return np.asarray((surface - 28.0 * hang * hang - p.z) * np.float32(0.72), dtype=np.float32)
 

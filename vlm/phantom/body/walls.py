@@ -43,10 +43,10 @@ class Walls:
         fat = 3.0 + 0.22 * person.fat_mm
         for side, sign in SIDES:
             if person.arms == "up":
-                line = [(sign * 150, -36, 440, 58), (sign * 170, -38, 520, 48), (sign * 168, -40, 700, 44)]
+                line = [(sign * 150, -36, 440, 58), (sign * 170, -38, 520, 42), (sign * 168, -40, 700, 38)]
             else:
                 out = 34 + 0.6 * person.fat_mm
-                line = [(sign * 158, -36, 458, 52), (sign * (184 + out * 0.3), -36, 390, 46), (sign * (187 + out), -42, 210, 42),
+                line = [(sign * 158, -36, 458, 52), (sign * (184 + out * 0.3), -36, 390, 40), (sign * (187 + out), -42, 210, 36),
                         (sign * (190 + out), -30, 60, 32), (sign * (185 + out), -10, -60, 26)]  # fmt: skip
             points = smooth_line([tuple(p) for p in line], 12.0)  # type: ignore[misc]
             for grow, label, tissue in ((fat, "skin", "skin"), (fat - 1.8, "subcutaneous_fat", "fat"), (0.0, "skeletal_muscle", self.meat)):
@@ -139,10 +139,15 @@ class Walls:
         scene, thick = self.scene, self.trunk.person.muscle
         fat = 2.0 + 3.0 * (1.2 - thick)
 
-        def bed(p: Place) -> Floats:  # fat that holds the single muscles below the crest
-            return np.maximum(np.maximum(p["hull"] + 0.5, p.z - 45 + 0.5 * np.maximum(p.y, 0)), np.maximum(-p["wall"] + 2, -420 - p.z))
+        def spaces(p: Place) -> Floats:  # groin, fossae beside the anus, bed of the sciatic nerve, cleft between the legs
+            x = np.abs(p.x)
+            groin = ellipsoid(x, p.y, p.z, (76, 62, -112), (32, 22, 62), (0, 0, -20))
+            fossa = ellipsoid(x, p.y, p.z, (30, -70, -128), (24, 30, 40))
+            sciatic = ellipsoid(x, p.y, p.z, (84, -58, -96), (34, 10, 60), (0, 0, -24))
+            cleft = np.maximum(x - 9, np.maximum(-62 - p.y, p.z + 140))
+            return np.maximum(np.minimum(np.minimum(groin, fossa), np.minimum(sciatic, cleft)), p["hull"] + 0.5)
 
-        scene.paint(bed, "torso_fat", "fat", box=((-200, 200), (-150, 120), (-425, 60)))
+        scene.paint(spaces, "torso_fat", "fat", box=((-125, 125), (-120, 100), (-230, -40)))
         for side, sign in SIDES:
             for name, centre, radii, turn in _MUSCLES:
                 c: Triple = (sign * centre[0], centre[1], centre[2])
@@ -189,9 +194,9 @@ class Walls:
 
 # name, middle, radii, turn of the right muscle; the left one is its mirror image
 _MUSCLES: tuple[tuple[str, Triple, Triple, Triple], ...] = (
-    ("gluteus_minimus", (112, -10, -22), (14, 34, 48), (0, 12, 24)),
-    ("gluteus_medius", (126, -20, -5), (19, 48, 66), (0, 12, 28)),
-    ("gluteus_maximus", (78, -94, -75), (78, 27, 78), (0, 0, -26)),
+    ("gluteus_minimus", (114, -8, -26), (16, 38, 54), (0, 12, 24)),
+    ("gluteus_medius", (124, -24, -4), (26, 56, 70), (0, 12, 30)),
+    ("gluteus_maximus", (78, -88, -80), (86, 36, 92), (0, 0, -24)),
     ("tensor", (140, 45, -70), (13, 16, 60), (0, 0, 0)),
     ("rectus_abdominis", (32, 78, -40), (26, 8, 80), (0, 0, 0)),
     ("obturator_externus", (60, 20, -135), (34, 18, 20), (0, 0, -20)),
