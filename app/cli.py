@@ -185,18 +185,23 @@ def doctor(as_json: AsJson = False) -> None:
 def phantom(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write the DICOM series to.")],
     preset: Annotated[
-        str, typer.Option("--preset", help="demo: a chest with a nodule and an effusion; clear.")
+        str, typer.Option("--preset", help="demo: a chest with a nodule and an effusion; clear; body: a whole person.")
     ] = "demo",
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 7,
+    phase: Annotated[str, typer.Option("--phase", help="Of a body: plain, arterial or portal.")] = "portal",
+    region: Annotated[str, typer.Option("--region", help="Of a body: chest, abdomen, trunk or all.")] = "trunk",
     as_json: AsJson = False,
 ) -> None:
-    """Make a synthetic chest CT whose truth is known."""
+    """Make a synthetic CT whose truth is known."""
     from app.export.place import check_folder, writing
-    from vlm.phantom.sample import write_sample
+    from vlm.phantom.sample import write_body, write_sample
 
     check_folder(out, "OUT")
     with writing(out, "OUT"):
-        truth = write_sample(out.resolve(), preset=preset, seed=seed)
+        if preset == "body":
+            truth = write_body(out.resolve(), seed=seed, phase=phase, region=region)
+        else:
+            truth = write_sample(out.resolve(), preset=preset, seed=seed)
     if as_json:
         put_json(truth)
     else:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from vlm.errors import UsageError
+from vlm.phantom.body import NUMBER, PHASES, REGIONS, Phase, body
 from vlm.phantom.chest import Phantom, chest, demo_case
 from vlm.phantom.dicom_series import write_dicom_series
 
@@ -35,7 +36,49 @@ def write_sample(out: Path, *, preset: str, seed: int) -> Sample:
         UsageError: no preset has this name, or ``out`` holds files already.
     """
     if preset not in PRESETS:
-        raise UsageError(f"E_USAGE: --preset is {preset!r}, expected one of {', '.join(PRESETS)}.")
+        raise UsageError(f"E_USAGE: --preset is {preset!r}, expected one of {', '.join([*PRESETS, 'body'])}.")
+    truth = _emptied(out)
+    phantom = PRESETS[preset](seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    entries = [asdict(entry) for entry in phantom.truth]
+    truth.write_text(json.dumps({"preset": preset, "seed": seed, "findings": entries}, indent=1) + "\n", "utf-8")
+    paths = write_dicom_series(phantom.volume, out, seed=seed)
+    return Sample(slices=len(paths), folder=str(out), truth=str(truth))
+
+
+def write_body(
+    out: Path,
+    *,
+    seed: int,
+    phase: str = "portal",
+    region: str = "trunk",
+    spacing_mm: tuple[float, float, float] = (0.9, 0.9, 2.0),
+) -> Sample:
+    """Write a body's slices into ``out``; its labels (NIfTI, JSON) and truth lie beside it.
+
+    Raises:
+        UsageError: no phase or region has this name, or ``out`` holds files already.
+    """
+    import nibabel
+
+    for option, value, known in (("--phase", phase, PHASES), ("--region", region, tuple(REGIONS))):
+        if value not in known:
+            raise UsageError(f"E_USAGE: {option} is {value!r}, expected one of {', '.join(known)}.")
+    truth = _emptied(out)
+    scanned = body(seed=seed, phase=cast(Phase, phase), region=region, spacing_mm=spacing_mm)
+    out.mkdir(parents=True, exist_ok=True)
+    image = nibabel.Nifti1Image(scanned.labels, scanned.volume.grid.affine)
+    nibabel.save(image, out.with_name(out.name + ".labels.nii.gz"))
+    names = {str(NUMBER[name]): name for name in scanned.names}
+    out.with_name(out.name + ".labels.json").write_text(json.dumps(names, indent=1) + "\n", "utf-8")
+    said = {"preset": "body", "seed": seed, "phase": phase, "person": asdict(scanned.person), "findings": []}
+    truth.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
+    paths = write_dicom_series(scanned.volume, out, seed=seed)
+    return Sample(slices=len(paths), folder=str(out), truth=str(truth))
+
+
+def _emptied(out: Path) -> Path:
+    """Where the truth of a sample in ``out`` goes; an older sample is removed, other files are refused."""
     truth = out.with_name(out.name + ".truth.json")
     if out.is_dir() and any(out.iterdir()):
         if not truth.exists():
@@ -44,9 +87,4 @@ def write_sample(out: Path, *, preset: str, seed: int) -> Sample:
             )
         for path in out.glob("IM*.dcm"):  # an older sample of ours: replaced whole
             path.unlink()
-    phantom = PRESETS[preset](seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
-    entries = [asdict(entry) for entry in phantom.truth]
-    truth.write_text(json.dumps({"preset": preset, "seed": seed, "findings": entries}, indent=1) + "\n", "utf-8")
-    paths = write_dicom_series(phantom.volume, out, seed=seed)
-    return Sample(slices=len(paths), folder=str(out), truth=str(truth))
+    return truth

@@ -48,7 +48,10 @@ def grid_of(
 ) -> Grid:
     """The grid that holds a region of a person; ``field_mm`` is its width and depth."""
     low, high = (height * person.scale[2] for height in REGIONS[region])
-    reach = 1.06 * (380 * person.scale[0] + 1.7 * person.fat_mm), 1.10 * (258 * person.scale[1] + 1.3 * person.fat_mm + 30)
+    reach = (
+        1.06 * (380 * person.scale[0] + 1.7 * person.fat_mm),
+        1.10 * (258 * person.scale[1] + 1.3 * person.fat_mm + 30),
+    )
     size = (*(field_mm or reach), high - low)
     shape = tuple(max(8, round(mm / step)) for mm, step in zip(size, spacing_mm, strict=True))
     centre: Point = (0.0, -4.0, (low + high) / 2)
@@ -69,7 +72,8 @@ def draw(person: Person, grid: Grid, phase: Phase) -> Scene:
 
 
 def body(
-    *, seed: int, phase: Phase = "portal", region: str = "trunk", spacing_mm: tuple[float, float, float] = (0.8, 0.8, 1.5),
+    *, seed: int, phase: Phase = "portal", region: str = "trunk", spacing_mm: tuple[float, float, float] = (0.8,
+        0.8, 1.5),
     exposure: Exposure | None = None, grid: Grid | None = None,
 ) -> Body:  # fmt: skip
     """A body by seed. The same arguments give the same bytes.

@@ -64,4 +64,4 @@ class Frame:
         at = there * self.scale
         for _ in range(4):
             at = at + (there - self.displaced(at)) * self.scale
-        return at
+        return np.asarray(at)

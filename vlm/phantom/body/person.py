@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from vlm.ct.volume import as_point
+
 Sex = Literal["female", "male"]
 Arms = Literal["up", "down"]
 
@@ -40,7 +42,9 @@ class Person:
         tall = float(rng.normal(0.94 if sex == "female" else 1.0, 0.035))
         wide = float((0.93 if sex == "female" else 1.0) * (1 + 0.10 * (habitus - 0.3)) * rng.normal(1, 0.03))
         deep = float((0.93 if sex == "female" else 1.0) * (1 + 0.22 * (habitus - 0.3)) * rng.normal(1, 0.035))
-        fat = float(np.clip((34.0 if sex == "female" else 24.0) * (habitus + 0.15) * rng.lognormal(0, 0.2) * 1.5, 5, 60))
+        fat = float(
+            np.clip((34.0 if sex == "female" else 24.0) * (habitus + 0.15) * rng.lognormal(0, 0.2) * 1.5, 5, 60)
+        )
         inner = np.clip((0.9 if sex == "male" else 0.55) * habitus * rng.lognormal(0, 0.3) + 0.05, 0.05, 1.0)
         sizes = {
             name: float(np.clip(rng.lognormal(0, deviation), 1 - 2.2 * deviation, 1 + 2.6 * deviation))
@@ -51,23 +55,26 @@ class Person:
             )
         }  # fmt: skip
         moved = {
-            name: tuple(float(v) for v in np.clip(rng.normal(0, 1, 3), -2, 2) * reach)
+            name: as_point(np.clip(rng.normal(0, 1, 3), -2, 2) * reach)
             for name, reach in (
-                ("kidney_right", (4, 4, 11)), ("kidney_left", (4, 4, 11)), ("spleen", (5, 8, 11)), ("stomach", (9, 6, 12)),
+                ("kidney_right", (4, 4, 11)), ("kidney_left", (4, 4, 11)), ("spleen", (5, 8, 11)),
+                ("stomach", (9, 6, 12)),
                 ("gallbladder", (8, 6, 10)), ("pancreas", (3, 3, 9)), ("heart", (5, 3, 7)), ("bladder", (3, 3, 3)),
                 ("colon", (8, 6, 18)), ("uterus", (8, 5, 5)),
             )
         }  # fmt: skip
         variants = {
-            "caudal_liver": rng.random() < 0.12, "beaver_tail": rng.random() < 0.12, "no_gallbladder": rng.random() < 0.1,
-            "no_uterus": rng.random() < 0.12, "flexed_arms": rng.random() < 0.3, "full_stomach": rng.random() < 0.4,
+            "caudal_liver": rng.random() < 0.12, "beaver_tail": rng.random() < 0.12,
+                "no_gallbladder": rng.random() < 0.1,
+            "no_uterus": rng.random() < 0.12, "full_stomach": rng.random() < 0.4,
             "oral_contrast": rng.random() < 0.12, "left_bovine_arch": rng.random() < 0.15,
             "accessory_spleen": rng.random() < 0.15, "gas_filled_colon": rng.random() < 0.35,
             "one_kidney_ptotic": rng.random() < 0.06,
         }  # fmt: skip
         return cls(
             seed=seed, sex=sex, age=age, arms="up" if rng.random() < 0.65 else "down", scale=(wide, deep, tall),
-            fat_mm=fat, visceral=float(inner), muscle=float(np.clip(rng.normal(1.05 - 0.004 * max(age - 50, 0), 0.06), 0.75, 1.2)),
+            fat_mm=fat, visceral=float(inner), muscle=float(np.clip(rng.normal(1.05 - 0.004 * max(age - 50, 0),
+                0.06), 0.75, 1.2)),
             kyphosis=float(np.clip(rng.normal(1 + 0.006 * max(age - 55, 0), 0.12), 0.7, 1.5)),
             scoliosis_mm=float(rng.normal(0, 4)), breath_mm=float(rng.normal(0, 9)), organs=sizes, moved=moved,
             variants=variants,

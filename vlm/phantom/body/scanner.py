@@ -46,7 +46,8 @@ class Exposure:
         rng = np.random.default_rng([seed, 11])
         return cls(
             kernel="sharp" if rng.random() < 0.25 else "soft", noise_hu=float(np.clip(rng.lognormal(2.5, 0.4), 5, 45)),
-            table=bool(rng.random() < 0.9), blanket=bool(rng.random() < 0.4), motion_mm=float(rng.uniform(0, 5) * (rng.random() < 0.3)),
+            table=bool(rng.random() < 0.9), blanket=bool(rng.random() < 0.4), motion_mm=float(rng.uniform(0,
+                5) * (rng.random() < 0.3)),
         )  # fmt: skip
 
 
@@ -150,9 +151,18 @@ def _blanket(scene: Scene) -> None:
 def _move(scene: Scene, mm: float) -> None:
     """Blur what beats and breathes along z: the heart and the ten millimetres round the diaphragm."""
     steps = max(1, round(mm / scene.grid.spacing_mm[2]))
-    near = np.isin(scene.labels, [NUMBER[n] for n in NUMBER if n.startswith("heart") or n in ("diaphragm", "pericardium")])
+    near = np.isin(
+        scene.labels, [NUMBER[n] for n in NUMBER if n.startswith("heart") or n in ("diaphragm", "pericardium")]
+    )
     near = ndimage.binary_dilation(near, iterations=steps)
-    near &= np.isin(scene.labels, [NUMBER[n] for n in NUMBER if n.startswith(("heart", "rib")) or n in ("diaphragm", "pericardium", "liver", *LOBES)])
+    near &= np.isin(
+        scene.labels,
+        [
+            NUMBER[n]
+            for n in NUMBER
+            if n.startswith(("heart", "rib")) or n in ("diaphragm", "pericardium", "liver", *LOBES)
+        ],
+    )
     blurred = ndimage.uniform_filter1d(scene.hu, 2 * steps + 1, axis=0)
     scene.hu[near] = 0.5 * scene.hu[near] + 0.5 * blurred[near]
 

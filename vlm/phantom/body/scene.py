@@ -8,6 +8,7 @@ Arrays in here are (Z, Y, X).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from zlib import crc32
@@ -27,6 +28,7 @@ FAR_MM = 60.0
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]  # (low, high) along x, y, z
 Window = tuple[slice, slice, slice]  # of a (Z, Y, X) lattice
 Lines = tuple[Floats, Floats, Floats]  # x, y, z
+Brush = tuple[int, int, float, NDArray[np.bool_] | None]  # label, tissue, HU, labels it may paint on
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Place:
     x: Floats
     y: Floats
     z: Floats
-    window: Window
+    window: tuple[slice, ...]
     fields: dict[str, Floats]
 
     def __getitem__(self, name: str) -> Floats:
@@ -63,13 +65,15 @@ class Scene:
     def __init__(self, grid: Grid, frame: Frame, tissues: Tissues, seed: int) -> None:
         self.grid, self.frame, self.tissues, self.seed = grid, frame, tissues, seed
         origin, step = grid.affine[:3, 3], grid.spacing_mm
-        self.lines: Lines = tuple(  # type: ignore[assignment]  # three of them
-            (origin[a] + step[a] * np.arange(grid.shape[a])).astype(np.float32) for a in range(3)
-        )
+        self.lines: Lines = tuple((origin[a] + step[a] * np.arange(grid.shape[a])).astype(np.float32) for a in range(3))
         self.fine = min(step[0], step[1]) < 0.7 * LATTICE_MM
-        self.lattice: Lines = self.lines if not self.fine else tuple(  # type: ignore[assignment]
-            np.arange(line[0] - LATTICE_MM, line[-1] + 2 * LATTICE_MM, LATTICE_MM, dtype=np.float32)
-            for line in self.lines
+        self.lattice: Lines = (
+            self.lines
+            if not self.fine
+            else tuple(  # type: ignore[assignment]
+                np.arange(line[0] - LATTICE_MM, line[-1] + 2 * LATTICE_MM, LATTICE_MM, dtype=np.float32)
+                for line in self.lines
+            )
         )
         self.edge_mm = float(np.cbrt(np.prod(step)))
         shape = grid.shape[::-1]
@@ -89,19 +93,23 @@ class Scene:
             return tuple(slice(0, len(line)) for line in self.lattice[::-1])  # type: ignore[return-value]
         corners = np.array(np.meshgrid(*box)).reshape(3, -1).T
         middle = corners.mean(axis=0)
-        corners = np.concatenate([corners, middle + (corners - middle) * [[1, 0, 0]], middle + (corners - middle) * [[0, 0, 1]]])
+        corners = np.concatenate(
+            [corners, middle + (corners - middle) * [[1, 0, 0]], middle + (corners - middle) * [[0, 0, 1]]]
+        )
         world = self.frame.world(corners)
         return self._within(world.min(axis=0) - margin_mm, world.max(axis=0) + margin_mm, self.lattice)
 
     @staticmethod
-    def _within(low: Floats, high: Floats, lines: Lines) -> Window:
+    def _within(low: Sequence[float] | Floats, high: Sequence[float] | Floats, lines: Lines) -> Window:
+        """The part of evenly spaced lines between two corners, one step wider."""
         parts = []
         for axis in (2, 1, 0):
             line = lines[axis]
-            first = int(np.searchsorted(line, low[axis])) - 1
-            last = int(np.searchsorted(line, high[axis])) + 1
-            first = min(max(0, first), len(line))
-            parts.append(slice(first, max(first, min(len(line), last))))
+            count = len(line)
+            start, step = float(line[0]), float(line[1] - line[0]) if count > 1 else 1.0
+            first = min(max(0, int(np.ceil((float(low[axis]) - start) / step)) - 1), count)
+            last = int(np.ceil((float(high[axis]) - start) / step)) + 1
+            parts.append(slice(first, max(first, min(count, last))))
         return parts[0], parts[1], parts[2]
 
     def place(self, window: Window) -> Place:
@@ -110,8 +118,13 @@ class Scene:
         return Place(x, y, z, window, self.fields)
 
     def keep(self, name: str, shape: Shape) -> None:
-        """Keep a field for the whole lattice, so that other shapes may refer to it."""
-        self.fields[name] = np.asarray(shape(self.place(self.window(None))), dtype=np.float32)
+        """Keep a smooth field for the whole lattice,
+        so that other shapes may refer to it; every second point is asked."""
+        every_second = slice(None, None, 2)
+        out = np.asarray(shape(self.place((every_second, every_second, every_second))), dtype=np.float32)
+        for axis, count in enumerate(self.at[0].shape):
+            out = _doubled(out, axis, count)
+        self.fields[name] = out
 
     def field(self, shape: Shape, box: Box | None = None) -> Field:
         """Distances of a shape inside a reference box; the box must hold the shape."""
@@ -129,22 +142,33 @@ class Scene:
             return field
         brush = self._brush(label, tissue, on)
         if not self.fine:
-            z0 = field.window[0].start
-            deep = field.mm.reshape(len(field.mm), -1).min(axis=1) < self.edge_mm
-            for k in np.flatnonzero(deep):
-                self._slice(z0 + int(k), field.window[1], field.window[2], field.mm[k], brush)
+            self._block(field, brush)
             return field
         self._paint_fine(field, brush)
         return field
 
-    def _brush(self, label: str | None, tissue: str, on: Sequence[str]) -> tuple[int, int, float, NDArray[np.bool_] | None]:
+    def _brush(self, label: str | None, tissue: str, on: Sequence[str]) -> Brush:
         allowed = None
         if on:
             allowed = np.zeros(256, dtype=bool)
             allowed[[NUMBER[name] for name in on]] = True
         return NUMBER[label] if label else 0, self.tissues.index(tissue), self.tissues.hu(tissue), allowed
 
-    def _slice(self, k: int, rows: slice, columns: slice, mm: Floats, brush: tuple[int, int, float, NDArray[np.bool_] | None]) -> None:
+    def _block(self, field: Field, brush: Brush, share: float = 1.0) -> None:
+        """Paint distances that are known on the voxels, all at once, cut to where they are near."""
+        near = field.mm < 0.5 * self.edge_mm
+        part, at = [], []
+        for axis, window in enumerate(field.window):
+            others = tuple(other for other in range(3) if other != axis)
+            found = np.flatnonzero(near.any(axis=others))
+            if not len(found):
+                return
+            part.append(slice(int(found[0]), int(found[-1]) + 1))
+            at.append(slice(window.start + int(found[0]), window.start + int(found[-1]) + 1))
+        cover = np.clip(np.float32(0.5) - field.mm[part[0], part[1], part[2]] * np.float32(1 / self.edge_mm), 0, 1)
+        self._blend(at[0], at[1], at[2], cover * np.float32(share) if share < 1 else cover, brush)
+
+    def _slice(self, k: int, rows: slice, columns: slice, mm: Floats, brush: Brush) -> None:
         near = mm < 0.5 * self.edge_mm
         inside_rows = np.flatnonzero(near.any(axis=1))
         if not len(inside_rows):
@@ -156,7 +180,7 @@ class Scene:
         columns = slice(columns.start + c.start, columns.start + c.stop)
         self._blend(k, rows, columns, np.clip(0.5 - mm[r, c] / np.float32(self.edge_mm), 0, 1), brush)
 
-    def _blend(self, k: int | slice, rows: slice, columns: slice, cover: Floats, brush: tuple[int, int, float, NDArray[np.bool_] | None]) -> None:
+    def _blend(self, k: int | slice, rows: slice, columns: slice, cover: Floats, brush: Brush) -> None:
         label, tissue, hu, allowed = brush
         labels = self.labels[k, rows, columns]
         if allowed is not None:
@@ -168,7 +192,7 @@ class Scene:
             labels[most] = label
         self.tissue[k, rows, columns][most] = tissue
 
-    def _paint_fine(self, field: Field, brush: tuple[int, int, float, NDArray[np.bool_] | None]) -> None:
+    def _paint_fine(self, field: Field, brush: Brush) -> None:
         lattice = [line[part] for line, part in zip(self.lattice, field.window[::-1], strict=True)]
         low, high = (np.array([line[i] for line in lattice]) for i in (0, -1))
         rows_columns = self._within(low, high, self.lines)
@@ -183,8 +207,14 @@ class Scene:
                 continue
             r, c = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
             r0, r1, c0, c1 = max(r[0] - 1, 0), r[-1] + 1, max(c[0] - 1, 0), c[-1] + 1
-            y_in = slice(int(np.searchsorted(y, lattice[1][r0])), int(np.searchsorted(y, lattice[1][min(r1, len(lattice[1]) - 1)], "right")))
-            x_in = slice(int(np.searchsorted(x, lattice[0][c0])), int(np.searchsorted(x, lattice[0][min(c1, len(lattice[0]) - 1)], "right")))
+            y_in = slice(
+                int(np.searchsorted(y, lattice[1][r0])),
+                int(np.searchsorted(y, lattice[1][min(r1, len(lattice[1]) - 1)], "right")),
+            )
+            x_in = slice(
+                int(np.searchsorted(x, lattice[0][c0])),
+                int(np.searchsorted(x, lattice[0][min(c1, len(lattice[0]) - 1)], "right")),
+            )
             if y_in.stop <= y_in.start or x_in.stop <= x_in.start:
                 continue
             iy, ty = _between(lattice[1], y[y_in])
@@ -209,7 +239,7 @@ class Scene:
         out = np.full(shape, FAR_MM, dtype=np.float32)
         if min(shape) < 2:
             return Field(window, out[:0])
-        for a, b in zip(world[:-1], world[1:], strict=True):
+        for a, b in itertools.pairwise(world):
             reach = max(a[3], b[3]) + reach_mm
             part = self._within(np.minimum(a, b)[:3] - reach, np.maximum(a, b)[:3] + reach, lines)
             if any(p.stop <= p.start for p in part):
@@ -220,7 +250,12 @@ class Scene:
         return Field(window, out)
 
     def solid(
-        self, centre: Triple, half_mm: Triple, shape: Callable[[Floats, Floats, Floats], Floats], *, tilt_degrees: float = 0.0
+        self,
+        centre: Triple,
+        half_mm: Triple,
+        shape: Callable[[Floats, Floats, Floats], Floats],
+        *,
+        tilt_degrees: float = 0.0,
     ) -> Field:
         """Distances on the voxels of a shape that the frame moves but does not bend: a bone.
 
@@ -237,13 +272,22 @@ class Scene:
         return Field(window, np.asarray(shape(x[None, None, :] / sx, v / sy, w / sz), dtype=np.float32))
 
     def paint_tube(
-        self, points: Floats, label: str | None, tissue: str, *, grow_mm: float = 0.0, flat: float = 1.0, on: Sequence[str] = ()
+        self,
+        points: Floats,
+        label: str | None,
+        tissue: str,
+        *,
+        grow_mm: float = 0.0,
+        flat: float = 1.0,
+        on: Sequence[str] = (),
     ) -> None:
         """Draw a tube through (N, 4) reference points and radii on the voxels; thin ones take their share."""
         line = np.array(points, dtype=np.float64)
         line[:, 3] += grow_mm
         field = self.tube(line, flat=flat, reach_mm=self.edge_mm, fine=True)
-        self.paint_voxels(field, label, tissue, on=on, share=min(1.0, (2 * float(line[:, 3].mean()) / self.edge_mm) ** 2))
+        self.paint_voxels(
+            field, label, tissue, on=on, share=min(1.0, (2 * float(line[:, 3].mean()) / self.edge_mm) ** 2)
+        )
 
     def paint_branches(
         self, branches: Sequence[Branch], label: str, tissue: str, *, grow_mm: float = 0.0, on: Sequence[str] = ()
@@ -253,17 +297,24 @@ class Scene:
         if not seen:
             return
         ends = self.frame.world(np.array([piece.start for piece in seen] + [piece.end for piece in seen]))
+        low, high = np.minimum(ends[: len(seen)], ends[len(seen) :]), np.maximum(ends[: len(seen)], ends[len(seen) :])
         brush = self._brush(label, tissue, on)
         for n, piece in enumerate(seen):
             radius = piece.radius_mm + grow_mm
             a, b = (np.array([*ends[m], radius]) for m in (n, n + len(seen)))
             reach = radius + self.edge_mm
-            part = self._within(np.minimum(a, b)[:3] - reach, np.maximum(a, b)[:3] + reach, self.lines)
+            part = self._within(low[n] - reach, high[n] + reach, self.lines)
             if any(p.stop <= p.start for p in part):
                 continue
-            x, y, z = self.lines[0][None, None, part[2]], self.lines[1][None, part[1], None], self.lines[2][part[0], None, None]
+            x, y, z = (
+                self.lines[0][None, None, part[2]],
+                self.lines[1][None, part[1], None],
+                self.lines[2][part[0], None, None],
+            )
             cover = np.clip(0.5 - _segment(x, y, z, a, b, 1.0) / np.float32(self.edge_mm), 0, 1)
-            self._blend(part[0], part[1], part[2], cover * np.float32(min(1.0, (2 * radius / self.edge_mm) ** 2)), brush)
+            self._blend(
+                part[0], part[1], part[2], cover * np.float32(min(1.0, (2 * radius / self.edge_mm) ** 2)), brush
+            )
 
     def paint_voxels(
         self, field: Field, label: str | None, tissue: str, *, on: Sequence[str] = (), share: float = 1.0
@@ -272,6 +323,9 @@ class Scene:
         if not field.mm.size:
             return
         brush = self._brush(label, tissue, on)
+        if field.mm.size < 2_000_000:
+            self._block(field, brush, share)
+            return
         for k in range(len(field.mm)):
             mm = field.mm[k]
             if float(mm.min()) >= 0.5 * self.edge_mm:
@@ -296,6 +350,21 @@ def _segment(x: Floats, y: Floats, z: Floats, a: Floats, b: Floats, flat: float)
         return np.asarray(np.sqrt(u * u + v * v + w * w) - radius)
     across = np.float32(1 / flat)
     return np.asarray((np.sqrt((u * u + v * v) * across * across + w * w) - radius) * np.float32(0.5 + 0.5 * flat))
+
+
+def _doubled(values: Floats, axis: int, count: int) -> Floats:
+    """Every second value along an axis -> all ``count`` of them, by linear interpolation."""
+    shape = list(values.shape)
+    shape[axis] = count
+    out = np.empty(shape, dtype=np.float32)
+    moved, source = np.moveaxis(out, axis, 0), np.moveaxis(values, axis, 0)
+    moved[::2] = source
+    between = (count - 1) // 2
+    np.add(source[:between], source[1 : between + 1], out=moved[1 : 2 * between : 2])
+    moved[1 : 2 * between : 2] *= np.float32(0.5)
+    if count % 2 == 0:
+        moved[-1] = source[-1] if count < 4 else 1.5 * source[-1] - 0.5 * source[-2]
+    return out
 
 
 def _between(lattice: Floats, line: Floats) -> tuple[NDArray[np.intp], Floats]:

@@ -32,14 +32,16 @@ class Profile:
 
     def at(self, z: float) -> float:
         """The value at one height."""
-        return float(self(np.float32(z)))
+        return float(self(np.asarray(z)))
 
 
 def squircle(u: Floats, v: Floats, a: float | Floats, b: float | Floats, boxy: float = 0.5) -> Floats:
     """Distance to an oval with radii ``a``, ``b`` round the z axis: an ellipse at ``boxy`` 0, nearly a box at 1."""
     p, q = np.minimum((u / a) ** 2, 4.0), np.minimum((v / b) ** 2, 4.0)
     root = np.sqrt(np.maximum(p + q - boxy * np.minimum(p, 1) * np.minimum(q, 1), 1e-6))
-    slope = np.sqrt(p * (1 - boxy * np.minimum(q, 1)) ** 2 / np.square(a) + q * (1 - boxy * np.minimum(p, 1)) ** 2 / np.square(b))
+    slope = np.sqrt(
+        p * (1 - boxy * np.minimum(q, 1)) ** 2 / np.square(a) + q * (1 - boxy * np.minimum(p, 1)) ** 2 / np.square(b)
+    )
     return np.asarray((root - 1) * root / (slope + 1e-5), dtype=np.float32)
 
 
@@ -70,6 +72,19 @@ def ellipsoid(
     return np.asarray((root - 1) * root / slope, dtype=np.float32)
 
 
+def around(
+    centre: Sequence[float], reach_mm: float
+) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+    """The box of (low, high) along x, y, z that reaches ``reach_mm`` from a point."""
+    x, y, z = ((float(v) - reach_mm, float(v) + reach_mm) for v in centre)
+    return x, y, z
+
+
+def both(a: Floats, b: Floats | float) -> Floats:
+    """Intersection of two shapes."""
+    return np.asarray(np.maximum(a, b), dtype=np.float32)
+
+
 def join(a: Floats, b: Floats, blend_mm: float) -> Floats:
     """Union of two shapes with a fillet."""
     h = np.maximum(blend_mm - np.abs(a - b), 0.0)
@@ -81,7 +96,7 @@ def meet(a: Floats, b: Floats, blend_mm: float) -> Floats:
     return -join(-a, -b, blend_mm)
 
 
-def smooth_line(points: Sequence[Triple] | Floats, step_mm: float = 4.0) -> NDArray[np.float64]:
+def smooth_line(points: Sequence[Sequence[float]] | Floats, step_mm: float = 4.0) -> NDArray[np.float64]:
     """(N, 3) points along a smooth curve through ``points``, about ``step_mm`` apart; more columns follow along."""
     knots = np.asarray(points, dtype=np.float64)
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots[:, :3], axis=0), axis=1) + 1e-3)])

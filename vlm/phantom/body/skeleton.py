@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from vlm.phantom.body.scene import Place, Scene
-from vlm.phantom.body.shapes import Floats, Triple, ellipsoid, join, smooth_line, squircle
+from vlm.phantom.body.shapes import Floats, Triple, both, ellipsoid, join, smooth_line, squircle
 from vlm.phantom.body.trunk import Trunk
 
 # name: (height of its lower face, height with its disc, half width, half depth of the body), mm
@@ -17,14 +18,16 @@ for _name, _height, _width, _depth in (
     ("L5", 35, 26, 17.5), ("L4", 37, 25, 17.5), ("L3", 37, 24, 17.5), ("L2", 36, 23, 17), ("L1", 35, 22, 16.5),
     ("T12", 33, 21, 16), ("T11", 31, 20, 16), ("T10", 29, 18.5, 16), ("T9", 28, 17.5, 15.5), ("T8", 27, 16.5, 15),
     ("T7", 26, 16, 15), ("T6", 25.5, 15.5, 14.5), ("T5", 25, 15, 14), ("T4", 24.5, 14.5, 13), ("T3", 24, 14.5, 12),
-    ("T2", 23, 15, 10.5), ("T1", 22, 16, 9.5), ("C7", 20, 15, 9), ("C6", 18, 14, 8.5), ("C5", 18, 13, 8.5), ("C4", 18, 13, 8.5),
+    ("T2", 23, 15, 10.5), ("T1", 22, 16, 9.5), ("C7", 20, 15, 9), ("C6", 18, 14, 8.5), ("C5", 18, 13, 8.5),
+    ("C4", 18, 13, 8.5),
     ("C3", 18, 13, 8.5),
 ):  # fmt: skip
     VERTEBRAE[_name] = (_bottom, float(_height), float(_width), float(_depth))
     _bottom += _height
 # drop from the joint to the front end, mm, and how far round the chest the bone goes, degrees
 RIBS = (
-    (24, 150), (42, 152), (58, 152), (72, 152), (84, 150), (94, 148), (102, 146), (104, 140), (102, 130), (92, 118), (60, 88), (34, 54),
+    (24, 150), (42, 152), (58, 152), (72, 152), (84, 150), (94, 148), (102, 146), (104, 140), (102, 130),
+    (92, 118), (60, 88), (34, 54),
 )  # fmt: skip
 STERNAL_MM = (452, 432, 410, 388, 366, 348, 334)  # where cartilages 1 to 7 meet the sternum
 HIP: Triple = (88.0, -12.0, -95.0)  # centre of the right hip joint
@@ -63,7 +66,7 @@ class Skeleton:
         def discs(p: Place) -> Floats:
             width = np.clip(25 - (p.z - 20) * 0.026, 13, 25)
             inside = squircle(p.x - trunk.side(p.z), p.y - trunk.spine(p.z), width, width * 0.72, 0.3)
-            return np.maximum(np.maximum(inside, -4 - p.z), p.z - 585)
+            return both(np.maximum(inside, -4 - p.z), p.z - 585)
 
         scene.paint(discs, "intervertebral_discs", "disc", box=((-32, 32), (-110, 0), (-6, 590)))
         for name in VERTEBRAE:
@@ -95,7 +98,7 @@ class Skeleton:
             waist = 1 - 0.11 * (1 - np.minimum((w / half) ** 2, 1))
             out = squircle(u, v, width * waist, depth * waist, 0.35)
             out = np.maximum(out, -depth * 0.84 - v + 1.2 * np.abs(u) / width)
-            return np.maximum(out, np.abs(w) - half)
+            return both(out, np.abs(w) - half)
 
         def arch(u: Floats, v: Floats, w: Floats) -> Floats:
             side = np.abs(u)
@@ -104,13 +107,17 @@ class Skeleton:
             drop = w + slope * np.maximum(back - v - 6, 0) * 0.8
             process = np.maximum(side - 3.2 - 0.03 * np.maximum(back - v - 20, 0), np.abs(drop) - 0.24 * height)
             process = np.maximum(process, np.maximum(v - back, back - 11 - spinous - v))
-            lateral = np.sqrt((v - back + 0.35 * np.maximum(side - 14, 0) * (1 if thoracic else 0.3)) ** 2 + (w - 3) ** 2) - 4.6
+            lateral = (
+                np.sqrt((v - back + 0.35 * np.maximum(side - 14, 0) * (1 if thoracic else 0.3)) ** 2 + (w - 3) ** 2)
+                - 4.6
+            )
             lateral = np.maximum(lateral, side - reach)
             facets = np.minimum(
-                ellipsoid(side, v, w, (15.5, back - 7, half), (5.5, 5.0, 9.0)), ellipsoid(side, v, w, (14.5, back - 10, -half), (5.5, 4.0, 9.0))
+                ellipsoid(side, v, w, (15.5, back - 7, half), (5.5, 5.0, 9.0)),
+                ellipsoid(side, v, w, (14.5, back - 10, -half), (5.5, 4.0, 9.0)),
             )
             out = join(join(ring, process, 4.0), join(lateral, facets, 3.0), 4.0)
-            return np.maximum(out, 1.0 - squircle(u, v - back, 11.0, 8.6, 0.2))
+            return both(out, 1.0 - squircle(u, v - back, 11.0, 8.6, 0.2))
 
         def whole(u: Floats, v: Floats, w: Floats) -> Floats:
             return join(body(u, v, w), arch(u, v, w), 2.5)
@@ -130,7 +137,7 @@ class Skeleton:
             deep = 17 * (1 - 0.68 * np.clip(down, 0, 1)) + 3 * np.exp(-((p.x / 14) ** 2))
             out = squircle(p.x, p.y - middle, wide, deep, 0.1)
             top = p.z + 0.35 * (p.y + 50) - 4
-            return np.maximum(np.maximum(out, top), -124 - p.z)
+            return both(np.maximum(out, top), -124 - p.z)
 
         box = ((-66, 66), (-125, -25), (-128, 14))
         field = self.scene.paint(bone, "sacrum", "cortical_thin", box=box)
@@ -138,7 +145,12 @@ class Skeleton:
         for z in (-22, -45, -66):
             for sign in (1, -1):
                 y = -64 - 34 * float(np.sin(-z / 110 * 2.2))
-                self.scene.paint_tube(np.array([(sign * 24, y - 20, z, 4.0), (sign * 21, y + 22, z - 4, 4.5)]), "torso_fat", "fat_inside", on=("sacrum",))
+                self.scene.paint_tube(
+                    np.array([(sign * 24, y - 20, z, 4.0), (sign * 21, y + 22, z - 4, 4.5)]),
+                    "torso_fat",
+                    "fat_inside",
+                    on=("sacrum",),
+                )
 
     # chest -----------------------------------------------------------------------------------------------------------
 
@@ -179,8 +191,8 @@ class Skeleton:
         self.scene.paint_voxels(outer, name, "cortical")
         self.scene.paint_voxels(outer + 1.25, None, "trabecular", on=(name,))
         if number <= 10:
-            for points in self._cartilage(line[-1], sign, number):
-                self.scene.paint_tube(points, "costal_cartilages", "cartilage", flat=0.75)
+            for bar in self._cartilage(line[-1], sign, number):
+                self.scene.paint_tube(bar, "costal_cartilages", "cartilage", flat=0.75)
 
     def _cartilage(self, end: Triple, sign: float, number: int) -> Iterator[Floats]:
         if number <= 7:
@@ -197,8 +209,10 @@ class Skeleton:
         trunk = self.trunk
 
         def bone(p: Place) -> Floats:
-            width = np.interp(p.z, [282, 300, 330, 380, 418, 430, 455, 466], [5, 9, 17, 15, 13, 20, 27, 22]).astype(np.float32)
-            return np.maximum(squircle(p.x, p.y - trunk.inner[1](p.z) - 9, width, 6.0, 0.7), np.maximum(p.z - 462, 284 - p.z))
+            width = np.interp(p.z, [282, 300, 330, 380, 418, 430, 455, 466], [5, 9, 17, 15, 13, 20, 27, 22]).astype(
+                np.float32
+            )
+            return both(squircle(p.x, p.y - trunk.inner[1](p.z) - 9, width, 6.0, 0.7), np.maximum(p.z - 462, 284 - p.z))
 
         box = ((-32, 32), (10, 130), (278, 468))
         field = self.scene.paint(bone, "sternum", "cortical_thin", box=box)
@@ -227,10 +241,25 @@ class Skeleton:
         field = scene.paint(blade, f"scapula_{side}", "cortical", box=box)
         scene.paint(field + 2.4, None, "trabecular", on=(f"scapula_{side}",))
         back = trunk.inner[2].at(445) + 34
-        spine = smooth_line([(sign * 78, -back + 6, 440), (sign * 120, -back + 22, 462), (abs(head[0]) * sign, head[1] - 22, head[2] + 24)], 5)
+        spine = smooth_line(
+            [
+                (sign * 78, -back + 6, 440),
+                (sign * 120, -back + 22, 462),
+                (abs(head[0]) * sign, head[1] - 22, head[2] + 24),
+            ],
+            5,
+        )
         self._long(spine, 4.4, f"scapula_{side}", 1.6)
         front = trunk.inner[1].at(462) + 8
-        clavicle = smooth_line([(sign * 22, front, 464), (sign * 60, front - 2, 476), (sign * 105, -18, 486), (abs(head[0]) * sign * 0.97, head[1] + 4, head[2] + 28)], 5)
+        clavicle = smooth_line(
+            [
+                (sign * 22, front, 464),
+                (sign * 60, front - 2, 476),
+                (sign * 105, -18, 486),
+                (abs(head[0]) * sign * 0.97, head[1] + 4, head[2] + 28),
+            ],
+            5,
+        )
         self._long(clavicle, 6.2, f"clavicula_{side}", 2.2)
         if up:
             arm = [head, (sign * 172, -38, 560), (sign * 168, -40, 700)]
@@ -263,18 +292,21 @@ class Skeleton:
             bow = 9 * np.sin(np.clip(along, 0, 1) * np.pi)  # the blade is hollow inside
             crest = 70 - 62 * ((along - 0.42) / 0.58) ** 2
             thick = 4.2 + 4.0 * np.clip(1 - (crest - p.z) / 14, 0, 1) + 8 * low**2 + 5 * np.clip(1 - along * 4, 0, 1)
-            blade = np.maximum(np.maximum(np.abs(off - bow) - thick, (p.z - crest) * 0.7), np.maximum(-along, along - 1) * length)
+            blade = np.maximum(
+                np.maximum(np.abs(off - bow) - thick, (p.z - crest) * 0.7), np.maximum(-along, along - 1) * length
+            )
             blade = np.maximum(blade, -102 - p.z)
             notch = np.hypot((along - 0.06) * length, p.z + 66) - 36
             blade = np.maximum(blade, -notch)
             cup = np.maximum(ellipsoid(x, p.y, p.z, (83.0, HIP[1], HIP[2]), (31, 34, 34)), x - HIP[0] - 6)
             out = join(blade, cup, 16)
             for line, radius in (
-                (((82, -28, -112), (66, -48, -150)), 14.5), (((80, 14, -92), (52, 34, -104), (13, 42, -116)), 9.5), (((12, 42, -122), (36, 16, -146), (62, -40, -154)), 7.0),
+                (((82, -28, -112), (66, -48, -150)), 14.5), (((80, 14, -92), (52, 34, -104),
+                (13, 42, -116)), 9.5), (((12, 42, -122), (36, 16, -146), (62, -40, -154)), 7.0),
             ):  # fmt: skip
-                for a, b in zip(line, line[1:], strict=False):
+                for a, b in itertools.pairwise(line):
                     out = join(out, _capsule(x, p.y, p.z, a, b, radius), 8)
-            return np.maximum(out, 25.5 - np.sqrt((x - HIP[0]) ** 2 + (p.y - HIP[1]) ** 2 + (p.z - HIP[2]) ** 2))
+            return both(out, 25.5 - np.sqrt((x - HIP[0]) ** 2 + (p.y - HIP[1]) ** 2 + (p.z - HIP[2]) ** 2))
 
         box = ((2, 140), (-110, 66), (-175, 78)) if sign > 0 else ((-140, -2), (-110, 66), (-175, 78))
         field = self.scene.paint(bone, f"hip_{side}", "cortical", box=box)
@@ -300,10 +332,10 @@ class Skeleton:
         self.scene.paint_voxels(bone + 1.8, None, "trabecular", on=(name,))
 
         def marrow(u: Floats, v: Floats, w: Floats) -> Floats:
-            return np.maximum(top(u, v, w) + 5.0, w + 66)
+            return both(top(u, v, w) + 5.0, w + 66)
 
         def cortex(u: Floats, v: Floats, w: Floats) -> Floats:
-            return np.maximum(top(u, v, w), w + 60)
+            return both(top(u, v, w), w + 60)
 
         self.scene.paint_voxels(self.scene.solid(head, (80, 60, 240), cortex), name, "cortical")
         self.scene.paint_voxels(self.scene.solid(head, (80, 60, 240), marrow), None, "marrow_fat", on=(name,))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import ClassVar
+
 import numpy as np
 
 from vlm.phantom.body.labels import LOBES
 from vlm.phantom.body.scene import Place, Scene
-from vlm.phantom.body.shapes import Floats, Triple, ellipsoid, join, smooth_line
+from vlm.phantom.body.shapes import Floats, Triple, both, ellipsoid, join, smooth_line
 from vlm.phantom.body.trunk import Trunk
 from vlm.phantom.trees import grow
 
@@ -20,7 +23,7 @@ class Thorax:
     def __init__(self, scene: Scene, trunk: Trunk) -> None:
         self.scene, self.trunk = scene, trunk
         person = trunk.person
-        self.size = 1.1 * person.organs["heart"] * (1 + 0.08 * person.visceral)
+        self.size = 1.03 * person.organs["heart"] * (1 + 0.08 * person.visceral)
         dx, dy, dz = person.moved["heart"]
         self.at: Triple = (-20 + dx, 24 + dy, 322 + dz + 0.55 * person.breath_mm)
         self.wide = person.organs["aorta"] * (1 + 0.004 * (person.age - 50))
@@ -38,8 +41,16 @@ class Thorax:
         outflow = ellipsoid(x, y, z, (2, 32, 22), (17, 14, 26), (24, 0, 0))
         right = np.maximum(join(right, outflow, 12), 1.0 - muscle)
         atrium_right = np.maximum(ellipsoid(x, y, z, (50, 6, 0), (23, 26, 33)), 2.5 - np.minimum(right, muscle))
-        atrium_left = np.maximum(ellipsoid(x, y, z, (10, -30, 24), (36, 18, 24), (0, 8, 0)), 3.0 - np.minimum(muscle, atrium_right))
-        return {"left": left * s, "muscle": muscle * s, "right": right * s, "atrium_right": atrium_right * s, "atrium_left": atrium_left * s}
+        atrium_left = np.maximum(
+            ellipsoid(x, y, z, (10, -30, 24), (36, 18, 24), (0, 8, 0)), 3.0 - np.minimum(muscle, atrium_right)
+        )
+        return {
+            "left": left * s,
+            "muscle": muscle * s,
+            "right": right * s,
+            "atrium_right": atrium_right * s,
+            "atrium_left": atrium_left * s,
+        }
 
     def heart(self, p: Place) -> Floats:
         """The heart with its fat, as the pericardium holds it."""
@@ -53,9 +64,13 @@ class Thorax:
         spine, ax, ay, az = self.trunk.spine.at, *self.at
         w = self.wide
         bovine = self.trunk.person.variants["left_bovine_arch"]
-        descend: Line = [(-24 + 18 * max(0.0, (330 - z) / 250), spine(z) + 12 + 13 * max(0.0, (360 - z) / 150), z, (12.5 - 0.012 * (400 - z)) * w)
+        descend: Line = [(-24 + 18 * max(0.0, (330 - z) / 250), spine(z) + 12 + 13 * max(0.0, (360 - z) / 150), z,
+            (12.5 - 0.012 * (400 - z)) * w)
                          for z in (395, 360, 320, 280, 240, 200, 160, 120, 84)]  # fmt: skip
-        cava: Line = [(24 - 0.05 * (180 - min(z, 180)), spine(z) + 17 + (10 if z < 230 else 16), z, 10.0) for z in (78, 110, 150, 190, 225, 262)]
+        cava: Line = [
+            (24 - 0.05 * (180 - min(z, 180)), spine(z) + 17 + (10 if z < 230 else 16), z, 10.0)
+            for z in (78, 110, 150, 190, 225, 262)
+        ]
         return {
             "pulmonary_artery": ("blood_pulmonary", [
                 [(ax + 2, ay + 32, az + 30, 14), (ax - 2, ay + 20, az + 52, 14), (ax + 2, ay - 8, 398, 12.5)],
@@ -64,43 +79,60 @@ class Thorax:
             ]),
             "superior_vena_cava": ("blood_vein_neck", [[(26, 14, az + 28, 9), (27, 12, 400, 8.5), (28, 12, 440, 8)]]),
             "inferior_vena_cava": ("blood_vein", [[*cava, (28, 2, 285, 11), (ax + 50, ay + 2, az - 22, 11)]]),
-            "brachiocephalic_vein_right": ("blood_vein_neck", [[(28, 12, 438, 7.5), (38, 12, 468, 7), (36, -6, 510, 6), (34, -8, 610, 5.5)]]),
+            "brachiocephalic_vein_right": ("blood_vein_neck", [[(28, 12, 438, 7.5), (38, 12, 468, 7),
+                (36, -6, 510, 6), (34, -8, 610, 5.5)]]),
             "brachiocephalic_vein_left": ("blood_vein_neck", [
                 [(28, 14, 442, 7), (0, 20, 450, 6.2), (-32, 12, 468, 6.8), (-36, -6, 510, 6), (-34, -8, 610, 5)],
-                [(-32, 12, 468, 6), (-62, 4, 482, 5), (-105, -2, 474, 4.5)], [(38, 12, 468, 6), (64, 4, 482, 5), (105, -2, 474, 4.5)],
+                [(-32, 12, 468, 6), (-62, 4, 482, 5), (-105, -2, 474, 4.5)], [(38, 12, 468, 6), (64, 4, 482, 5),
+                    (105, -2, 474, 4.5)],
             ]),
             "aorta": ("blood_artery", [
-                [(ax + 10, ay + 2, az + 22, 15 * w), (16, 22, 372, 15.5 * w), (18, 18, 402, 15 * w), (8, 2, 428, 13.5 * w),
+                [(ax + 10, ay + 2, az + 22, 15 * w), (16, 22, 372, 15.5 * w), (18, 18, 402, 15 * w),
+                    (8, 2, 428, 13.5 * w),
                  (-8, -22, 438, 13 * w), (-21, -42, 428, 12.7 * w), (-25, spine(408) + 12, 410, 12.5 * w), *descend],
             ]),
             "brachiocephalic_trunk": ("blood_artery", [[(8, 2, 436, 6.5), (18, 2, 464, 6)]]),
-            "subclavian_artery_right": ("blood_artery", [[(18, 2, 464, 4.6), (46, -10, 492, 4.4), (98, -12, 478, 3.8)]]),
-            "common_carotid_artery_right": ("blood_artery", [[(18, 2, 464, 4), (24, -10, 520, 3.6), (27, -8, 612, 3.4)]]),
-            "common_carotid_artery_left": ("blood_artery", [[(6 if bovine else -6, -2 if bovine else -8, 438, 4), (-14, -4, 474, 3.8), (-24, -10, 520, 3.6), (-27, -8, 612, 3.4)]]),
-            "subclavian_artery_left": ("blood_artery", [[(-14, -24, 440, 5), (-26, -26, 486, 4.6), (-56, -14, 494, 4.4), (-100, -14, 478, 3.8)]]),
+            "subclavian_artery_right": ("blood_artery", [[(18, 2, 464, 4.6), (46, -10, 492, 4.4),
+                (98, -12, 478, 3.8)]]),
+            "common_carotid_artery_right": ("blood_artery", [[(18, 2, 464, 4), (24, -10, 520, 3.6),
+                (27, -8, 612, 3.4)]]),
+            "common_carotid_artery_left": ("blood_artery", [[(6 if bovine else -6, -2 if bovine else -8, 438, 4),
+                (-14, -4, 474, 3.8), (-24, -10, 520, 3.6), (-27, -8, 612, 3.4)]]),
+            "subclavian_artery_left": ("blood_artery", [[(-14, -24, 440, 5), (-26, -26, 486, 4.6),
+                (-56, -14, 494, 4.4), (-100, -14, 478, 3.8)]]),
             "pulmonary_vein": ("blood_pulmonary", [
-                [(ax + 40, ay - 30, az + 30, 7), (48, -14, 372, 6)], [(ax + 40, ay - 34, az + 14, 7), (50, -34, az + 4, 6)],
-                [(ax - 16, ay - 28, az + 34, 7), (-52, -10, 380, 6)], [(ax - 18, ay - 34, az + 16, 7), (-50, -36, az + 4, 6)],
+                [(ax + 40, ay - 30, az + 30, 7), (48, -14, 372, 6)], [(ax + 40, ay - 34, az + 14, 7),
+                    (50, -34, az + 4, 6)],
+                [(ax - 16, ay - 28, az + 34, 7), (-52, -10, 380, 6)], [(ax - 18, ay - 34, az + 16, 7),
+                    (-50, -36, az + 4, 6)],
             ]),
         }  # fmt: skip
 
-    OESOPHAGUS: Line = [
-        (-5, -14, 600, 6.5), (-6, -20, 500, 6.5), (-4, -36, 430, 6.5), (-3, -34, 380, 6.5), (-8, -30, 320, 7), (-16, -24, 268, 7), (-30, -16, 250, 9),
+    OESOPHAGUS: ClassVar[Line] = [
+        (-5, -14, 600, 6.5), (-6, -20, 500, 6.5), (-4, -36, 430, 6.5), (-3, -34, 380, 6.5), (-8, -30, 320, 7),
+        (-16, -24, 268, 7), (-30, -16, 250, 9),
     ]  # fmt: skip
-    TRACHEA: Line = [(0, 4, 610, 9), (0, 0, 540, 9), (0, -6, 495, 9), (2, -16, 450, 8.8), (3, -20, 425, 9)]
+    TRACHEA: ClassVar[Line] = [(0, 4, 610, 9), (0, 0, 540, 9), (0, -6, 495, 9), (2, -16, 450, 8.8), (3, -20, 425, 9)]
     BRONCHI: tuple[Line, ...] = (
-        [(3, -20, 426, 8), (28, -22, 406, 7), (42, -24, 388, 5.5), (50, -34, 355, 4.5)], [(3, -20, 426, 7.5), (-22, -21, 408, 6.2), (-44, -26, 394, 6), (-54, -38, 360, 4.5)],
+        [(3, -20, 426, 8), (28, -22, 406, 7), (42, -24, 388, 5.5), (50, -34, 355, 4.5)], [(3, -20, 426, 7.5),
+            (-22, -21, 408, 6.2), (-44, -26, 394, 6), (-54, -38, 360, 4.5)],
         [(28, -22, 406, 5.5), (46, -18, 416, 4.5)], [(-44, -26, 394, 5), (-54, -14, 406, 4)],
     )  # fmt: skip
 
     def _middle(self, p: Place, tubes: list[Floats]) -> Floats:
         """What lies between the lungs, with its fat."""
         front = np.clip(p.y / 40, 0, 1)
-        width = np.interp(p.z, [200, 260, 330, 390, 410, 450, 480, 505], [20, 20, 20, 28, 31, 32, 30, 34]).astype(np.float32)
-        narrow = np.interp(p.z, [260, 300, 350, 400, 450, 480], [10, 8, 6, 5, 16, 28]).astype(np.float32) * (1 + 0.5 * self.trunk.person.visceral)
+        width = np.interp(p.z, [200, 260, 330, 390, 410, 450, 480, 505], [20, 20, 20, 28, 31, 32, 30, 34]).astype(
+            np.float32
+        )
+        narrow = np.interp(p.z, [260, 300, 350, 400, 450, 480], [10, 8, 6, 5, 16, 28]).astype(np.float32) * (
+            1 + 0.5 * self.trunk.person.visceral
+        )
         slab = np.abs(p.x - self.trunk.side(p.z)) - (width * (1 - front) + narrow * front)
         behind = p.y < self.trunk.spine(p.z) + 4
-        slab = np.where(behind, np.abs(p.x - self.trunk.side(p.z)) - np.interp(p.z, [190, 300, 500], [27, 21, 20]), slab).astype(np.float32)
+        slab = np.where(
+            behind, np.abs(p.x - self.trunk.side(p.z)) - np.interp(p.z, [190, 300, 500], [27, 21, 20]), slab
+        ).astype(np.float32)
         out = join(slab, self.heart(p) - 2.0, 6)
         for tube in tubes:
             out = join(out, tube, 6)
@@ -112,11 +144,13 @@ class Thorax:
         """Lungs first, then what lies between them, then what runs through both."""
         scene, trunk = self.scene, self.trunk
         box = ((-150, 150), (-125, 125), (140, 512))
-        gap = scene.field(lambda p: np.maximum(p["wall"], np.abs(p["dome"] - 1.5) - 1.6), ((-150, 150), (-125, 125), (120, 310)))
+        gap = scene.field(
+            lambda p: np.maximum(p["wall"], np.abs(p["dome"] - 1.5) - 1.6), ((-150, 150), (-125, 125), (120, 310))
+        )
         scene.paint(gap, "diaphragm", "muscle")
         lung = scene.field(lambda p: trunk.thorax(p) + 1.2, box)
         for name in LOBES:
-            scene.paint(lambda p, name=name: np.maximum(trunk.thorax(p) + 1.2, self._lobe(p, name)), name, "lung", box=box)
+            scene.paint(partial(self._lobe, name=name), name, "lung", box=box)
         scene.paint(lambda p: np.maximum(trunk.thorax(p) + 2, self._fissures(p)), None, "fissure", box=box, on=LOBES)
         lines = self.vessels()
         thick = [[line[0]] for name, (_, line) in lines.items() if name in ("aorta", "superior_vena_cava")]
@@ -136,35 +170,51 @@ class Thorax:
     def _fissure(self, p: Place, side: float) -> Floats:
         """Above 0 above the oblique fissure."""
         wave = 5 * np.sin(p.x / 26.0 + side) + 3 * np.sin(p.y / 18.0)
-        return np.asarray((p.z - (346 - 1.12 * p.y + wave + 0.12 * np.abs(p.x))) * np.float32(0.66), dtype=np.float32)
+        return np.asarray((p.z - (322 - 1.12 * p.y + wave + 0.12 * np.abs(p.x))) * np.float32(0.66), dtype=np.float32)
 
-    def _lobe(self, p: Place, name: str) -> Floats:
+    def _lobe(self, p: Place, *, name: str) -> Floats:
+        return both(self.trunk.thorax(p) + 1.2, self._share(p, name))
+
+    def _share(self, p: Place, name: str) -> Floats:
         sign = 1.0 if name.endswith("right") else -1.0
         above = self._fissure(p, sign)
         half = -sign * p.x
         if "lower" in name:
-            return np.maximum(half, above)
+            return both(half, above)
         if sign < 0:
-            return np.maximum(half, -above)
-        minor = 366 + 4 * np.sin(p.x / 30.0) + 0.1 * p.y - p.z
-        return np.maximum(np.maximum(half, -above), minor if "upper" in name else -minor)
+            return both(half, -above)
+        minor = 350 + 4 * np.sin(p.x / 30.0) + 0.1 * p.y - p.z
+        return both(np.maximum(half, -above), minor if "upper" in name else -minor)
 
     def _fissures(self, p: Place) -> Floats:
         right, left = self._fissure(p, 1.0), self._fissure(p, -1.0)
-        minor = np.maximum(np.abs(366 + 4 * np.sin(p.x / 30.0) + 0.1 * p.y - p.z), -right)
+        minor = np.maximum(np.abs(350 + 4 * np.sin(p.x / 30.0) + 0.1 * p.y - p.z), -right)
         return np.where(p.x > 0, np.minimum(np.abs(right), minor), np.abs(left)).astype(np.float32) - 0.5
 
     def _neck(self) -> None:
         scene = self.scene
-        fat = scene.field(lambda p: np.maximum(ellipsoid(p.x, p.y, p.z, (0, 0, 540), (52, 30, 200)), np.maximum(488 - p.z, p["hull"] + 7)), ((-60, 60), (-40, 50), (486, 630)))
+        fat = scene.field(
+            lambda p: np.maximum(
+                ellipsoid(p.x, p.y, p.z, (0, 0, 540), (52, 30, 200)), np.maximum(488 - p.z, p["hull"] + 7)
+            ),
+            ((-60, 60), (-40, 50), (486, 630)),
+        )
         scene.paint(fat, "torso_fat", "fat_inside")
         for sign in (1, -1):
-            for line in ([(sign * 12, 26, 462, 7), (sign * 40, 12, 530, 9), (sign * 48, -14, 610, 9)], [(sign * 30, -20, 480, 9), (sign * 32, -24, 610, 12)], [(sign * 12, -19, 440, 5), (sign * 13, -18, 610, 7)]):
-                scene.paint(scene.tube(smooth_line(line, 8)), "skeletal_muscle", "muscle")  # type: ignore[arg-type]
-            lobe = smooth_line([(sign * 17, 0, 500, 6), (sign * 19, 0, 520, 8.5), (sign * 20, -4, 545, 5)], 6)  # type: ignore[arg-type, list-item]
+            for line in (
+                [(sign * 12, 26, 462, 7), (sign * 40, 12, 530, 9), (sign * 48, -14, 610, 9)],
+                [(sign * 30, -20, 480, 9), (sign * 32, -24, 610, 12)],
+                [(sign * 12, -19, 440, 5), (sign * 13, -18, 610, 7)],
+            ):
+                scene.paint(scene.tube(smooth_line(line, 8)), "skeletal_muscle", "muscle")
+            lobe = smooth_line([(sign * 17, 0, 500, 6), (sign * 19, 0, 520, 8.5), (sign * 20, -4, 545, 5)], 6)
             lobe[:, 3] *= self.trunk.person.organs["thyroid"]
             scene.paint(scene.tube(lobe), "thyroid_gland", "thyroid")
-        scene.paint(scene.tube(smooth_line([(-16, 8, 512, 4.5), (0, 14, 510, 4), (16, 8, 512, 4.5)], 6)), "thyroid_gland", "thyroid")  # type: ignore[arg-type, list-item]
+        scene.paint(
+            scene.tube(smooth_line([(-16, 8, 512, 4.5), (0, 14, 510, 4), (16, 8, 512, 4.5)], 6)),
+            "thyroid_gland",
+            "thyroid",
+        )
 
     def _heart(self) -> None:
         scene, s = self.scene, self.size
@@ -190,26 +240,41 @@ class Thorax:
         put(shapes["atrium_left"], "heart_atrium_left", "blood_artery")
         put(shapes["left"] + rough, "heart_ventricle_left", "blood_artery")
         groove = (
-            [(x + 2, y + 8, z + 32, 2.2), (x - 14, y + 30, z + 22, 2), (x - 30, y + 45, z - 5, 1.7), (x - 48, y + 44, z - 30, 1.1)],
+            [
+                (x + 2, y + 8, z + 32, 2.2),
+                (x - 14, y + 30, z + 22, 2),
+                (x - 30, y + 45, z - 5, 1.7),
+                (x - 48, y + 44, z - 30, 1.1),
+            ],
             [(x + 2, y + 8, z + 32, 2.0), (x - 25, y - 12, z + 20, 1.8), (x - 48, y - 20, z + 2, 1.2)],
-            [(x + 18, y + 18, z + 24, 2.0), (x + 40, y + 34, z + 8, 1.8), (x + 44, y + 26, z - 28, 1.5), (x + 20, y - 4, z - 40, 1.1)],
+            [
+                (x + 18, y + 18, z + 24, 2.0),
+                (x + 40, y + 34, z + 8, 1.8),
+                (x + 44, y + 26, z - 28, 1.5),
+                (x + 20, y - 4, z - 40, 1.1),
+            ],
         )
         for line in groove:
-            points = smooth_line([tuple(v) for v in line], 4)  # type: ignore[misc]
+            points = smooth_line([tuple(v) for v in line], 4)
             points[:, :3] = (points[:, :3] - self.at) * s + self.at
             scene.paint_tube(points, None, "fat_inside", grow_mm=2.5)
             scene.paint_tube(points, "coronary_arteries", "blood_artery")
 
     def _great_vessels(self, lines: dict[str, tuple[str, list[Line]]]) -> None:
         scene = self.scene
-        gullet = smooth_line(self.OESOPHAGUS, 8)  # type: ignore[arg-type]
+        gullet = smooth_line(self.OESOPHAGUS, 8)
         scene.paint(scene.tube(gullet, reach_mm=3), "esophagus", "gut_wall")
         air = gullet[(gullet[:, 2] > 300) & (np.sin(gullet[:, 2] / 17) > 0.3)].copy()
         for point in air:
-            scene.paint_tube(np.array([[*point[:3], 2.2], [point[0], point[1] + 1, point[2] + 4, 1.6]]), None, "gut_gas", on=("esophagus",))
+            scene.paint_tube(
+                np.array([[*point[:3], 2.2], [point[0], point[1] + 1, point[2] + 4, 1.6]]),
+                None,
+                "gut_gas",
+                on=("esophagus",),
+            )
         for label, (tissue, group) in lines.items():
             for line in group:
-                points = smooth_line(line, 8)  # type: ignore[arg-type]
+                points = smooth_line(line, 8)
                 field = scene.tube(points, reach_mm=4.0)
                 if label == "aorta":
                     scene.paint(field, label, "blood_aorta_wall")
@@ -217,17 +282,17 @@ class Thorax:
                 else:
                     scene.paint(field, label, tissue)
         for line in self.BRONCHI:
-            points = smooth_line(line, 6)  # type: ignore[arg-type]
+            points = smooth_line(line, 6)
             scene.paint_tube(points, "bronchi", "soft", grow_mm=1.2)
-        scene.paint_tube(smooth_line(self.TRACHEA, 8), "trachea", "soft", grow_mm=1.5)  # type: ignore[arg-type]
+        scene.paint_tube(smooth_line(self.TRACHEA, 8), "trachea", "soft", grow_mm=1.5)
         for line in self.BRONCHI:
-            scene.paint_tube(smooth_line(line, 6), "bronchi", "air")  # type: ignore[arg-type]
-        scene.paint_tube(smooth_line(self.TRACHEA, 8), "trachea", "air")  # type: ignore[arg-type]
+            scene.paint_tube(smooth_line(line, 6), "bronchi", "air")
+        scene.paint_tube(smooth_line(self.TRACHEA, 8), "trachea", "air")
 
     def _trees(self) -> None:
         """Arteries, veins and bronchi from the hilum to tips spread through each lung."""
         scene, rng = self.scene, self.scene.rng("lung trees")
-        many = 1.0 if scene.edge_mm < 1.6 else 0.45
+        many = 1.0 if scene.edge_mm < 1.6 else 0.3
         for _, sign in SIDES:
             tips = self._tips(sign, int(1500 * many), rng)
             third = len(tips) // 16
@@ -236,7 +301,7 @@ class Thorax:
             for kind, group in parts.items():
                 radius = 5.6 if kind != "bronchus" else 4.3
                 tip = (0.7 if kind != "bronchus" else 0.75) / many**0.33
-                tree = grow(roots[kind], group, tip_radius_mm=tip, root_radius_mm=radius)
+                tree = grow(roots[kind], np.asarray(group, dtype=np.float64), tip_radius_mm=tip, root_radius_mm=radius)
                 if kind == "bronchus":
                     scene.paint_branches(tree, "bronchi", "soft", grow_mm=0.6, on=(*LOBES, "bronchi"))
                     scene.paint_branches(tree, "bronchi", "air", on=(*LOBES, "bronchi"))
@@ -255,7 +320,7 @@ class Thorax:
 
 
 def _grown(line: Line, mm: float) -> Floats:
-    points = smooth_line(line, 8)  # type: ignore[arg-type]
+    points = smooth_line(line, 8)
     points[:, 3] += mm
     return points
 

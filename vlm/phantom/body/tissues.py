@@ -46,7 +46,8 @@ class Tissues:
         self.texture: NDArray[np.float32] = np.zeros((256, 2), dtype=np.float32)
         for name, row in table().items():
             n = self._index[name]
-            own = np.random.default_rng([seed, 7, crc32(name.encode())]).normal() * row.get("spread", 0.0)
+            kin = "blood" if name.startswith("blood_") else name  # one bolus, one blood
+            own = np.random.default_rng([seed, 7, crc32(kin.encode())]).normal() * row.get("spread", 0.0)
             own = float(np.clip(own, -2 * row.get("spread", 0.0), 2 * row.get("spread", 0.0)))
             if column and name.startswith(("blood_", "kidney", "spleen")):
                 own *= 1 + 4 * column  # how well a bolus works differs more than blood does

@@ -10,11 +10,12 @@ import numpy as np
 
 from vlm.phantom.body.person import Person
 from vlm.phantom.body.scene import Place, Scene
-from vlm.phantom.body.shapes import Floats, Profile, ellipsoid, join, meet, squircle
+from vlm.phantom.body.shapes import Floats, Profile, both, ellipsoid, join, meet, squircle
 
 # height: half width, front, back
 HULL = (
-    (-420, 140, 70, 100), (-170, 148, 76, 100), (-100, 163, 86, 112), (-40, 150, 90, 110), (0, 143, 92, 106), (60, 138, 98, 107),
+    (-420, 140, 70, 100), (-170, 148, 76, 100), (-100, 163, 86, 112), (-40, 150, 90, 110), (0, 143, 92, 106),
+    (60, 138, 98, 107),
     (110, 138, 101, 110), (200, 147, 106, 115), (260, 154, 108, 121), (320, 161, 104, 126), (380, 168, 92, 127),
     (420, 172, 80, 124), (450, 170, 62, 117), (475, 140, 45, 107), (500, 92, 34, 98), (520, 64, 42, 90),
     (560, 57, 46, 82), (620, 58, 52, 78),
@@ -25,7 +26,8 @@ INNER = (
     (380, 131, 74, 103), (420, 118, 60, 98), (455, 98, 40, 89), (478, 78, 20, 79), (494, 50, 0, 66), (503, 24, -12, 52),
 )  # fmt: skip
 SPINE = (
-    (-20, 62), (18, 46), (54, 37), (91, 34), (128, 37), (163, 43), (198, 50), (230, 57), (260, 62), (288, 66), (316, 68),
+    (-20, 62), (18, 46), (54, 37), (91, 34), (128, 37), (163, 43), (198, 50), (230, 57), (260, 62), (288, 66),
+    (316, 68),
     (342, 68), (368, 67), (393, 64), (418, 60), (442, 55), (465, 49), (488, 42), (509, 36), (546, 28), (620, 26),
 )  # fmt: skip
 APEX_MM = 503.0
@@ -43,14 +45,19 @@ class Trunk:
             return belly * float(np.exp(-(((z - 90) / 110) ** 2)))
 
         hips = 8.0 if female else 0.0
-        self.hull = tuple(
-            Profile([(k[0], k[column] + (bulge(k[0]) if column == 2 else 0.5 * bulge(k[0]) if column == 1 else 0)
-                      + (hips * np.exp(-(((k[0] + 80) / 70) ** 2)) - (8 if female and k[0] > 380 else 0) if column == 1 else 0)) for k in HULL])
-            for column in (1, 2, 3)
-        )  # fmt: skip
-        self.inner = tuple(
-            Profile([(k[0], k[column] + (bulge(k[0]) if column == 2 else 0.5 * bulge(k[0]) if column == 1 else 0)) for k in INNER])
-            for column in (1, 2, 3)
+
+        def hip(z: float) -> float:  # a woman is wider at the hips and narrower at the shoulders
+            return hips * float(np.exp(-(((z + 80) / 70) ** 2))) - (8.0 if female and z > 380 else 0.0)
+
+        self.hull = (
+            Profile([(z, a + 0.5 * bulge(z) + hip(z)) for z, a, _, _ in HULL]),
+            Profile([(z, f + bulge(z)) for z, _, f, _ in HULL]),
+            Profile([(z, b) for z, _, _, b in HULL]),
+        )
+        self.inner = (
+            Profile([(z, a + 0.5 * bulge(z)) for z, a, _, _ in INNER]),
+            Profile([(z, f + bulge(z)) for z, _, f, _ in INNER]),
+            Profile([(z, b) for z, _, _, b in INNER]),
         )
         bend = person.kyphosis
         self.spine = Profile([(z, -(34 + (y - 34) * bend) if z > 91 else -y) for z, y in SPINE])
@@ -60,7 +67,7 @@ class Trunk:
     def at_points(self, points: Floats) -> Place:
         """The fields at (N, 3) reference points."""
         x, y, z = points.astype(np.float32).T
-        place = Place(x, y, z, (slice(None),), {})  # type: ignore[arg-type]  # one axis of points
+        place = Place(x, y, z, (slice(None),), {})
         place.fields["wall"] = self._wall(place)
         place.fields["dome"] = self._dome(place)
         return place
@@ -101,13 +108,15 @@ class Trunk:
         if person.sex == "female":
             size = 38.0 + 0.45 * fat
             for sign in (1, -1):  # on the back, breasts fall to the sides
-                breast = ellipsoid(p.x, p.y, p.z, (sign * 90, 80 + 0.35 * fat, 352), (size * 1.4, size * 0.8, size * 1.4))
+                breast = ellipsoid(
+                    p.x, p.y, p.z, (sign * 90, 80 + 0.35 * fat, 352), (size * 1.4, size * 0.8, size * 1.4)
+                )
                 out = join(out, breast, 34.0)
         return out
 
     def _wall(self, p: Place) -> Floats:
         oval = self._oval(p, self.inner, 0.42)
-        return np.maximum(oval, p.z - APEX_MM)
+        return both(oval, p.z - APEX_MM)
 
     def _dome(self, p: Place) -> Floats:
         """Below 0 above the diaphragm: two domes, a saddle under the heart between them."""
@@ -128,4 +137,4 @@ class Trunk:
 
     def abdomen(self, p: Place) -> Floats:
         """The space below the diaphragm, inside the wall."""
-        return np.maximum(p["wall"], 3.0 - p["dome"])
+        return both(p["wall"], 3.0 - p["dome"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vlm.phantom.body.scene import Place, Scene
-from vlm.phantom.body.shapes import Floats, Triple, ellipsoid, join, meet, smooth_line, squircle
+from vlm.phantom.body.shapes import Floats, Triple, around, both, ellipsoid, meet, smooth_line, squircle
 from vlm.phantom.body.trunk import Trunk
 
 SIDES = (("right", 1.0), ("left", -1.0))
@@ -24,14 +24,12 @@ class Walls:
         scene, person = self.scene, self.trunk.person
         self._arms()
         skin = Place.__getitem__
-        whole = scene.window(None)
         outer = scene.field(lambda p: skin(p, "skin"))
         scene.paint(outer, "skin", "skin")
         scene.paint(outer + 1.8, "subcutaneous_fat", "fat")
         if person.sex == "female":
             self._breasts()
         scene.paint(lambda p: p["hull"], "skeletal_muscle", self.meat)
-        del whole
         self._back_and_flank()
         self._chest_muscles()
         self._pelvis_muscles()
@@ -41,15 +39,20 @@ class Walls:
         """Arms beside the trunk, or raised beside the head."""
         scene, person = self.scene, self.trunk.person
         fat = 3.0 + 0.22 * person.fat_mm
-        for side, sign in SIDES:
+        for _side, sign in SIDES:
             if person.arms == "up":
                 line = [(sign * 150, -36, 440, 58), (sign * 170, -38, 520, 42), (sign * 168, -40, 700, 38)]
             else:
                 out = 34 + 0.6 * person.fat_mm
-                line = [(sign * 158, -36, 458, 52), (sign * (184 + out * 0.3), -36, 390, 40), (sign * (187 + out), -42, 210, 36),
+                line = [(sign * 158, -36, 458, 52), (sign * (184 + out * 0.3), -36, 390, 40),
+                    (sign * (187 + out), -42, 210, 36),
                         (sign * (190 + out), -30, 60, 32), (sign * (185 + out), -10, -60, 26)]  # fmt: skip
-            points = smooth_line([tuple(p) for p in line], 12.0)  # type: ignore[misc]
-            for grow, label, tissue in ((fat, "skin", "skin"), (fat - 1.8, "subcutaneous_fat", "fat"), (0.0, "skeletal_muscle", self.meat)):
+            points = smooth_line([tuple(p) for p in line], 12.0)
+            for grow, label, tissue in (
+                (fat, "skin", "skin"),
+                (fat - 1.8, "subcutaneous_fat", "fat"),
+                (0.0, "skeletal_muscle", self.meat),
+            ):
                 tube = points.copy()
                 tube[:, 3] = tube[:, 3] * person.muscle + grow
                 scene.paint(scene.tube(tube, reach_mm=6.0), label, tissue)
@@ -58,9 +61,18 @@ class Walls:
         size = 38.0 + 0.45 * self.trunk.person.fat_mm
         share = float(np.clip(1.0 - (self.trunk.person.age - 30) / 60, 0.15, 0.8))
         for sign in (1, -1):
+
             def gland(p: Place, sign: int = sign) -> Floats:
-                ball = ellipsoid(p.x, p.y, p.z, (sign * 84, 96 + 0.3 * size, 350), (size * 0.8 * share, size * 0.55 * share, size * 0.7 * share))
-                return np.asarray(np.maximum(ball + 3.5 * np.sin(p.x / 3.7) * np.sin(p.z / 4.3) * np.sin(p.y / 3.3), p["skin"] + 6))
+                ball = ellipsoid(
+                    p.x,
+                    p.y,
+                    p.z,
+                    (sign * 84, 96 + 0.3 * size, 350),
+                    (size * 0.8 * share, size * 0.55 * share, size * 0.7 * share),
+                )
+                return np.asarray(
+                    np.maximum(ball + 3.5 * np.sin(p.x / 3.7) * np.sin(p.z / 4.3) * np.sin(p.y / 3.3), p["skin"] + 6)
+                )
 
             box = ((sign * 84 - 70, sign * 84 + 70), (60, 190), (280, 420))
             self.scene.paint(gland, "breast", "glandular", box=box)
@@ -85,7 +97,10 @@ class Walls:
             lateral = np.maximum(58 - side, -25 - p.y)
             straight = np.maximum(np.abs(np.abs(side - 60) + 0 * p.y) - 2.2, 40 - p.y)  # beside the rectus
             middle = np.maximum(side - 3.0, 40 - p.y)
-            return np.maximum(np.minimum(np.maximum(layers, lateral), np.minimum(straight, middle)), np.maximum(belly, p["hull"] + 0.5))
+            return both(
+                np.minimum(np.maximum(layers, lateral), np.minimum(straight, middle)),
+                np.maximum(belly, p["hull"] + 0.5),
+            )
 
         scene.paint(planes, "torso_fat", "fat", on=("skeletal_muscle",), box=((-175, 175), (-140, 160), (-30, 220)))
 
@@ -93,13 +108,16 @@ class Walls:
             room = p["hull"]
             inner = np.abs(room + 11.0 * thick) - 0.9
             outside = np.maximum(14.0 - p["wall"], np.maximum(200 - p.z, p.z - 455))
-            return np.maximum(inner, outside)
+            return both(inner, outside)
 
         scene.paint(lats, "torso_fat", "fat", on=("skeletal_muscle",), box=((-180, 180), (-150, 120), (195, 460)))
         for side, sign in SIDES:
+
             def erector(p: Place, sign: float = sign) -> Floats:
                 spine = trunk.spine(p.z)
-                wide = np.interp(p.z, [-90, -30, 60, 150, 300, 460, 560], [16, 34, 37, 38, 27, 22, 20]).astype(np.float32)
+                wide = np.interp(p.z, [-90, -30, 60, 150, 300, 460, 560], [16, 34, 37, 38, 27, 22, 20]).astype(
+                    np.float32
+                )
                 back = -trunk.hull[2](p.z)
                 front = spine - 30
                 middle, half = 0.5 * (back + front) + 1, np.maximum(0.5 * (front - back) - 2.0, 7)
@@ -120,18 +138,21 @@ class Walls:
             front = np.maximum(np.maximum(340 - p.z, p.z - 468), np.maximum(np.abs(p.x) - 150, 22 - np.abs(p.x)))
             front = np.maximum(front, 20 - p.y)
             plane = np.minimum(np.abs(sheet + thick) - 0.8, np.abs(sheet + 1.8 * thick) - 0.7)
-            return np.maximum(plane, np.maximum(front, 13 - p["wall"]))
+            return both(plane, np.maximum(front, 13 - p["wall"]))
 
         scene.paint(pectorals, "torso_fat", "fat", on=("skeletal_muscle",), box=((-160, 160), (10, 140), (335, 470)))
 
         def armpit(p: Place) -> Floats:
             fat = ellipsoid(np.abs(p.x), p.y, p.z, (138, 4, 420), (22, 30, 48))
-            return np.maximum(fat, 14 - p["wall"])
+            return both(fat, 14 - p["wall"])
 
-        scene.paint(armpit, "torso_fat", "fat_inside", on=("skeletal_muscle",), box=((-185, 185), (-60, 60), (360, 480)))
+        scene.paint(
+            armpit, "torso_fat", "fat_inside", on=("skeletal_muscle",), box=((-185, 185), (-60, 60), (360, 480))
+        )
         for z, y, width in ((440, -112, 5), (380, -116, 3.5)):  # planes of trapezius and rhomboids
+
             def plane(p: Place, z: float = z, y: float = y, width: float = width) -> Floats:
-                return np.maximum(np.abs(p["hull"] + width * 3.0) - 0.8, np.maximum(np.abs(p.z - z) - 40, p.y - y + 40))
+                return both(np.abs(p["hull"] + width * 3.0) - 0.8, np.maximum(np.abs(p.z - z) - 40, p.y - y + 40))
 
             scene.paint(plane, "torso_fat", "fat", on=("skeletal_muscle",), box=((-150, 150), (-150, -60), (330, 490)))
 
@@ -139,13 +160,15 @@ class Walls:
         scene, thick = self.scene, self.trunk.person.muscle
         fat = 2.0 + 3.0 * (1.2 - thick)
 
-        def spaces(p: Place) -> Floats:  # groin, fossae beside the anus, bed of the sciatic nerve, cleft between the legs
+        def spaces(
+            p: Place,
+        ) -> Floats:  # groin, fossae beside the anus, bed of the sciatic nerve, cleft between the legs
             x = np.abs(p.x)
             groin = ellipsoid(x, p.y, p.z, (76, 62, -112), (32, 22, 62), (0, 0, -20))
             fossa = ellipsoid(x, p.y, p.z, (30, -70, -128), (24, 30, 40))
             sciatic = ellipsoid(x, p.y, p.z, (84, -58, -96), (34, 10, 60), (0, 0, -24))
             cleft = np.maximum(x - 9, np.maximum(-62 - p.y, p.z + 140))
-            return np.maximum(np.minimum(np.minimum(groin, fossa), np.minimum(sciatic, cleft)), p["hull"] + 0.5)
+            return both(np.minimum(np.minimum(groin, fossa), np.minimum(sciatic, cleft)), p["hull"] + 0.5)
 
         scene.paint(spaces, "torso_fat", "fat", box=((-125, 125), (-120, 100), (-230, -40)))
         for side, sign in SIDES:
@@ -157,10 +180,13 @@ class Walls:
                     ball = ellipsoid(p.x, p.y, p.z, c, r, (turn[0], sign * turn[1], sign * turn[2]))
                     return meet(ball, p["hull"] + 0.6, 4)
 
-                reach = max(radii) * 1.2 + 6
-                box = tuple((v - reach, v + reach) for v in c)
-                label = f"{name}_{side}" if name in ("gluteus_maximus", "gluteus_medius", "gluteus_minimus") else "skeletal_muscle"
-                field = scene.field(muscle, box)  # type: ignore[arg-type]
+                box = around(c, max(radii) * 1.2 + 6)
+                label = (
+                    f"{name}_{side}"
+                    if name in ("gluteus_maximus", "gluteus_medius", "gluteus_minimus")
+                    else "skeletal_muscle"
+                )
+                field = scene.field(muscle, box)
                 scene.paint(field + -fat / 2, "torso_fat", "fat")
                 scene.paint(field, label, self.meat)
 
@@ -170,25 +196,30 @@ class Walls:
         thick = trunk.person.muscle
         scene.paint(lambda p: p["wall"], "torso_fat", "fat_inside")
         for side, sign in SIDES:
+
             def quadratus(p: Place, sign: float = sign) -> Floats:
                 y = trunk.spine(p.z) - 30
                 out = squircle(sign * p.x - 62, p.y - y + 0.15 * (sign * p.x - 62), 22 * thick, 9 * thick, 0.2)
-                return np.maximum(out, np.abs(p.z - 110) - 75)
+                return both(out, np.abs(p.z - 110) - 75)
 
             box = ((30, 95), (-100, -30), (30, 190)) if sign > 0 else ((-95, -30), (-100, -30), (30, 190))
             field = scene.field(quadratus, box)
             scene.paint(field + -1.0, "torso_fat", "fat_inside")
             scene.paint(field, "skeletal_muscle", self.meat)
             psoas = smooth_line(
-                [(sign * 27, -46, 190, 7), (sign * 34, -48, 130, 15), (sign * 42, -48, 70, 20), (sign * 56, -36, 10, 21), (sign * 78, -2, -45, 19),
-                 (sign * 94, 24, -95, 16), (sign * 100, 0, -150, 10)], 8.0)  # type: ignore[list-item]  # fmt: skip
+                [(sign * 27, -46, 190, 7), (sign * 34, -48, 130, 15), (sign * 42, -48, 70, 20),
+                    (sign * 56, -36, 10, 21), (sign * 78, -2, -45, 19),
+                 (sign * 94, 24, -95, 16), (sign * 100, 0, -150, 10)], 8.0)  # fmt: skip
             psoas[:, 3] *= thick
             iliacus = scene.tube(psoas, reach_mm=8.0)
-            flat = smooth_line([(sign * 98, -12, 45, 8), (sign * 100, -4, 5, 13), (sign * 98, 12, -45, 13), (sign * 98, 20, -80, 8)], 8.0)  # type: ignore[list-item]
+            flat = smooth_line(
+                [(sign * 98, -12, 45, 8), (sign * 100, -4, 5, 13), (sign * 98, 12, -45, 13), (sign * 98, 20, -80, 8)],
+                8.0,
+            )
             scene.paint(iliacus + -1.2, "torso_fat", "fat_inside")
             scene.paint(scene.tube(flat, reach_mm=4.0), f"iliopsoas_{side}", self.meat)
             scene.paint(iliacus, f"iliopsoas_{side}", self.meat)
-            wall = smooth_line([(sign * 66, 20, -85, 8), (sign * 70, -8, -100, 10), (sign * 66, -30, -110, 9)], 8.0)  # type: ignore[list-item]
+            wall = smooth_line([(sign * 66, 20, -85, 8), (sign * 70, -8, -100, 10), (sign * 66, -30, -110, 9)], 8.0)
             scene.paint(scene.tube(wall, reach_mm=4.0), "skeletal_muscle", self.meat)  # obturator internus
 
 

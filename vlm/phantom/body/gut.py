@@ -1,0 +1,176 @@
+"""Stomach, colon and small bowel with what they hold."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from vlm.phantom.body.labels import NUMBER
+from vlm.phantom.body.organs import Line, Organs
+from vlm.phantom.body.scene import Field, Window
+from vlm.phantom.body.shapes import Floats, smooth_line
+
+
+class Gut(Organs):
+    """Draws the hollow organs of the belly."""
+
+    def stomach(self) -> None:
+        """A bag with folds, filled with food below and gas in front."""
+        scene, person, s = self.scene, self.person, self.person.organs["stomach"]
+        s *= 1.15 if person.variants["full_stomach"] else 0.9
+        b = 0.8 * person.breath_mm
+        line = self.line_of(
+            "stomach",
+            (
+                (-56, -36, 250 + b, 20),
+                (-68, -14, 242 + b, 29),
+                (-76, 18, 220 + b, 33),
+                (-68, 50, 192 + b, 28),
+                (-38, 60, 170, 23),
+                (2, 52, 162, 19),
+                (26, 34, 166, 14),
+                (38, 22, 166, 10),
+            ),
+        )
+        line[:, 3] *= s
+        field = scene.tube(line, reach_mm=10)
+        p = scene.place(field.window)
+        folds = 1.4 * np.sin(p.z / 4.5 + p.x / 9) * np.sin(p.y / 5.0 + p.x / 7)
+        field = Field(
+            field.window, np.maximum(field.mm + 2 * np.sin(p.x / 21) * np.sin(p.z / 18), self.trunk.abdomen(p) + 2)
+        )
+        self.press(field, "stomach", "gut_wall")
+        inside = Field(field.window, field.mm + 4.2 + folds.astype(np.float32))
+        scene.paint(inside, "stomach", "oral_contrast" if person.variants["oral_contrast"] else "stomach_content")
+        rng = scene.rng("stomach level")
+        level = float(rng.uniform(25, 60)) + person.moved["stomach"][1]
+        gas = Field(field.window, np.maximum(inside.mm, (level - p.y).astype(np.float32)))
+        scene.paint(gas, "stomach", "gut_gas")
+
+    def colon(self) -> None:
+        """The frame round the belly down to the rectum, with haustra, stool and gas."""
+        scene, person = self.scene, self.person
+        rng = scene.rng("colon")
+        size = person.organs["colon"] * (1.12 if person.variants["gas_filled_colon"] else 1.0)
+        w = 6.0 + 8.0 * person.visceral
+        frame: Line = (
+            (80, 10, 2, 20), (90, 8, 25, 24), (96 + w / 2, -8, 65, 21), (100 + w / 2, -22, 105, 20),
+            (94, -2, 132, 20), (78, 42, 128, 19), (48, 74, 108, 19),
+            (5, 84, 112 - 14 * person.visceral, 19), (-45, 80, 130, 20), (-84, 58, 168, 20), (-104, 10, 196, 20),
+            (-108 - w / 2, -28, 172, 16), (-110 - w / 2, -30, 120, 15), (-106, -24, 65, 14),
+            (-96, 4, 22, 14), (-74, 24, -5, 14), (-40, 26, -24, 15), (-8, 10, -6, 16), (18, -12, -24, 16),
+            (8, -46, -48, 17), (0, -66, -75, 19), (0, -60, -104, 19), (0, -42, -128, 12), (0, -46, -148, 8),
+        )  # fmt: skip
+        line = self.line_of("", frame, size, 5.0)
+        line[:, :3] += _wander(rng, len(line), 5.0)
+        field = scene.tube(line, reach_mm=7)
+        p = scene.place(field.window)
+        haustra = 2.6 * np.sin(p.z / 6.5 + p.x / 7.5) * np.sin(p.y / 8.0 + p.x / 11.0)
+        field = Field(field.window, np.maximum(field.mm + haustra, self.trunk.abdomen(p) + 2).astype(np.float32))
+        for label, half in (("colon", -62 - p.z), ("rectum", p.z + 62)):
+            name = "colon" if label == "colon" else "rectum"
+            part = Field(field.window, np.maximum(field.mm, half))
+            self.press(part, name, "gut_wall")
+            scene.paint(part + 2.2, name, "stool" if not person.variants["oral_contrast"] else "oral_contrast")
+        tree = cKDTree(line[:, :3])
+        gas = _wander(rng, len(line), 1.0)[:, 0] + (0.55 if person.variants["gas_filled_colon"] else -0.1)
+        inside = np.flatnonzero(field.mm < 0)
+        points = np.stack([axis.ravel()[inside] for axis in (p.x, p.y, p.z)], axis=1)
+        _, nearest = tree.query(points, workers=1)
+        level = np.full(field.mm.size, 60.0, dtype=np.float32)  # gas rises to the front of each loop
+        level[inside] = line[nearest, 1] - points[:, 1] - 14.0 * gas[nearest]
+        bubble = Field(field.window, np.maximum(field.mm + 3.0, level.reshape(field.mm.shape)))
+        scene.paint(bubble, None, "gut_gas", on=("colon", "rectum"))
+
+    def small_bowel(self) -> None:
+        """Loops of one long tube wander through what room is left and touch wall to wall."""
+        scene, person = self.scene, self.person
+        rng = scene.rng("small bowel")
+        radius = float(rng.uniform(10.5, 13.5))
+        low = np.array([-105.0, -45.0, -75.0])
+        high = np.array([105.0, 92.0, 160.0])
+        tries = rng.uniform(low, high, (2600, 3))
+        q = self.trunk.at_points(tries)
+        room = np.maximum(q["wall"] + radius + 3, tries[:, 2] - 150 + 0.4 * np.maximum(tries[:, 0], -0.4 * tries[:, 0]))
+        spine = self.trunk.spine(tries[:, 2].astype(np.float32)) + 34 + 10 * (np.abs(tries[:, 0]) < 30)
+        keep = (room < 0) & (tries[:, 1] > np.where(tries[:, 2] > -10, spine, -60))
+        keep &= np.abs(tries[:, 0]) < 90 - 40 * person.visceral * (tries[:, 2] < 60)
+        chosen = _spread(tries[keep], radius * 1.6)
+        if len(chosen) < 8:
+            return
+        path = _walk(chosen)
+        line = np.column_stack([path, radius * (0.85 + 0.3 * rng.random(len(path)))])
+        line = smooth_line(line, 4.0)
+        line[:, :3] += _wander(rng, len(line), 3.0)
+        window = scene.window(((-135, 135), (-75, 122), (-105, 190)))
+        if any(part.stop - part.start < 2 for part in window):
+            return
+        p = scene.place(window)
+        points = np.stack([axis.ravel() for axis in (p.x, p.y, p.z)], axis=1)
+        free = np.flatnonzero((p["wall"].ravel() < 0) & (self._open(window).ravel()))
+        first, between = _loops(line, points[free], radius)
+        mm = np.full(p.x.size, 30.0, dtype=np.float32)
+        mm[free] = first
+        wall = np.full(p.x.size, 30.0, dtype=np.float32)
+        wall[free] = between
+        field = Field(window, np.maximum(mm.reshape(p.x.shape), p["wall"] + 2.0))
+        scene.paint(field, "small_bowel", "gut_wall", on=("torso_fat",))
+        folds = 0.9 * np.sin(p.x / 1.9 + p.z / 2.3) * np.sin(p.y / 2.1)
+        inner = np.maximum(field.mm + 2.2 + folds, 2.0 - wall.reshape(p.x.shape))
+        scene.paint(
+            Field(window, inner.astype(np.float32)),
+            "small_bowel",
+            "oral_contrast" if person.variants["oral_contrast"] else "gut_content",
+            on=("small_bowel",),
+        )
+        gas = np.sin(p.x / 21 + 1) * np.sin(p.z / 25 + 2) * np.sin(p.y / 30)
+        front = np.maximum(inner, np.maximum((0.55 - gas) * 20, 45 - p.y))
+        scene.paint(Field(window, front.astype(np.float32)), "small_bowel", "gut_gas", on=("small_bowel",))
+
+    def _open(self, window: Window) -> NDArray[np.bool_]:
+        """Where the lattice still shows fat (on a fine grid: everywhere)."""
+        if self.scene.fine:
+            return np.ones([part.stop - part.start for part in window], dtype=bool)
+        return np.asarray(self.scene.labels[window] == NUMBER["torso_fat"])
+
+
+def _wander(rng: np.random.Generator, count: int, mm: float) -> Floats:
+    """(count, 3) smooth random steps aside."""
+    knots = rng.normal(0, mm, (max(count // 8, 3), 3))
+    return np.stack(
+        [np.interp(np.linspace(0, len(knots) - 1, count), np.arange(len(knots)), knots[:, a]) for a in range(3)], axis=1
+    )
+
+
+def _spread(points: Floats, apart_mm: float) -> Floats:
+    """Those points that no earlier kept one is near."""
+    alive = np.ones(len(points), dtype=bool)
+    for n in range(len(points)):
+        if alive[n]:
+            alive[n + 1 :] &= ((points[n + 1 :] - points[n]) ** 2).sum(axis=1) > apart_mm**2
+    return points[alive]
+
+
+def _walk(points: Floats) -> Floats:
+    """Points in the order of a walk that always goes to the nearest one not yet seen."""
+    left = list(range(1, len(points)))
+    order = [0]
+    while left:
+        away = np.linalg.norm(points[left] - points[order[-1]], axis=1)
+        order.append(left.pop(int(np.argmin(away))))
+    return points[order]
+
+
+def _loops(line: Floats, points: Floats, radius: float) -> tuple[Floats, Floats]:
+    """Distance of points to a winding tube, and how far each is from the border to the tube's next loop."""
+    tree = cKDTree(line[:, :3])
+    away, index = tree.query(points, k=10, distance_upper_bound=radius * 2.6, workers=1)
+    nearest = index[:, 0]
+    ok = nearest < len(line)
+    apart = np.abs(index - nearest[:, None]) > 9
+    other = np.where(apart & (index < len(line)), away, 60.0).min(axis=1)
+    own = np.where(ok, line[np.minimum(nearest, len(line) - 1), 3], 0.0)
+    first = np.where(ok, away[:, 0] - own, 30.0)
+    between = np.where(ok, 0.5 * (other - away[:, 0]), 30.0)
+    return np.asarray(first, dtype=np.float32), np.asarray(between, dtype=np.float32)
