@@ -144,3 +144,15 @@ def test_a_limit_that_is_said_once_stays_in_its_sentence() -> None:
     page = said("No ascites (detection limit not measured).", "No effusion.")
     assert "No ascites (detection limit not measured). [1]" in page
     assert "†" not in page
+
+
+def test_the_impression_points_to_the_first_doubt_and_its_reason_stands_with_it() -> None:
+    plain = report(ledger())
+    noted = plain.evidence["E1"].model_copy(update={"presence": "uncertain", "note": "cut by the end of the scan"})
+    doubt = plain.sentences[0].model_copy(update={"section": "to_review", "text": "Possible nodule."})
+    refused = doubt.model_copy(update={"id": "S2", "text": "A carcinoma.", "reason": "nothing accounts for it"})
+    evidence = {**plain.evidence, "E1": noted}
+    page = to_markdown(plain.model_copy(update={"sentences": (refused, doubt), "evidence": evidence}))
+    assert "Not certain, see *To review* (1): Possible nodule. [1]" in page
+    assert "- Possible nodule. [1] — *cut by the end of the scan*" in page
+    assert "- A carcinoma. [1] — *nothing accounts for it*" in page
