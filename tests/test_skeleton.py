@@ -18,12 +18,12 @@ from vlm.anatomy.laterality import laterality
 from vlm.anatomy.levels import levels
 from vlm.anatomy.liver import liver
 from vlm.anatomy.skeleton import skeleton, spine
-from vlm.ct.volume import Grid, Mask, Scan, Volume
+from vlm.ct.volume import Grid, Mask, Volume
 from vlm.evidence import Case
 from vlm.phantom.chest import Phantom, chest
+from vlm.phantom.torso import LAST_RIB_MM, VERTEBRA_MM
 
 SPACING = (1.5, 1.5, 2.0)
-VERTEBRA_MM = 24.0
 CHESTS = (
     "cmb-crc-01068",
     "nlst-101287",
@@ -41,6 +41,11 @@ CHESTS = (
 def flipped(volume: Volume) -> Volume:
     """The same scan with left and right exchanged and an affine that does not say so."""
     return Volume(np.asfortranarray(volume.hu[::-1]), volume.grid, volume.scan)
+
+
+def heights(volume: Volume) -> np.ndarray:
+    """(Z,) height of each slice, mm."""
+    return np.asarray(volume.grid.affine[2, 3] + volume.grid.spacing_mm[2] * np.arange(volume.hu.shape[2]))
 
 
 def drawn(shared: Path, name: str, label: int) -> Mask:
@@ -81,10 +86,36 @@ def test_skeleton_holds_the_ribs_and_no_soft_tissue(plain: Phantom, plain_case: 
     assert np.count_nonzero(bones.voxels & liver_voxels) < 0.002 * np.count_nonzero(liver_voxels)
 
 
-def test_discs_of_a_regular_spine_are_counted_at_their_distance(plain_case: Case) -> None:
-    heights = [body.height_mm for body in levels(plain_case)]
-    assert len(heights) >= 8
-    assert all(abs(height - VERTEBRA_MM) <= 2.0 for height in heights)
+def test_every_vertebra_is_named_by_the_ribs(plain_case: Case) -> None:
+    found = levels(plain_case)
+    assert found.anchor == "both ends of the ribs"
+    truth = {f"T{n}": LAST_RIB_MM + (12 - n) * VERTEBRA_MM for n in range(2, 13)} | {"L1": LAST_RIB_MM - VERTEBRA_MM}
+    for name, z_mm in truth.items():
+        assert found.site_at(z_mm) == name
+
+
+def test_without_an_end_of_the_ribs_no_vertebra_is_named(plain: Phantom) -> None:
+    z = plain.volume.grid.to_mm(np.c_[np.zeros((plain.volume.hu.shape[2], 2)), np.arange(plain.volume.hu.shape[2])])[
+        :, 2
+    ]
+    inner = np.flatnonzero((z > -120.0) & (z < 70.0))
+    affine = plain.volume.grid.affine.copy()
+    affine[2, 3] = z[inner[0]]
+    hu = np.asfortranarray(plain.volume.hu[:, :, inner])
+    found = levels(Case(Volume(hu, Grid(hu.shape, affine), plain.volume.scan)))
+    assert len(found.bodies) >= 5 and found.anchor is None
+    assert found.site_at(found.bodies[2].middle_mm[2]) == "vertebra" and found.note == "level not countable"
+
+
+def test_ends_that_disagree_name_nothing(plain: Phantom) -> None:
+    z = plain.volume.grid.to_mm(np.c_[np.zeros((plain.volume.hu.shape[2], 2)), np.arange(plain.volume.hu.shape[2])])[
+        :, 2
+    ]
+    twice = np.flatnonzero((z >= -36.0 - VERTEBRA_MM / 2) & (z < -36.0 + VERTEBRA_MM / 2))  # a thirteenth pair of ribs
+    index = np.r_[np.arange(twice[-1] + 1), twice, np.arange(twice[-1] + 1, z.size)]
+    hu = np.asfortranarray(plain.volume.hu[:, :, index])
+    found = levels(Case(Volume(hu, Grid(hu.shape, plain.volume.grid.affine), plain.volume.scan)))
+    assert found.anchor is None and not any(body.name for body in found.bodies)
 
 
 def test_descending_aorta_is_traced_within_3_mm(plain: Phantom, plain_case: Case) -> None:
@@ -164,3 +195,30 @@ def test_traced_aorta_lies_in_the_drawn_one(shared: Path, name: str) -> None:
     true = drawn(shared, name, 9).on(traced.grid).voxels
     own = traced.mask.voxels
     assert np.count_nonzero(own & true) > 0.85 * np.count_nonzero(own)
+
+
+# Names and heights (z RAS, mm) of organs.nii.gz of that scan; a model drew them.
+ABDOMEN = {"T12": 411.0, "L1": 383.0, "L2": 349.0, "L3": 315.0, "L4": 280.0}
+
+
+@pytest.mark.realct
+def test_lumbar_vertebrae_of_a_real_abdomen_get_their_names() -> None:
+    found = levels(real_case("totalseg-abdomen-3mm"))
+    assert found.anchor == "last ribs"
+    assert {name: found.site_at(z) for name, z in ABDOMEN.items()} == {name: name for name in ABDOMEN}
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize(
+    ("name", "anchor"),
+    [
+        ("acrin-nsclc-042", "both ends of the ribs"),
+        ("lidc-idri-0314", "first ribs"),
+        ("acrin-flt-breast-001-day4-abdomen", "last ribs"),
+        ("acrin-flt-breast-013", None),  # neither end of the ribs is covered
+        ("acrin-flt-breast-001-day1-chest", None),
+        ("elastix-right-lung", None),  # no spine
+    ],
+)
+def test_anchor_of_real_scans(name: str, anchor: str | None) -> None:
+    assert levels(real_case(name)).anchor == anchor

@@ -55,6 +55,7 @@ def test_a_crushed_body_is_found_at_its_height(plain: Volume) -> None:
     evidence = vertebral_fracture(Case(crushed(plain, middle - half, middle + half, 0.6)))
     (found,) = seen(evidence)
     assert found.presence == "present" and looked(evidence).found == 1
+    assert found.site == "T9"  # counted; T12 is drawn at -132 mm
     size = found.measured("height_loss")
     assert size is not None and size.value == pytest.approx(60.0, abs=15.0)
     assert found.region is not None and abs(found.region.centroid_mm[2] - middle) < 12.0

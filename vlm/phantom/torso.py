@@ -19,6 +19,7 @@ APEX_MM, WIDEST_MM = 95.0, -20.0  # lung apex; below the second height the chest
 WALL_MM = (128.0, 84.0)  # inner radii of the rib cage
 BODY_MM = (172.0, 126.0)  # radii of the skin
 VERTEBRA_MM, DISC_MM = 24.0, 6.0  # from disc to disc; height of a disc
+LAST_RIB_MM = -132.0  # middle of T12; that of T2 is at 108, beside the lung apices
 
 # Hounsfield units of a scan without contrast
 AIR, FAT, MUSCLE, SKIN, HEART, LIVER, SPLEEN, CORD, FOOD = -1000, -100, 55, 20, 42, 58, 50, 25, 28
@@ -233,14 +234,21 @@ def draw_bones(canvas: Canvas) -> None:
     def rib(inset_mm: float, first: float, last: float) -> Distance:
         def distance(x: Floats, y: Floats, z: Floats) -> Floats:
             angle = np.arctan2(np.abs(x) / WALL_MM[0], -y / WALL_MM[1])  # 0 behind, pi in front
-            height = np.mod(z + 62.0 * (angle / np.pi) ** 1.4 + 3.0, VERTEBRA_MM) - VERTEBRA_MM / 2
+            root = z + 62.0 * (angle / np.pi) ** 1.4 + 3.0  # height at the spine
+            height = np.mod(root, VERTEBRA_MM) - VERTEBRA_MM / 2
             out = np.hypot((wall(x, y, z) - 5.0) * 1.5, height * 0.95) - 5.6
             side = np.maximum(first - angle, angle - last) * 90.0
-            return np.asarray(np.maximum(np.maximum(out, side), -185 - z) + inset_mm, dtype=np.float32)
+            none = LAST_RIB_MM - VERTEBRA_MM / 2 - root
+            return np.asarray(np.maximum(np.maximum(out, side), none) + inset_mm, dtype=np.float32)
 
         return distance
 
+    def neck(x: Floats, y: Floats, z: Floats) -> Floats:  # from the transverse process back to the arc of the rib
+        across = np.maximum(np.abs(np.abs(x) - 46.0) - 18.0, np.abs(y + 100 - 0.33 * (np.abs(x) - 28.0)) - 4.0)
+        return np.asarray(np.maximum(np.maximum(across, level(z) - 4.5), LAST_RIB_MM - VERTEBRA_MM / 2 - z))
+
     canvas.paint(rib(0.0, 2.35, 2.98), CARTILAGE)
+    canvas.paint(neck, CORTEX, "ribs", box=Box(low_mm=(-70, -120, -400), high_mm=(70, -70, 400)))
     canvas.paint(rib(0.0, 0.28, 2.4), CORTEX, "ribs")
     canvas.paint(rib(1.7, 0.28, 2.4), MARROW)
 

@@ -1,8 +1,8 @@
 """Density of the vertebrae.
 
-In: the spine of a Case. Out: the trabecular attenuation of the lower thoracic and upper lumbar bodies, an
-Observation where it is low, and a Search. Judged at 120 kV or where the voltage is not known; contrast in
-the blood lifts the attenuation by about 10 HU, which the search says.
+In: the spine of a Case. Out: the trabecular attenuation of L1, or of the bodies about the diaphragm where L1
+cannot be counted or is not covered; an Observation where it is low, and a Search. Judged at 120 kV or where
+the voltage is not known; contrast in the blood lifts the attenuation by about 10 HU, which the search says.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import numpy as np
 
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
-from vlm.anatomy.skeleton import spine
+from vlm.anatomy.levels import levels
+from vlm.anatomy.skeleton import Spine, spine
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.ground import search, withheld
@@ -24,6 +25,8 @@ LEVEL_MM = (10.0, -185.0)  # from the right dome: about T9 to L2
 ROI_MM = 7.0  # radius of the disc of marrow in the middle of the body
 MARROW_SHARE = 0.5  # slices through end plates and discs are left out: the middle half by density spread
 LEAST_SLICES_MM = 30.0
+HALF_BODY_MM = 11.0  # of L1, from its middle
+LEAST_BODY_MM = 15.0
 KILOVOLT = (110.0, 130.0)
 
 
@@ -36,10 +39,8 @@ def bone_density(case: Case) -> list[Evidence]:
     if not axis.found or dome is None or other or "density_withheld" in withheld(case):
         reason = ("density_withheld",) if other else ("not_found",)
         return [search(case, NAME, "osteopenia", site=site, covered=0.0 if other else 1.0, failed=reason)]
-    heights = axis.canal_mm[:, 2] - dome
-    chosen = np.flatnonzero(axis.good & (heights <= LEVEL_MM[0]) & (heights >= LEVEL_MM[1]))
-    step = case.working.grid.spacing_mm[2]
-    if chosen.size * step < LEAST_SLICES_MM:
+    level, chosen = _chosen(case, axis, dome)
+    if chosen.size == 0:
         return [search(case, NAME, "osteopenia", site=site, covered=0.0, failed=("not_covered",))]
     means, spreads, voxels = _marrow(case, chosen)
     # Mid-body slices are even; end plates, discs with gas and osteophytes are not.
@@ -57,8 +58,15 @@ def bone_density(case: Case) -> list[Evidence]:
         low = value < LOW_HU
         out.append(
             Observation(
-                tool=NAME, finding="osteopenia", presence="present" if low else "uncertain", site=site,
-                measurements=(measure,), region=region, note="" if low else "between clearly low and normal",
+                tool=NAME, finding="osteopenia", presence="present" if low else "uncertain",
+                site=level, measurements=(measure,), region=region,
+                note="; ".join(
+                    part
+                    for part in (
+                        levels(case).note if level != site else "", "" if low else "between clearly low and normal",
+                    )
+                    if part
+                ),
             )
         )  # fmt: skip
     out.append(
@@ -68,6 +76,19 @@ def bone_density(case: Case) -> list[Evidence]:
         )
     )  # fmt: skip
     return out
+
+
+def _chosen(case: Case, axis: Spine, dome_mm: float) -> tuple[str, np.ndarray]:
+    """Site and working slices to be measured: L1, else the spine about the diaphragm; none where not covered."""
+    step = case.working.grid.spacing_mm[2]
+    first = next((body.middle_mm[2] for body in levels(case).bodies if body.name == "L1"), None)
+    if first is not None:
+        chosen = np.flatnonzero(axis.good & (np.abs(axis.canal_mm[:, 2] - first) <= HALF_BODY_MM))
+        if chosen.size * step >= LEAST_BODY_MM:
+            return "L1", chosen
+    heights = axis.canal_mm[:, 2] - dome_mm
+    chosen = np.flatnonzero(axis.good & (heights <= LEVEL_MM[0]) & (heights >= LEVEL_MM[1]))
+    return "spine", chosen if chosen.size * step >= LEAST_SLICES_MM else chosen[:0]
 
 
 def _marrow(case: Case, slices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,8 +1,9 @@
 """Vertebral fracture told from lost height: each body against its two neighbours.
 
 In: the spine of a Case and the scan itself. Out: an Observation for each body that is clearly lower than its
-neighbours in front, in the middle or behind, or a Search. The spine is straightened along the canal and
-measured from disc to disc. Fractures without loss of height, and the first and last body, are not judged.
+neighbours in front, in the middle or behind, or a Search; the level is named where it can be counted. The
+spine is straightened along the canal and measured from disc to disc. Fractures without loss of height, and
+the first and last body, are not judged.
 Arrays here are (S, A): mm along the canal from below, mm in front of its middle, one a mm.
 """
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, signal
 
 from vlm.anatomy.coverage import coverage
+from vlm.anatomy.levels import levels
 from vlm.anatomy.skeleton import spine
 from vlm.ct.volume import Mask, Point, as_point
 from vlm.evidence import Case, Evidence, Measurement, Observation
@@ -155,6 +157,6 @@ def _observed(case: Case, points: Floats, body: Body, loss: tuple[float, str], n
     region = case.keep(Mask(f"vertebral_fracture_{number}", np.asfortranarray((ball <= 14.0**2) & upright), grid))
     return Observation(
         tool=NAME, finding="vertebral_fracture", presence="present" if loss[0] >= PRESENT_LOSS else "uncertain",
-        site="vertebra", measurements=(Measurement(quantity="height_loss", value=loss[0], plus_minus=PLUS_MINUS),),
-        attributes={"part": loss[1]}, region=region, note="level not counted",
+        site=levels(case).site_at(middle[2]), attributes={"part": loss[1]}, region=region, note=levels(case).note,
+        measurements=(Measurement(quantity="height_loss", value=loss[0], plus_minus=PLUS_MINUS),),
     )  # fmt: skip
