@@ -80,7 +80,7 @@ def heart(case: Case) -> Heart:
     top = _top(case)
     if top is None:
         return nothing
-    tissue = _mediastinum(case)
+    tissue = mediastinum(case)
     region = _followed(tissue, top, FREE_MM if airways(case).carina_mm is not None else 0.0, grid)
     if not region.any():
         return nothing
@@ -116,7 +116,8 @@ def _top(case: Case) -> int | None:
     return int(together[-1])
 
 
-def _mediastinum(case: Case) -> Bools:
+@once
+def mediastinum(case: Case) -> Bools:
     """(Z, Y, X) soft tissue in front of the spine, between the outer borders of the lungs, without bone and aorta."""
     volume = case.working
     grid = volume.grid

@@ -15,13 +15,13 @@ from vlm.anatomy.lungs import lungs
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.ground import search
-from vlm.tools.pericardial_fluid import layer_mm
+from vlm.tools.pericardial_fluid import LEAST_MM, fat_share, layer_between_fat, layer_within, surroundings
 from vlm.tools.registry import tool
 
 NAME = "heart"
 ENLARGED_RATIO = 0.5  # Danzer 1919 on radiographs; on axial CT Gollub 2012 found the same limit
 PLAIN_MM, PLAIN_ML, SURE_ML = 8.0, 60.0, 120.0  # without contrast fat in the grooves looks like thin layers of fluid
-SEEN_SHARE = 0.4  # of the pericardial space: only fluid that lies on the heart itself
+FAT_SHARE = 0.5  # of the heart's surface under fat: with less, fluid is judged with contrast only
 DOUBT = 0.02  # one working voxel each on heart and chest changes the ratio by this
 
 
@@ -95,35 +95,41 @@ def _coverage(case: Case, found: Heart) -> tuple[float, tuple[str, ...]]:
 
 @tool("pericardium", observes=("pericardial_effusion",), needs=("heart",))
 def pericardium(case: Case) -> list[Evidence]:
-    """Look for a layer of fluid around the heart; only where blood is dense enough to tell it from fluid."""
-    name, finding = "pericardium", "pericardial_effusion"
+    """Look for a layer of fluid around the heart: between fat with and without contrast, else by contrast alone."""
+    name, finding, site = "pericardium", "pericardial_effusion", "pericardium"
     found = heart(case)
     if not found.found:
-        reason = () if coverage(case).of("pericardium") <= 0 else ("not_found",)
-        return [search(case, name, finding, site="pericardium", failed=reason)]
+        reason = () if coverage(case).of(site) <= 0 else ("not_found",)
+        return [search(case, name, finding, site=site, failed=reason)]
+    around = surroundings(case, found)
     plain = contrast(case).enhanced is not True
-    mask, thickness = layer_mm(case, found, least_mm=PLAIN_MM, least_ml=PLAIN_ML) if plain else layer_mm(case, found)
-    cut: tuple[str, ...] = ("partly_covered",) if found.cut_below or (found.cut_above and not _top_seen(case)) else ()
-    limits = cut + (("no_contrast",) if plain else ())
+    hidden = plain and fat_share(around) < FAT_SHARE  # fluid, muscle and blood are alike, and no fat parts them
+    limits: tuple[str, ...] = ("no_contrast",) if hidden else ()
+    if found.cut_below or (found.cut_above and not _top_seen(case)):
+        limits = ("partly_covered", *limits)
+    mask, thickness = layer_between_fat(case, around)
+    sure = mask is not None and thickness is not None and thickness >= LEAST_MM
+    if mask is None:
+        mask, thickness = (
+            layer_within(case, around, least_mm=PLAIN_MM, least_ml=PLAIN_ML) if plain else layer_within(case, around)
+        )
+        sure = mask is not None and (not plain or mask.volume_ml >= SURE_ML)
     if mask is None or thickness is None:
-        share = coverage(case).of("pericardium") * SEEN_SHARE
-        note = "fluid outside of the fat on the heart is not seen"
-        return [search(case, name, finding, site="pericardium", covered=share, failed=limits, note=note)]
-    region = case.keep(mask)
-    measures = (
-        Measurement(quantity="thickness", value=thickness, plus_minus=2.0),
-        Measurement(quantity="volume", value=mask.volume_ml),
-        Measurement(quantity="attenuation", value=float(np.mean(case.working.hu[mask.voxels]))),
-    )
+        note = "no fat on the heart and no contrast: fluid cannot be told from muscle" if hidden else ""
+        return [search(case, name, finding, site=site, failed=limits, note=note)]
     seen = Observation(
         tool=name,
         finding=finding,
-        presence="present" if not plain or mask.volume_ml >= SURE_ML else "uncertain",
-        site="pericardium",
-        measurements=measures,
-        region=region,
+        presence="present" if sure else "uncertain",
+        site=site,
+        measurements=(
+            Measurement(quantity="thickness", value=thickness, plus_minus=2.0),
+            Measurement(quantity="volume", value=mask.volume_ml),
+            Measurement(quantity="attenuation", value=float(np.mean(case.working.hu[mask.voxels]))),
+        ),
+        region=case.keep(mask),
     )
-    return [seen, search(case, name, finding, site="pericardium", found=1, failed=limits)]
+    return [seen, search(case, name, finding, site=site, found=1, failed=limits)]
 
 
 def _top_seen(case: Case) -> bool:
