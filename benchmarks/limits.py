@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.evidence import QUANTITIES, Case, Evidence, Observation, Search
+from vlm.phantom.calcium import perfect_score
 from vlm.phantom.chest import Phantom, Truth, chest
 from vlm.tools.registry import load_tools
 
@@ -39,7 +40,6 @@ SPACING_MM = (1.2, 1.2, 1.8)
 ENOUGH = 0.9  # sensitivity at which a size counts as found
 LEAST_TRUTHS = 5  # of a size or larger; fewer do not license a limit
 NEAR_MM = 12.0  # an observation lies so near to the truth it is, or within its size
-AGATSTON_PER_MM3 = 4.0 / 3.0  # weight 4 for plaque above 400 HU, area on slices of 3 mm
 
 NODULES_MM = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0)
 EFFUSION_ML = (10.0, 20.0, 40.0, 60.0, 100.0, 200.0, 300.0)
@@ -142,7 +142,7 @@ def _row(tool: str, finding: str, evidence: list[Evidence], phantom: Phantom, nu
 def size_of(truth: Truth) -> tuple[str, float]:
     """Quantity and size by which a truth is graded."""
     if truth.finding.endswith("calcification"):
-        return "score", truth.value * 1000 * AGATSTON_PER_MM3
+        return "score", perfect_score(1000 * truth.value)
     return truth.quantity, truth.value
 
 

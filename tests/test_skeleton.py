@@ -18,7 +18,7 @@ from vlm.anatomy.laterality import laterality
 from vlm.anatomy.levels import levels
 from vlm.anatomy.liver import liver
 from vlm.anatomy.skeleton import skeleton, spine
-from vlm.ct.volume import Grid, Mask, Volume
+from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case
 from vlm.phantom.chest import Phantom, chest
 from vlm.phantom.torso import LAST_RIB_MM, VERTEBRA_MM

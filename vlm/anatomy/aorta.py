@@ -78,8 +78,8 @@ def aorta(case: Case) -> Aorta:
         return nothing
     centre = volume.grid.to_ijk(axis.canal_mm)
     window, corner = _window(case, centre)
-    candidates = _candidates(window, volume.grid)
-    path = _follow(candidates, corner, volume.grid)
+    candidates = round_candidates(window, volume.grid)
+    path = follow_rounds(candidates, corner, volume.grid)
     ijk = np.stack([path[:, 2] + corner[:, 1], path[:, 1] + corner[:, 0], np.arange(nz)], axis=1)
     centres = volume.grid.to_mm(ijk)
     run = max(1, round(20.0 / volume.grid.spacing_mm[2]))
@@ -129,7 +129,7 @@ def _window(case: Case, canal_ijk: NDArray[np.float64]) -> tuple[Floats, NDArray
     return ndimage.gaussian_filter(out, (0, 1.2 / step_y, 1.2 / step_x)), corner
 
 
-def _candidates(window: Floats, grid: Grid) -> NDArray[np.float64]:
+def round_candidates(window: Floats, grid: Grid) -> NDArray[np.float64]:
     """(Z, BEST, 4): roundness, y, x (of the window), radius in mm of the roundest discs of each slice."""
     step_x, step_y, _ = grid.spacing_mm
     nz, height, width = window.shape
@@ -166,7 +166,7 @@ def _candidates(window: Floats, grid: Grid) -> NDArray[np.float64]:
     )
 
 
-def _follow(candidates: NDArray[np.float64], corner: NDArray[np.intp], grid: Grid) -> NDArray[np.float64]:
+def follow_rounds(candidates: NDArray[np.float64], corner: NDArray[np.intp], grid: Grid) -> NDArray[np.float64]:
     """(Z, 4) one candidate a slice: the smooth course with the most wall."""
     step_x, step_y, step_z = grid.spacing_mm
     nz, many, _ = candidates.shape

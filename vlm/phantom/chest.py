@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from vlm.ct.volume import AIR_HU, Box, Grid, Mask, Point, Scan, Volume, as_point
 from vlm.phantom import torso
+from vlm.phantom.calcium import CALCIUM_HU, plaques
 from vlm.phantom.canvas import Canvas, Distance, Floats
 from vlm.phantom.trees import Branch, grow
 
@@ -33,8 +34,8 @@ CENTRE_MM = (0.0, -8.0, -35.0)  # its middle
 ZONES_MM: dict[Zone, tuple[float, float]] = {"upper": (25.0, 75.0), "middle": (-35.0, 15.0), "lower": (-95.0, -45.0)}
 
 # Hounsfield units of a scan without contrast
-LUNG, BLOOD, FLUID, COLLAPSED, CONSOLIDATION, GROUND_GLASS, BULLA, AIR, CALCIUM = (
-    -862, 42, 8, 40, 35, -600, -985, -1000, 700,
+LUNG, BLOOD, FLUID, COLLAPSED, CONSOLIDATION, GROUND_GLASS, BULLA, AIR = (
+    -862, 42, 8, 40, 35, -600, -985, -1000,
 )  # fmt: skip
 EMPHYSEMA_HU = -950  # lung below counts as emphysema: Gevenois, AJRCCM 1996;154:187
 LUNG_SLOPE = -0.35  # HU per mm towards the front: the lung behind is denser
@@ -311,16 +312,15 @@ class _Drawing:
             ("coronary_artery_calcification", "coronary_arteries", torso.CORONARY, coronary_mm3),
             ("aortic_calcification", "aortic_arch", torso.AORTA[3:6], aortic_mm3),
         ):
-            number = int(np.ceil(total / 40))
+            number, radius = plaques(total)
             for part in range(number):
                 t = (part + 0.5) / number * (len(line) - 1)
                 a, b = np.array(line[int(t)]), np.array(line[int(t) + 1])
                 centre = a + (t - int(t)) * (b - a)
                 if finding == "aortic_calcification":
                     centre = centre + np.array([0, 0, torso.AORTA_RADIUS_MM - 1])
-                radius = float(np.cbrt(total / number * 3 / 4 / np.pi))
                 point = as_point(centre)
-                self.canvas.draw_branches([Branch(point, point, radius)], CALCIUM, name=finding)
+                self.canvas.draw_branches([Branch(point, point, radius)], CALCIUM_HU, name=finding, exact=True)
             self.note(finding, None, site, finding, ("volume", total / 1000))
 
     def nodule(self, number: int, side: SideName, zone: Zone, diameter: float, hu: float, touch: Neighbour) -> None:

@@ -1,7 +1,8 @@
-"""The width of the traced aorta, and whether it is an aneurysm.
+"""The width of the aorta at named stations, and whether it is an aneurysm.
 
-In: the traced descending and abdominal aorta of a Case. Out: its widths, an Observation where it is too wide,
-and Searches. The ascending aorta and the arch are not traced: the search says that it covered a part.
+In: the descending and abdominal aorta, the ascending aorta at the pulmonary bifurcation and the arch of a Case,
+each where it was traced. Out: a width each, an Observation where it is too wide, and a Search for each station;
+one that was not traced says so.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import numpy as np
 from scipy import ndimage
 
 from vlm.anatomy.aorta import Aorta, aorta
+from vlm.anatomy.arch import arch
 from vlm.anatomy.coverage import coverage
 from vlm.ct.volume import Mask
-from vlm.evidence import Case, Evidence, Measured, Measurement, Observation
+from vlm.evidence import Case, Evidence, Measured, Measurement, Observation, Region
 from vlm.tools.ground import search
 from vlm.tools.registry import tool
 
 NAME = "aorta_size"
+ASCENDING_MM, ARCH_MM = 45.0, 40.0  # aneurysm from here (Isselbacher, ACC/AHA guideline 2022)
 THORACIC_MM = 40.0  # descending aorta: dilated from here (Erbel, ESC guideline 2014)
 ABDOMINAL_MM = 30.0  # Chaikof, SVS guideline 2018
 DOUBT_MM = 3.0  # circles are fitted in steps of 1.5 mm of radius
@@ -44,7 +47,42 @@ def aorta_size(case: Case) -> list[Evidence]:
         height = traced.centres_mm[:, 2] - dome
         chosen = traced.sure & ((height > SPLIT_MM) if above else (height <= SPLIT_MM))
         out += _judged(case, traced, chosen, finding, site, limit, share * (DESCENDING_SHARE if above else 1.0))
+    return out + _upper(case)
+
+
+def _upper(case: Case) -> list[Evidence]:
+    """Width and verdict of the ascending aorta at the pulmonary bifurcation and of the arch."""
+    found = arch(case)
+    out: list[Evidence] = []
+    for site, width, mask, limit in (
+        ("ascending_aorta", found.ascending_mm, found.ascending.mask, ASCENDING_MM),
+        ("aortic_arch", found.arch_mm, found.arch, ARCH_MM),
+    ):
+        share = coverage(case).of(site)
+        if width is None:
+            reason = () if share <= 0 else ("not_found",)
+            out.append(search(case, NAME, "aortic_aneurysm", site=site, covered=share, failed=reason))
+            continue
+        measure = Measurement(quantity="diameter", value=width, plus_minus=DOUBT_MM)
+        region = case.keep(Mask(site, mask.voxels, mask.grid))
+        out.append(Measured(tool=NAME, site=site, measurements=(measure,), region=region))
+        if width >= limit:
+            out.append(_aneurysm("aortic_aneurysm", site, measure, region, sure=width >= limit + DOUBT_MM))
+        wide = int(width >= limit)
+        out.append(
+            search(
+                case, NAME, "aortic_aneurysm", site=site, covered=min(1.0, max(share, 0.1)), found=wide,
+                measurements=(measure,), region=region,
+            )
+        )  # fmt: skip
     return out
+
+
+def _aneurysm(finding: str, site: str, measure: Measurement, region: Region, *, sure: bool) -> Observation:
+    return Observation(
+        tool=NAME, finding=finding, presence="present" if sure else "uncertain", site=site,
+        measurements=(measure,), region=region, note="" if sure else "the width lies at the limit",
+    )  # fmt: skip
 
 
 def _judged(
@@ -67,13 +105,7 @@ def _judged(
     out: list[Evidence] = [Measured(tool=NAME, site=site, measurements=(measure,), region=region)]
     wide = widest >= limit
     if wide:
-        sure = widest >= limit + DOUBT_MM
-        out.append(
-            Observation(
-                tool=NAME, finding=finding, presence="present" if sure else "uncertain", site=site,
-                measurements=(measure,), region=region, note="" if sure else "the width lies at the limit",
-            )
-        )  # fmt: skip
+        out.append(_aneurysm(finding, site, measure, region, sure=widest >= limit + DOUBT_MM))
     length = np.count_nonzero(chosen) * step
     expected = 200.0 if site == "descending_aorta" else 150.0
     looked = min(share, length / expected) if share > 0 else 0.0

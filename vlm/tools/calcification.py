@@ -7,6 +7,7 @@ with the conditions of scoring that failed. Score: at each slice of 3 mm, area o
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import cc3d
@@ -15,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.aorta import aorta
+from vlm.anatomy.airways import airways
+from vlm.anatomy.aorta import Aorta, aorta
+from vlm.anatomy.arch import arch
+from vlm.anatomy.ball import grown
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.heart import heart
@@ -43,6 +47,8 @@ DEEP_MM = 22.0  # valves lie deeper than this below the outline of the heart
 WALL_MM = 3.5  # the wall of the aorta lies within this of the traced circle
 LEAST_WALL_ML = 0.1
 BONE_MM = 3.0
+FAINT_SHARE = 0.1  # of calcium in a voxel beside a plaque; below, it is noise
+CARTILAGE_MM = 3.0  # of the trachea, around its lumen
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -96,32 +102,47 @@ def heart_calcification(case: Case) -> list[Evidence]:
 
 @tool("aortic_calcification", observes=("aortic_calcification", "arterial_wall_calcification"), needs=("aorta",))
 def aortic_calcification(case: Case) -> list[Evidence]:
-    """Score calcium in the wall of the descending and abdominal aorta where it is traced."""
+    """Score calcium in the wall of the aorta where it is traced."""
     name, traced = "aortic_calcification", aorta(case)
     sites = {"aortic_calcification": "aorta", "arterial_wall_calcification": "aorta"}
     share = max(coverage(case).of("thoracic_aorta"), coverage(case).of("abdominal_aorta"))
     if not traced.found:
         reason = () if share <= 0 else ("not_found",)
         return [search(case, name, key, site=site, covered=share, failed=reason) for key, site in sites.items()]
-    region = Mask("aorta", traced.mask.voxels, traced.grid)
-    failed, slab = _conditions(case, region)
+    failed, slab = _conditions(case, _wall_region(case, 0.0))
     pieces = _wall_pieces(case, slab) if slab is not None and "noise" not in failed else []
     voxels = sum(int(np.count_nonzero(piece)) for piece in pieces)
     if slab is not None and voxels * slab.grid.voxel_ml < LEAST_WALL_ML:
         pieces = []  # a speck beside the spine is as likely an osteophyte
-    # Ascending aorta and arch are not traced: what was looked at is a part.
-    looked = min(share, 0.7)
+    upper = arch(case)  # root and branches are not traced: what was looked at is a part
+    looked = min(share, 0.7 + 0.1 * bool(upper.arch_mm) + 0.1 * bool(upper.ascending_mm))
     out: list[Evidence] = []
     if pieces and slab is not None:
-        middle = float(np.mean([slab.grid.to_mm(np.argwhere(p)[:, ::-1]).mean(axis=0)[2] for p in pieces]))
-        dome = coverage(case).dome_mm
-        site = "aorta" if dome is None else "thoracic_aorta" if middle > dome - 40.0 else "abdominal_aorta"
+        site = _part_of_aorta(case, pieces, slab)
         out.append(_observation(case, name, "aortic_calcification", site, pieces, slab, failed))
     out += [
         search(case, name, key, site=site, covered=looked, found=int(bool(pieces)), failed=failed)
         for key, site in sites.items()
     ]
     return out
+
+
+def _part_of_aorta(case: Case, pieces: list[Bools], slab: Slab) -> str:
+    """The smallest site that holds all pieces."""
+    dome = coverage(case).dome_mm
+    whole = np.logical_or.reduce(pieces)
+    heights = slab.grid.to_mm(np.argwhere(whole)[:, ::-1])[:, 2]
+    vault = arch(case).arch
+    if (
+        vault
+        and not (
+            whole & ~Mask("arch", grown(vault.voxels.T, WALL_MM, vault.grid).T, vault.grid).on(slab.grid).voxels.T
+        ).any()
+    ):
+        return "aortic_arch"
+    if dome is None or heights.min() <= dome - 40.0 < heights.max():
+        return "aorta"
+    return "thoracic_aorta" if heights.min() > dome - 40.0 else "abdominal_aorta"
 
 
 def _conditions(case: Case, region: Mask) -> tuple[tuple[str, ...], Slab | None]:
@@ -147,18 +168,31 @@ def _slab(case: Case, region: Mask) -> Slab | None:
     margin = 10.0 / np.array(volume.grid.spacing_mm)
     low = np.maximum(0, np.floor(corners.min(axis=0) - margin)).astype(int)
     high = np.minimum(volume.grid.shape, np.ceil(corners.max(axis=0) + margin + 1)).astype(int)
-    factor = max(1, round(STANDARD_MM / volume.grid.spacing_mm[2]))
-    count = (high[2] - low[2]) // factor
-    if count == 0:
+    part = volume.hu[low[0] : high[0], low[1] : high[1], low[2] : high[2]].T
+    step = volume.grid.spacing_mm[2]
+    thick = STANDARD_MM if step < 0.9 * STANDARD_MM else step
+    hu = _thickened(part, step, thick)
+    if hu.shape[0] == 0:
         return None
-    part = volume.hu[low[0] : high[0], low[1] : high[1], low[2] : low[2] + count * factor].T
-    shape = (count, factor, part.shape[1], part.shape[2])
-    hu = part.reshape(shape).mean(axis=1, dtype=np.float32)
     affine = volume.grid.affine.copy()
-    affine[:3, 3] = volume.grid.to_mm(low)
-    grid = Grid((part.shape[2], part.shape[1], count * factor), affine).coarser((1, 1, factor))
+    affine[:3, 3] = volume.grid.to_mm(low + np.array([0.0, 0.0, (thick / step - 1) / 2]))
+    affine[:3, 2] *= thick / step
+    grid = Grid((part.shape[2], part.shape[1], hu.shape[0]), affine)
     noise, blood = _noise(hu, region.on(grid).voxels.T)
     return Slab(hu=hu, grid=grid, noise_hu=noise, blood_hu=blood)
+
+
+def _thickened(part: NDArray[np.int16], step_mm: float, thick_mm: float) -> Floats:
+    """(Z, Y, X) slices -> (Z', Y, X) their means over ``thick_mm``, a slice that is cut counted by its share."""
+    if thick_mm == step_mm:
+        return part.astype(np.float32)
+    edges = np.arange(0.0, part.shape[0] * step_mm + 1e-6, thick_mm) / step_mm
+    out = np.empty((max(0, len(edges) - 1), *part.shape[1:]), dtype=np.float32)
+    for number, (low, high) in enumerate(itertools.pairwise(edges)):
+        first, last = int(low), min(part.shape[0], int(np.ceil(high - 1e-9)))
+        shares = np.minimum(np.arange(first, last) + 1, high) - np.maximum(np.arange(first, last), low)
+        out[number] = np.tensordot((shares / shares.sum()).astype(np.float32), part[first:last], axes=1)
+    return out
 
 
 def _noise(hu: Floats, inside: Bools) -> tuple[float, float]:
@@ -234,13 +268,28 @@ def _heart_pieces(case: Case, slab: Slab) -> list[tuple[str, Bools]]:
     return out
 
 
+def _wall_region(case: Case, margin_mm: float) -> Mask:
+    """The parts of the aorta that were found, ``margin_mm`` wider, on the working grid."""
+    upper = arch(case)
+    out = np.zeros(upper.arch.voxels.shape, dtype=bool, order="F")
+    for traced in (aorta(case), upper.ascending):
+        if traced.found:
+            radii = traced.radii_mm + margin_mm
+            out |= Aorta(
+                traced.grid, traced.centres_mm, radii, traced.roundness, traced.sure, True, None
+            ).mask.voxels  # fmt: skip
+    if upper.arch:
+        wide = grown(upper.arch.voxels.T, margin_mm, upper.arch.grid) if margin_mm > 0 else upper.arch.voxels.T
+        out |= wide.T
+    return Mask("aorta", out, upper.arch.grid)
+
+
 def _wall_pieces(case: Case, slab: Slab) -> list[Bools]:
     """Calcium in the traced wall of the aorta, masks on the slab."""
-    traced = aorta(case)
-    wide = type(traced)(
-        traced.grid, traced.centres_mm, traced.radii_mm + WALL_MM, traced.roundness, traced.sure, True, None
-    )
-    near = wide.mask.on(slab.grid).voxels.T
+    near = _wall_region(case, WALL_MM).on(slab.grid).voxels.T.copy()
+    lumen = airways(case).mask
+    if lumen:  # the cartilage of the trachea calcifies as well
+        near &= ~Mask("lumen", grown(lumen.voxels.T, CARTILAGE_MM, lumen.grid).T, lumen.grid).on(slab.grid).voxels.T
     level = slab.threshold_hu
     if contrast(case).enhanced is not False:
         level = max(level, slab.blood_hu + ENHANCED_STEP_HU)
@@ -259,7 +308,7 @@ def _observation(
     """All pieces of one finding as one Observation, with a score where the conditions of scoring hold."""
     whole = np.logical_or.reduce(pieces)
     mask = Mask(finding, whole.T, slab.grid)
-    measures = [Measurement(quantity="volume", value=mask.volume_ml)]
+    measures = [Measurement(quantity="volume", value=sum(filled_ml(slab, piece) for piece in pieces))]
     note = ""
     if not set(failed) & {"contrast", "thick_slices"}:
         measures.insert(0, Measurement(quantity="score", value=agatston(slab.hu, whole, slab.grid)))
@@ -275,6 +324,19 @@ def _observation(
         region=case.keep(mask),
         note=note,
     )
+
+
+def filled_ml(slab: Slab, piece: Bools) -> float:
+    """Volume (mL) of one piece of calcium, its edge voxels counted by the share that calcium fills.
+
+    Counting voxels above the threshold doubles the volume of a plaque of 4 mm on slices of 3 mm.
+    """
+    box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in ndimage.find_objects(piece.astype(np.uint8))[0])
+    inside, hu = piece[box], slab.hu[box]
+    near = ndimage.binary_dilation(inside, np.ones((3, 3, 3), dtype=bool))
+    full, empty = float(hu[inside].max()), float(np.median(hu[near & ~inside]))
+    share = np.clip((hu - empty) / max(full - empty, 1.0), 0.0, 1.0)
+    return float(share[near & (inside | (share > FAINT_SHARE))].sum()) * slab.grid.voxel_ml
 
 
 def agatston(hu: Floats, calcium: Bools, grid: Grid) -> float:
