@@ -7,12 +7,15 @@ import pytest
 
 from tests.scans import real_case
 from vlm.ct.volume import Grid, Scan, Volume
-from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.evidence import Case, Evidence, Measured, Observation, Search
 from vlm.findings.vocabulary import load_vocabulary
+from vlm.phantom.calcium import perfect_score
 from vlm.phantom.chest import chest
+from vlm.phantom.torso import AORTA_RADIUS_MM
 from vlm.tools.registry import TOOLS, load_tools
 
 SPACING = (1.0, 1.0, 2.5)
+LUMEN_MM = 2 * (AORTA_RADIUS_MM - 1.5)
 MINE = (
     "heart", "pericardium", "heart_calcification", "aortic_calcification", "devices", "catheter", "bile",
     "aorta_size", "peritoneum", "liver_density", "spine", "hernia", "stones",
@@ -76,19 +79,52 @@ def test_a_large_heart_is_enlarged_and_a_normal_one_is_not(plain: Volume) -> Non
     assert large and large[0].measurements[0].value > 0.52
 
 
-def test_pericardial_fluid_that_is_missed_is_not_denied() -> None:
-    volume = chest(spacing_mm=SPACING, pericardial_effusion_ml=250.0, blood_hu=160.0, seed=3).volume
-    evidence = run("pericardium", volume)
-    found = seen(evidence, "pericardial_effusion")
-    assert found or searches(evidence, "pericardial_effusion")[0].covered < 0.5
+@pytest.mark.parametrize("blood_hu", [42.0, 160.0])
+def test_pericardial_fluid_is_found_with_and_without_contrast(blood_hu: float) -> None:
+    volume = chest(spacing_mm=SPACING, pericardial_effusion_ml=250.0, blood_hu=blood_hu, seed=3).volume
+    (found,) = seen(run("pericardium", volume), "pericardial_effusion")
+    thickness, density = found.measured("thickness"), found.measured("attenuation")
+    assert thickness is not None and 5.0 <= thickness.value <= 16.0
+    assert density is not None and density.value == pytest.approx(8.0, abs=12.0)
 
 
-def test_coronary_calcium_is_found_and_scored() -> None:
+def test_fat_on_the_heart_makes_fluid_judgeable_without_contrast(plain: Volume) -> None:
+    (search,) = searches(run("pericardium", plain), "pericardial_effusion")
+    assert search.looked and "no_contrast" not in search.failed
+
+
+def test_coronary_calcium_is_scored_as_a_perfect_scanner_would() -> None:
     volume = chest(spacing_mm=SPACING, coronary_calcium_mm3=200.0, seed=3).volume
-    found = seen(run("heart_calcification", volume), "coronary_artery_calcification")
-    assert found
-    score = found[0].measured("score")
-    assert score is not None and score.value > 20.0
+    (found,) = seen(run("heart_calcification", volume), "coronary_artery_calcification")
+    score, size = found.measured("score"), found.measured("volume")
+    assert score is not None and score.value == pytest.approx(perfect_score(200.0), rel=0.4)
+    assert size is not None and size.value == pytest.approx(0.2, rel=0.35)
+
+
+def test_a_perfect_score_is_area_times_weight_over_the_slices_a_plaque_lies_in() -> None:
+    assert 4 / 3 * 40 < perfect_score(40.0) < 2 * 4 / 3 * 40  # volume times weight, and what thick slices add
+    assert perfect_score(80.0) == pytest.approx(2 * perfect_score(40.0))
+
+
+def test_calcium_of_the_arch_is_found_there() -> None:
+    volume = chest(spacing_mm=SPACING, aortic_calcium_mm3=120.0, seed=3).volume
+    (found,) = seen(run("aortic_calcification", volume), "aortic_calcification")
+    assert found.site == "aortic_arch"
+
+
+@pytest.mark.parametrize("blood_hu", [42.0, 250.0])
+def test_the_aorta_is_measured_at_its_stations(blood_hu: float) -> None:
+    evidence = run("aorta_size", chest(spacing_mm=SPACING, blood_hu=blood_hu, seed=3).volume)
+    widths = {e.site: e.measurements[0].value for e in evidence if isinstance(e, Measured)}
+    for site in ("ascending_aorta", "aortic_arch", "descending_aorta"):
+        assert widths[site] == pytest.approx(LUMEN_MM, abs=4.0), site
+
+
+def test_a_scan_that_ends_below_the_carina_has_no_arch(plain: Volume) -> None:
+    hu = np.asfortranarray(plain.hu[:, :, : plain.hu.shape[2] // 3])
+    evidence = run("aorta_size", Volume(hu, Grid(hu.shape, plain.grid.affine), plain.scan))
+    missing = {e.site for e in searches(evidence, "aortic_aneurysm") if not e.looked}
+    assert missing >= {"ascending_aorta", "aortic_arch"}
 
 
 def test_calcium_in_the_wall_of_the_descending_aorta_is_found(plain: Volume) -> None:
@@ -149,6 +185,7 @@ def test_what_no_tool_observes_is_said_to_be_unassessed(plain: Volume) -> None:
 
 
 REAL = (
+    ("pyradiomics-lung2", "aortic_calcification", "aortic_calcification", None),
     ("nlst-101287", "heart_calcification", "coronary_artery_calcification", None),
     ("acrin-nsclc-042", "heart_calcification", "coronary_artery_calcification", None),
     ("acrin-nsclc-042", "aortic_calcification", "aortic_calcification", None),
@@ -170,6 +207,10 @@ def test_listed_findings_of_real_scans_are_found(name: str, tool: str, finding: 
 
 
 ABSENT = (
+    ("lidc-idri-0314", "pericardium", "pericardial_effusion"),
+    ("rider-pilot-0117", "pericardium", "pericardial_effusion"),
+    ("cmb-crc-01068", "aortic_calcification", "aortic_calcification"),
+    ("cmb-crc-01068", "aorta_size", "aortic_aneurysm"),
     ("acrin-flt-breast-013", "pericardium", "pericardial_effusion"),
     ("acrin-flt-breast-013", "peritoneum", "ascites"),
     ("cptac-pda-00189", "peritoneum", "ascites"),

@@ -310,7 +310,7 @@ class _Drawing:
         """Plaques along the left coronary artery and the aortic arch, each of at most 40 mm3."""
         for finding, site, line, total in (
             ("coronary_artery_calcification", "coronary_arteries", torso.CORONARY, coronary_mm3),
-            ("aortic_calcification", "aortic_arch", torso.AORTA[3:6], aortic_mm3),
+            ("aortic_calcification", "aortic_arch", torso.AORTA[3:7], aortic_mm3),
         ):
             number, radius = plaques(total)
             for part in range(number):
