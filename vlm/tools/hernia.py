@@ -27,7 +27,8 @@ ABOVE_MM = (0.0, 75.0)  # of the right dome
 SIDEWAYS_MM = 42.0
 FORWARD_MM = (22.0, 85.0)  # in front of the canal: before the spine, behind the heart
 LEAST_HEIGHT_MM = 10.0
-SEEN_SHARE = 0.6  # hernias without gas are not seen
+SEEN_SHARE = 0.6  # of hernias; those without gas are not seen
+ONLY_GAS = "only hernias that hold gas are looked for"
 WALL_SHARE = 0.8  # of the gas's border that is soft tissue: lung and bronchi have none
 
 
@@ -66,7 +67,7 @@ def hiatal_hernia(case: Case) -> list[Evidence]:
         keep[number] = around.size > 0 and float(np.mean(around > -150)) > WALL_SHARE
     found = keep[labels]
     if not found.any():
-        return [search(case, NAME, "hiatal_hernia", site=site, covered=share, note="only a hernia with gas is seen")]
+        return [search(case, NAME, "hiatal_hernia", site=site, covered=share, note=ONLY_GAS)]
     out = np.zeros(case.working.hu.T.shape, dtype=bool)
     out[part] = found
     mask = Mask("hiatal_hernia", out.T, grid)
@@ -74,4 +75,4 @@ def hiatal_hernia(case: Case) -> list[Evidence]:
         tool=NAME, finding="hiatal_hernia", presence="present", site=site,
         measurements=(Measurement(quantity="volume", value=mask.volume_ml),), region=case.keep(mask),
     )  # fmt: skip
-    return [seen, search(case, NAME, "hiatal_hernia", site=site, covered=share, found=1)]
+    return [seen, search(case, NAME, "hiatal_hernia", site=site, covered=share, found=1, note=ONLY_GAS)]

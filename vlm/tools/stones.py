@@ -1,20 +1,100 @@
-"""Stones of kidney and gallbladder: their organs are not found by rules yet, and the searches say so."""
+"""Stones of the kidneys where a kidney is found; gallstones are not looked for, and the search says so.
+
+In: kidneys and contrast of a Case, and the scan itself. Out: an Observation for each dense spot in a kidney, and
+a Search for each side. Excreted contrast looks like stone, so only scans without contrast are judged. Calcium
+of the renal arteries within the sinus looks like stone as well: small spots are told as uncertain.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+
+from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
-from vlm.evidence import Case, Evidence
+from vlm.anatomy.kidneys import SIDES, kidneys
+from vlm.ct.volume import Grid, Mask
+from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.ground import search
 from vlm.tools.registry import tool
 
 NAME = "stones"
-PLACES = {"kidney_stone": "kidney", "gallstone": "gallbladder"}
+STONE_HU = 200.0  # uric acid 200-450, other stones above (Mostafavi, J Urol 1998;159:673); noise lies below
+SURE_HU = 300.0  # at the peak
+LEAST_MM, SURE_MM = 3.0, 4.0
+THICK_MM = 5.01  # thicker slices hide stones of 5 mm
+SEEN_SHARE = 0.8  # of a kidney lies within the mask that is found; a pole that touches bowel may be missed
+MOST = 20  # more dense spots than this are excreted contrast or noise
 
 
-@tool(NAME, observes=tuple(PLACES))
+@tool(NAME, observes=("kidney_stone", "gallstone"), needs=("spine",))
 def stones(case: Case) -> list[Evidence]:
-    """Say that stones were not looked for, because kidneys and gallbladder were not found."""
-    return [
-        search(case, NAME, finding, site=site, failed=() if coverage(case).of(site) <= 0 else ("not_found",))
-        for finding, site in PLACES.items()
-    ]
+    """Look for dense spots within kidneys that fat sets apart; gallbladders are not found by rules."""
+    out: list[Evidence] = []
+    for side in SIDES:
+        out += _kidney(case, side)
+    reason = () if coverage(case).of("gallbladder") <= 0 else ("not_found",)
+    out.append(search(case, NAME, "gallstone", site="gallbladder", failed=reason))
+    return out
+
+
+def _kidney(case: Case, side: Literal["right", "left"]) -> list[Evidence]:
+    """Stones of one kidney and the search for them."""
+    mask, share = kidneys(case)[side], coverage(case).of("kidney", side)
+    reason: str | None = None
+    if share > 0 and mask is None:
+        reason = "not_found"
+    elif share > 0 and contrast(case).enhanced is not False:
+        reason = "contrast"
+    elif share > 0 and case.volume.grid.spacing_mm[2] > THICK_MM:
+        reason = "thick_slices"
+    if mask is None or reason is not None or share <= 0:
+        covered = 0.0 if share > 0 else None
+        failed = () if reason is None else (reason,)
+        return [search(case, NAME, "kidney_stone", site="kidney", side=side, covered=covered, failed=failed)]
+    spots = _spots(case, mask)
+    out: list[Evidence] = []
+    for number, (spot, length, peak) in enumerate(spots, 1):
+        sure = length >= SURE_MM and peak >= SURE_HU
+        out.append(
+            Observation(
+                tool=NAME, finding="kidney_stone", presence="present" if sure else "uncertain", site="kidney",
+                side=side, region=case.keep(Mask(f"kidney_stone_{side}_{number}", spot.voxels, spot.grid)),
+                measurements=(Measurement(quantity="diameter", value=length, plus_minus=1.5),),
+                note="" if sure else "small or faint: stone, or calcium of an artery",
+            )
+        )  # fmt: skip
+    seen = SEEN_SHARE * share
+    out.append(search(case, NAME, "kidney_stone", site="kidney", side=side, covered=seen, found=len(spots)))
+    return out
+
+
+def _spots(case: Case, kidney: Mask) -> list[tuple[Mask, float, float]]:
+    """Dense spots of a kidney on the scan's own voxels, each with its length in the slice (mm) and its peak (HU)."""
+    volume = case.volume
+    low, high = (volume.grid.to_ijk(point) for point in (kidney.box.low_mm, kidney.box.high_mm))
+    start = np.maximum(0, np.floor(low) - 1).astype(int)
+    stop = np.minimum(volume.grid.shape, np.ceil(high) + 2).astype(int)
+    part = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+    affine = volume.grid.affine.copy()
+    affine[:3, 3] = volume.grid.to_mm(start)
+    grid = Grid((int(stop[0] - start[0]), int(stop[1] - start[1]), int(stop[2] - start[2])), affine)
+    hu = volume.hu[part].T
+    labels, count = cc3d.connected_components(
+        (hu > STONE_HU) & kidney.on(grid).voxels.T, connectivity=26, return_N=True
+    )
+    out: list[tuple[Mask, float, float]] = []
+    for number, box in enumerate(ndimage.find_objects(labels.astype(np.int32), max_label=count), 1):
+        if box is None:
+            continue
+        piece = labels[box] == number
+        area = float(piece.sum(axis=(1, 2)).max()) * grid.spacing_mm[0] * grid.spacing_mm[1]
+        length = 2.0 * float(np.sqrt(area / np.pi))
+        if length >= LEAST_MM:
+            voxels = np.zeros(hu.shape, dtype=bool)
+            voxels[box] = piece
+            out.append((Mask("spot", voxels.T, grid), length, float(hu[box][piece].max())))
+    return out if len(out) <= MOST else []
