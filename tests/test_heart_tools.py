@@ -228,3 +228,9 @@ ABSENT = (
 def test_what_real_scans_do_not_show_is_not_reported(name: str, tool: str, finding: str) -> None:
     evidence = run(tool, real_case(name))
     assert not seen(evidence, finding) and not seen(evidence, finding, "uncertain")
+
+
+@pytest.mark.realct
+def test_calcium_at_the_root_of_the_aorta_leaves_the_valve_open() -> None:
+    evidence = run("heart_calcification", real_case("pyradiomics-lung2").volume)
+    assert not any(search.looked for search in searches(evidence, "aortic_valve_calcification"))

@@ -44,6 +44,7 @@ FAT_HU = (-150.0, -30.0)
 FAT_MM = 6.0
 FAT_SHARE = 0.06  # coronary arteries lie in the fat of the grooves; valves lie in blood
 DEEP_MM = 22.0  # valves lie deeper than this below the outline of the heart
+ROOT_MM = 11.0  # so deep calcium beside fat may be of a coronary artery, of the root of the aorta or of a valve
 WALL_MM = 3.5  # the wall of the aorta lies within this of the traced circle
 LEAST_WALL_ML = 0.1
 BONE_MM = 3.0
@@ -88,15 +89,23 @@ def heart_calcification(case: Case) -> list[Evidence]:
         ]
     failed, slab = _conditions(case, found.mask)
     groups: dict[str, list[Bools]] = {key: [] for key in sites}
+    unsure = False
     if slab is not None and "contrast" not in failed and "noise" not in failed:
-        for key, piece in _heart_pieces(case, slab):
+        for key, piece, deep in _heart_pieces(case, slab):
             groups[key].append(piece)
+            unsure |= deep and key == "coronary_artery_calcification"
     out: list[Evidence] = []
     for key, site in sites.items():
         pieces = groups[key]
         if pieces and slab is not None:
             out.append(_observation(case, name, key, site, pieces, slab, failed))
-        out.append(search(case, name, key, site=site, found=int(bool(pieces)), failed=failed))
+        hidden = unsure and not pieces and key != "coronary_artery_calcification"
+        out.append(
+            search(
+                case, name, key, site=site, found=int(bool(pieces)), failed=("not_found",) if hidden else failed,
+                note="calcium nearby may be of the valve or of a coronary artery" if hidden else "",
+            )
+        )  # fmt: skip
     return out
 
 
@@ -243,8 +252,8 @@ def _pieces(dense: Bools, slab: Slab) -> list[tuple[Bools, tuple[slice, slice, s
     return out
 
 
-def _heart_pieces(case: Case, slab: Slab) -> list[tuple[str, Bools]]:
-    """Calcium of the heart as (finding, mask on the slab)."""
+def _heart_pieces(case: Case, slab: Slab) -> list[tuple[str, Bools, bool]]:
+    """Calcium of the heart as (finding, mask on the slab, whether it lies as deep as the root of the aorta)."""
     inside = heart(case).mask.on(slab.grid).voxels.T
     traced = aorta(case)
     dense = (slab.hu > slab.threshold_hu) & inside & ~_bone(case, slab.grid)
@@ -255,16 +264,17 @@ def _heart_pieces(case: Case, slab: Slab) -> list[tuple[str, Bools]]:
     reach = [max(1, round(FAT_MM / step)) for step in reversed(slab.grid.spacing_mm)]
     fat_near = ndimage.uniform_filter(fat.astype(np.float32), [2 * r + 1 for r in reach])
     first, last = np.flatnonzero(inside.any(axis=(1, 2)))[[0, -1]]
-    out: list[tuple[str, Bools]] = []
+    out: list[tuple[str, Bools, bool]] = []
     for piece, box in _pieces(dense, slab):
         whole = np.zeros(dense.shape, dtype=bool)
         whole[box] = piece
+        middle = float(depth[whole].mean())
         k = float(np.argwhere(whole)[:, 0].mean() - first) / max(1, last - first)
-        if float(fat_near[whole].max()) >= FAT_SHARE or float(depth[whole].mean()) < DEEP_MM:
+        if float(fat_near[whole].max()) >= FAT_SHARE or middle < DEEP_MM:
             key = "coronary_artery_calcification"
         else:
             key = "aortic_valve_calcification" if k > 0.55 else "mitral_calcification"
-        out.append((key, whole))
+        out.append((key, whole, middle >= ROOT_MM))
     return out
 
 
