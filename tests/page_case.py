@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
 
 from app.export import write_report
+from app.page.desk import Desk
 from app.page.pictures import write_pictures
 from app.reading import read_scan
 from vlm.phantom.chest import chest
@@ -34,3 +36,11 @@ def make_finished(folder: Path) -> Finished:
     write_report(folder / "reading", reading.report, reading.case, reading.sections)
     write_pictures(folder / "reading", reading.case)
     return Finished(scan=scan, reading=folder / "reading")
+
+
+def put_case(desk: Desk, owner: str, finished: Finished) -> str:
+    """A case of this owner that has been read already; its id."""
+    case = desk.store.add_case(owner)
+    shutil.copytree(finished.reading, desk.store.path(case.id) / "reading")
+    desk.store.change(case.id, state="ready", summary={"impression": ["Right upper zone nodule."]})
+    return case.id

@@ -12,6 +12,9 @@ from vlm.language.answering import Call, LedgerAnswerer, Note, Question, Said, s
 from vlm.report import Report
 
 
+pytestmark = pytest.mark.xdist_group("page")
+
+
 @pytest.fixture(scope="module")
 def opened(finished: Finished) -> Opened:
     return Opened(finished.reading)

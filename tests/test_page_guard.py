@@ -8,9 +8,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-
-pytest.importorskip("gradio", reason='needs the page: pip install "tomoscribe[page]"')
-
 from fastapi.testclient import TestClient
 
 from app.page.desk import Desk
@@ -19,6 +16,7 @@ from app.server import Settings, application
 from tests.page_case import Finished
 from vlm.errors import UsageError
 
+pytestmark = pytest.mark.xdist_group("page")
 HOST = "http://127.0.0.1:7860"
 EVERYTHING = (
     "/", "/config", "/gradio_api/info", "/theme.css", "/own/viewer.js", "/own/niivue.js", "/favicon.ico", "/api/cases",

@@ -68,7 +68,7 @@ def build(desk: Desk) -> gr.Blocks:
             with gr.Column(scale=4, min_width=340, elem_id="right"), gr.Tabs(elem_id="tabs"):
                 with gr.Tab("Report", id="report-tab"):
                     part("report", "report")
-                with gr.Tab("Questions", id="chat-tab", render_children=True):
+                with gr.Tab("Questions", id="chat-tab"):
                     part("chat", "chat")
         add_programs(desk)
     page.queue(max_size=20, default_concurrency_limit=2, api_open=False)

@@ -76,9 +76,12 @@ export function mount(slot) {
   slot.replaceChildren(el('div', { class: 'questions' }, el('p', { class: 'quiet' }, 'Answers come from this report’s evidence alone, and are checked like its sentences.'),
     log, chips, el('div', { class: 'row asking' }, field, send, stop)));
   on('case', draw);
-  on('ask', (question) => {
-    document.querySelector('#tabs button[role=tab]:nth-of-type(2)')?.click();
-    ask(question);
-  });
+  const take = () => {
+    const question = desk.question;
+    desk.question = null;
+    if (question) ask(question);
+  };
+  on('ask', take);
   draw(desk.case);
+  take();
 }

@@ -41,7 +41,7 @@ export async function open(id) {
     desk.case = found;
     desk.here = null;
     desk.box = null;
-    location.replace(`#${id}`);
+    history.replaceState(null, '', `${location.pathname}${location.search}#${id}`); // Gradio's page has a base: no bare '#'
     show('reading');
     tell('case', found);
   } catch (fault) {
@@ -61,6 +61,13 @@ export function close() {
 export function setReport(report) {
   Object.assign(desk.case, report);
   tell('report', desk.case);
+}
+
+// A question from another part. The questions may not be on the page yet: their tab brings them up, and they take it.
+export function ask(question) {
+  desk.question = question;
+  document.querySelectorAll('#tabs button[role=tab]')[1]?.click();
+  tell('ask');
 }
 
 // Short keys work in the reading view, where nobody is typing.

@@ -77,8 +77,7 @@ class NiivueView {
       { url: address(`/picture/${file}`), name: file, colormap: 'gray', cal_min: level - width / 2, cal_max: level + width / 2 },
       { url: address('/picture/labels.nii.gz'), name: 'labels.nii.gz', opacity: this.look.opacity },
     ]);
-    this.nv.volumes[1].setColormapLabel(table(this.open.legend, this.look));
-    this.nv.updateGLVolume();
+    this.masks();
   }
 
   // Full resolution behind the preview; the crosshair stays where it was.
@@ -119,7 +118,15 @@ class NiivueView {
     const scan = this.nv.volumes[0];
     scan.cal_min = level - width / 2;
     scan.cal_max = level + width / 2;
-    this.nv.updateGLVolume();
+    this.refresh();
+  }
+
+  // Uploading the volumes anew is most of the time of a click: it is done once, however much has changed.
+  refresh() {
+    this.waiting ??= requestAnimationFrame(() => {
+      this.waiting = null;
+      if (!this.closed) this.nv.updateGLVolume();
+    });
   }
 
   levels() {
@@ -132,7 +139,7 @@ class NiivueView {
     if (!overlay) return;
     overlay.setColormapLabel(table(this.open.legend, this.look));
     overlay.opacity = this.look.opacity;
-    this.nv.updateGLVolume();
+    this.refresh();
   }
 
   layout(name) {

@@ -1,7 +1,7 @@
 // The viewer's frame: tools and windows, the stage, the legend, and the line that says where the crosshair stands.
 // The pictures are drawn by NiiVue (niivue_view.js), or as slices from the server (slice_view.js) without WebGL2.
 import { announce, button, complain, el } from './dom.js';
-import { address, desk, moved, on, onKey, target, tell } from './desk.js';
+import { address, ask, desk, moved, on, onKey, target } from './desk.js';
 import { Grid } from './geometry.js';
 import { legend } from './legend.js';
 import { post } from './net.js';
@@ -115,8 +115,8 @@ class Viewer {
   offer() {
     const point = desk.here?.mm;
     this.pointed.replaceChildren(
-      button('Ask about this point', () => tell('ask', { text: 'What is here?', point }), { id: 'ask-point' }),
-      desk.box ? button('Ask about this box', () => tell('ask', { text: 'What is in this box?', box: desk.box }), { id: 'ask-box' }) : '');
+      button('Ask about this point', () => ask({ text: 'What is here?', point }), { id: 'ask-point' }),
+      desk.box ? button('Ask about this box', () => ask({ text: 'What is in this box?', box: desk.box }), { id: 'ask-box' }) : '');
   }
 
   async boxDrawn(low, high) {

@@ -1,0 +1,175 @@
+"""The desk: a scan is read through the queue, questions and edits are kept, and a restart loses nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.page.desk import Desk
+from app.page.exports import to_html, to_json
+from app.page.reviews import reviewed_report, steps_of
+from app.page.slices import slice_png
+from app.page.verdict import verdict_of
+from app.reopen import Opened
+from app.store import MissingCaseError
+from tests.page_case import Finished, put_case
+from vlm.errors import UsageError
+from vlm.report import Report
+
+OWNER = "ann"
+SOON_S = 240.0
+pytestmark = pytest.mark.xdist_group("page")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path / "data")
+    yield desk
+    desk.close()
+
+
+@pytest.fixture
+def case(desk: Desk, finished: Finished) -> str:
+    return put_case(desk, OWNER, finished)
+
+
+def until_state(desk: Desk, name: str, *states: str) -> str:
+    end = time.monotonic() + SOON_S
+    while (state := desk.store.case(name, OWNER).state) not in states:
+        assert time.monotonic() < end
+        threading.Event().wait(0.05)
+    return state
+
+
+def sentence_with(desk: Desk, name: str, words: str) -> dict[str, str]:
+    sections = desk.report(name, OWNER)["sections"]
+    return next(s for part in sections for s in part["sentences"] if words in s["text"].lower())
+
+
+def test_f3_f10_a_scan_is_read_although_the_page_restarts_in_the_middle(tmp_path: Path, finished: Finished) -> None:
+    desk = Desk(tmp_path / "data")
+    desk.start()
+    name = desk.add_path(OWNER, finished.scan).id
+    desk.read(name, OWNER)
+    end = time.monotonic() + SOON_S
+    while desk.jobs.latest(name).steps < 3:  # type: ignore[union-attr]  # it is at work
+        assert time.monotonic() < end
+        threading.Event().wait(0.02)
+    desk.close()
+
+    again = Desk(tmp_path / "data")
+    row = again.worklist(OWNER)[0]
+    assert row["state"] == "reading"
+    assert row["job"]["step"] == "interrupted by a restart, waiting again"
+    again.start()
+    assert until_state(again, name, "ready", "failed", "refused") == "ready"
+    document = again.document(name, OWNER)
+    assert any("nodule" in s["text"] for part in document["sections"] for s in part["sentences"])
+    assert not list(again.store.path(name).glob(".new-*"))
+    again.close()
+
+
+def test_a_refusal_is_said_in_words_without_the_code_in_front() -> None:
+    said = {"end": "refused", "code": "E_NOT_CT", "message": "E_NOT_CT: Modality is MR, expected CT. Send the CT."}
+    verdict = verdict_of(said)
+    assert not verdict["accepted"]
+    assert verdict["code"] == "E_NOT_CT"
+    assert verdict["title"] == "This cannot be read: Modality is MR, expected CT. Send the CT."
+
+
+def test_a_point_tells_hu_structure_and_evidence(desk: Desk, case: str) -> None:
+    entry = next(e for e in desk.document(case, OWNER)["legend"] if e["finding"] == "lung_nodule")
+    here = desk.point(case, OWNER, tuple(entry["mm"]))
+    assert here["label"] == entry["label"]
+    assert here["evidence"] == entry["evidence"]
+    assert here["hu"] == pytest.approx(40, abs=60)
+    assert entry["mm"][0] > 0  # RAS: drawn on the patient's right
+    assert desk.point(case, OWNER, (9999.0, 0.0, 0.0))["hu"] is None
+
+
+def test_asking_about_a_point_tells_what_lies_there_and_is_kept(desk: Desk, case: str) -> None:
+    entry = next(e for e in desk.document(case, OWNER)["legend"] if e["finding"] == "pleural_effusion")
+    events = list(desk.ask(case, OWNER, "What is here?", point=tuple(entry["mm"])))
+    assert events[0]["name"] == "look_at_point"
+    assert any("effusion" in event["text"] for event in events if event["kind"] == "said")
+    kept = desk.messages(case, OWNER)
+    assert kept[0][0] == {"kind": "question", "text": "What is here?"}
+    assert kept[0][1:] == json.loads(json.dumps(events))
+
+
+def test_an_edit_is_checked_marked_human_and_taken_back(desk: Desk, case: str) -> None:
+    effusion = sentence_with(desk, case, "pleural effusion, about")
+    wrong = effusion["text"].replace("left", "right")
+    assert desk.judge(case, OWNER, sentence=effusion["id"], text=wrong)["verdict"] == "contradicted"
+    desk.review(case, OWNER, sentence=effusion["id"], action="edit", text=wrong)
+    edited = sentence_with(desk, case, "right pleural effusion, about")
+    assert (edited["author"], edited["verdict"], edited["state"]) == ("human", "contradicted", "edited")
+    assert edited["was"] == effusion["text"]
+    desk.review(case, OWNER, sentence=edited["id"], action="accept", text="")
+    desk.review(case, OWNER, sentence="", action="undo", text="")
+    desk.review(case, OWNER, sentence="", action="undo", text="")
+    assert sentence_with(desk, case, "pleural effusion, about")["text"] == effusion["text"]
+    with pytest.raises(UsageError):
+        desk.review(case, OWNER, sentence="", action="undo", text="")
+
+
+def test_what_a_person_decided_survives_a_restart_and_goes_into_the_exports(tmp_path: Path, finished: Finished) -> None:
+    desk = Desk(tmp_path / "data")
+    name = put_case(desk, OWNER, finished)
+    nodule, effusion = sentence_with(desk, name, "nodule of"), sentence_with(desk, name, "pleural effusion, about")
+    desk.review(name, OWNER, sentence=nodule["id"], action="reject", text="")
+    desk.review(name, OWNER, sentence=effusion["id"], action="edit", text="Left <b>effusion</b> & ${1+1}.")
+    desk.close()
+    again = Desk(tmp_path / "data")
+    report = reviewed_report(again.opened(name, OWNER), steps_of(again.store, name))
+    again.close()
+    assert nodule["id"] not in {sentence.id for sentence in report.sentences}
+    assert Report.model_validate_json(to_json(report)) == report
+    html = to_html(report)
+    assert "Left &lt;b&gt;effusion&lt;/b&gt; &amp; ${1+1}." in html  # T15: text, never markup
+    assert "research use only" in html.lower()
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "status"),
+    [("pleural effusion", "pleural_effusion", "present"), ("pneumothorax", "pneumothorax", "absent"),
+     ("kidney", "kidney_stone", "not_assessed"), ("fluid around the lung", "pleural_effusion", "present")],
+)  # fmt: skip
+def test_free_words_find_their_findings(desk: Desk, case: str, words: str, key: str, status: str) -> None:
+    found = {row["key"]: row["status"] for row in desk.query(case, OWNER, words)["rows"]}
+    assert found[key] == status
+
+
+def test_words_that_nobody_knows_are_not_understood(desk: Desk, case: str) -> None:
+    assert not desk.query(case, OWNER, "xyzzy")["understood"]
+
+
+def test_slices_show_the_patients_right_on_the_left(finished: Finished) -> None:
+    opened = Opened(finished.reading)
+    entry = next(e for e in opened.legend if e["finding"] == "lung_nodule")
+    index = opened.index_of(tuple(entry["mm"]))
+    assert index is not None
+    png = slice_png(opened, "axial", index[2], level=40, width=400, masks=True, lit=entry["label"])
+    (finished.reading / "slice.png").write_bytes(png)
+    pixels = np.asarray(Image.open(finished.reading / "slice.png")).astype(int)
+    assert pixels.shape[:2] == (opened.grid.shape[1], opened.grid.shape[0])
+    coloured = np.argwhere(np.ptp(pixels, axis=-1) > 40)
+    assert coloured[:, 1].mean() < pixels.shape[1] / 2
+
+
+def test_a_damaged_reading_is_said_to_be_damaged(desk: Desk, case: str) -> None:
+    (desk.store.path(case) / "reading" / "report.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UsageError, match="damaged"):
+        desk.document(case, OWNER)
+
+
+def test_t12_somebody_elses_case_is_missing(desk: Desk, case: str) -> None:
+    with pytest.raises(MissingCaseError):
+        desk.document(case, "bob")
