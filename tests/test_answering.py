@@ -11,7 +11,6 @@ from vlm.grounding import Context, Statement, check
 from vlm.language.answering import Call, LedgerAnswerer, Note, Question, Said, suggestions, topic_of
 from vlm.report import Report
 
-
 pytestmark = pytest.mark.xdist_group("page")
 
 
