@@ -17,6 +17,7 @@ from scipy.spatial import ConvexHull, QhullError
 from vlm.ct.volume import Grid, Mask, Volume
 
 BORDER_HU = (-600.0, -300.0)  # the halfway border stays between aerated lung and fat
+GLASS_BORDER_HU = (-780.0, -300.0)  # that of ground glass lies lower
 CALCIFIED_HU = 200.0  # of plain CT; contrast does not lift a nodule that far (Swensen 1992: 15-100 HU)
 CALCIFIED_SHARE = 0.10  # of a nodule's voxels
 SOLID_HU = -160.0  # below lies no solid tissue but its blur
@@ -50,7 +51,9 @@ def box_grid(grid: Grid, low_mm: NDArray[np.float64], high_mm: NDArray[np.float6
     return tuple(slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)), Grid(shape, affine)
 
 
-def measured(name: str, volume: Volume, near: Mask, space: Mask) -> Nodule | None:
+def measured(
+    name: str, volume: Volume, near: Mask, space: Mask, *, border_hu: tuple[float, float] = BORDER_HU
+) -> Nodule | None:
     """Measure the lump that lies within ``near``, a mask a little larger than it.
 
     Args:
@@ -58,6 +61,7 @@ def measured(name: str, volume: Volume, near: Mask, space: Mask) -> Nodule | Non
         volume: the scan.
         near: where the lump is, on any grid that shares the volume's axes.
         space: lung and what belongs to it; a halo ends where it ends.
+        border_hu: between which the border lies, HU.
 
     Returns:
         The nodule, or None when nothing dense lies there.
@@ -76,7 +80,7 @@ def measured(name: str, volume: Volume, near: Mask, space: Mask) -> Nodule | Non
     dense = float(np.percentile(hu[inner], 80))
     air = hu[hu < -500.0]
     beside = float(np.median(air)) if air.size else -850.0
-    border = float(np.clip((dense + beside) / 2, *BORDER_HU))
+    border = float(np.clip((dense + beside) / 2, *border_hu))
     region = _largest(inner & (hu > border))
     if region is None:
         return None

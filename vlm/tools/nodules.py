@@ -9,31 +9,32 @@ the diaphragm. In a scan with contrast, what is as bright as blood is a vessel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.anatomy.air import closed_mm, depth_mm, distance_mm
+from vlm.anatomy.air import closed_mm, depth_mm
 from vlm.anatomy.airways import airways
 from vlm.anatomy.ball import box_of, grown, shrunk
 from vlm.anatomy.contrast import contrast
-from vlm.anatomy.lungs import SIDES, SPACE_MM, LungSide, lungs
+from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, Presence, Region
 from vlm.tools.dense_block import blocks
 from vlm.tools.dense_lung import dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
+from vlm.tools.glass_nodules import glass_nodules, is_sound
 from vlm.tools.lung_field import ZONES, field, search, zones
 from vlm.tools.nodule_candidates import Lump, lumps, ways_on
-from vlm.tools.nodule_measure import Nodule, box_grid, measured
+from vlm.tools.nodule_measure import GLASS_BORDER_HU, Nodule, box_grid, measured
+from vlm.tools.nodule_scene import Scene, near_mask, scene
 from vlm.tools.registry import tool
 
 NAME = "nodules"
 FINDINGS = ("lung_nodule", "lung_mass")
-GRID_MM = 1.2  # in-plane voxels nodules are looked for on; slices are interpolated to about this
 TISSUE_HU = -450.0  # halfway between lung (-870) and soft tissue (0)
 LEAST_RADIUS_MM = 1.8  # of the inscribed ball of a nodule of 4 mm
 LEAST_MM = 4.0  # Fleischner 2017 starts at 6 mm; smaller than 4 mm are not reported
@@ -57,8 +58,6 @@ BROAD_MM = 9.0  # inscribed radius beyond any vessel of the lung (interlobar art
 THIN_MM = 2.65  # inscribed radius up to which a bend or a fork of a vessel looks like a lump
 WAYS = (1.05, 0.45)  # of the inscribed radius: thickest and second vessel that go on from such a place
 LEAST_BALL_MM = 3.6  # diameter of the ball of the same volume, for LEAST_MM less a rim of partial volume
-BESIDE_MM = 0.8  # the lump's border on the finer voxels lies this close to that on the grid it was found on
-ON_WALL = 0.05  # share of the shell outside the space, from which on a lump sits on the wall
 TRIM = 0.8  # of the inscribed radius
 HUNG = (1.6, 2.2)  # longest extent over inscribed diameter: rounder has nothing hanging on it, longer is a long mass
 BROAD_ELONGATION = 1.9  # the trunk of a hilum is longer
@@ -68,15 +67,6 @@ CENTRAL_CLOSING_MM = 30.0  # the lung's border is drawn across a hilar mass by a
 CENTRAL_FREE_MM = 18.0  # and no nearer to the midline than this
 
 _Found = tuple[Nodule, LungSide, Presence]
-
-
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """The searched part of the scan. Arrays are (Z, Y, X) on ``grid``."""
-
-    grid: Grid
-    hu: NDArray[np.float32]
-    space: NDArray[np.bool_]
 
 
 CUT_SMALL_MM = 8.0  # where the scan ends, a smaller round thing may be a vessel that goes on
@@ -133,10 +123,17 @@ def _found(case: Case) -> list[_Found]:
     """Every nodule and mass with its side; a mass swallows the nodules inside it."""
     found: list[_Found] = []
     taken: list[Mask] = []
-    for near, space in (*_central(case), *_small(case)):
-        nodule = measured("nodule", case.volume, near, space)
-        if nodule is None or not _is_sound(nodule, case.volume.grid.spacing_mm[2]):
-            continue
+    slice_mm = case.volume.grid.spacing_mm[2]
+    searched = scene(case)
+    space = Mask("space", searched.space.T, searched.grid)
+    solid = (*_central(case), *((near, space) for near in _small(case, searched)))
+    measures = [measured("nodule", case.volume, near, around) for near, around in solid]
+    sound = [nodule for nodule in measures if nodule is not None and _is_sound(nodule, slice_mm)]
+    glass = (
+        measured("nodule", case.volume, near, space, border_hu=GLASS_BORDER_HU) for near in glass_nodules(searched)
+    )
+    sound += [nodule for nodule in glass if nodule is not None and is_sound(nodule, slice_mm)]
+    for nodule in sound:
         centre = nodule.mask.centre_mm
         if any(_holds(mask, centre) for mask in taken):
             continue
@@ -145,24 +142,22 @@ def _found(case: Case) -> list[_Found]:
     return found
 
 
-def _small(case: Case) -> list[tuple[Mask, Mask]]:
-    """Nodules inside the lung's space: masks a little larger than each, and the space it ends at."""
-    scene = _scene(case)
-    air = scene.hu < TISSUE_HU
+def _small(case: Case, searched: Scene) -> list[Mask]:
+    """Solid nodules inside the lung's space: a mask a little larger than each."""
+    air = searched.hu < TISSUE_HU
     blood = _blood_hu(case)
     hila = _hila(case)
-    step = scene.grid.spacing_mm[::-1]
+    step = searched.grid.spacing_mm[::-1]
     out = []
-    space = Mask("space", scene.space.T, scene.grid)
-    tissue = scene.space & ~air
-    for lump in lumps(tissue, scene.space, air, step, least_mm=LEAST_RADIUS_MM):
-        values = scene.hu[lump.box][lump.voxels]
-        centre = scene.grid.to_mm(lump.centre[::-1])
+    tissue = searched.space & ~air
+    for lump in lumps(tissue, searched.space, air, step, least_mm=LEAST_RADIUS_MM):
+        values = searched.hu[lump.box][lump.voxels]
+        centre = searched.grid.to_mm(lump.centre[::-1])
         near_hilum = any(float(np.linalg.norm(centre - hilum)) < HILUM_MM for hilum in hila)
         if not _is_nodule(lump, float(np.percentile(values, 75)), blood, near_hilum=near_hilum):
             continue
         if lump.radius_mm > THIN_MM or not _is_way(lump, ways_on(lump, tissue, step)):
-            out.append((_near(lump, scene.grid, scene.space, capped=True), space))
+            out.append(near_mask(lump, searched.grid, searched.space, capped=True))
     return out
 
 
@@ -214,7 +209,7 @@ def _central(case: Case) -> list[tuple[Mask, Mask]]:
             continue
         if blood is not None and middle > blood - BLOOD_MARGIN_HU:
             continue
-        out.append((_near(_trimmed(lump, grid), grid, space, capped=False), Mask("space", space.T, grid)))
+        out.append((near_mask(_trimmed(lump, grid), grid, space, capped=False), Mask("space", space.T, grid)))
     return out
 
 
@@ -248,63 +243,6 @@ def _wide_space(case: Case) -> NDArray[np.bool_]:
         own = found.right if side == "right" else found.left
         space |= closed_mm(own.voxels.T, CENTRAL_CLOSING_MM, grid) & lateral[None, None, :]
     return space & ~airways(case).mask.voxels.T
-
-
-def _scene(case: Case) -> _Scene:
-    """The lungs' space on a grid of about GRID_MM, slices interpolated, noise blurred."""
-    found = lungs(case)
-    whole = found.right_space.voxels | found.left_space.voxels
-    fine = case.volume.coarse(target_mm=GRID_MM)
-    where = box_of(whole.T, 2.0, case.working.grid)[::-1]  # (x, y, z)
-    low = case.working.grid.to_mm([s.start for s in where])
-    high = case.working.grid.to_mm([s.stop - 1 for s in where])
-    slices, grid = box_grid(fine.grid, low, high)
-    hu = fine.hu[slices].T.astype(np.float32)
-    sigma = [0.6 / step if step < 1.5 else 0.0 for step in grid.spacing_mm[::-1]]
-    if any(sigma):
-        hu = ndimage.gaussian_filter(hu, sigma, truncate=2.0)
-    parts = max(1, round(grid.spacing_mm[2] / 1.5))
-    if parts > 1 and hu.shape[0] > 1:
-        hu = _between(hu, parts)
-        affine = grid.affine.copy()
-        affine[:3, 2] /= parts
-        grid = Grid((grid.shape[0], grid.shape[1], hu.shape[0]), affine)
-    space = Mask("space", whole, case.working.grid).on(grid).voxels.T
-    return _Scene(grid, hu, space)
-
-
-def _between(hu: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
-    """(Z, Y, X) -> ((Z - 1) * parts + 1, Y, X): linear between slices, so that an oblique vessel holds together."""
-    out = np.empty(((hu.shape[0] - 1) * parts + 1, *hu.shape[1:]), dtype=np.float32)
-    for n in range(parts):
-        weight = n / parts
-        out[n::parts][: hu.shape[0] - 1] = (1 - weight) * hu[:-1] + weight * hu[1:]
-    out[-1] = hu[-1]
-    return out
-
-
-def _near(lump: Lump, grid: Grid, space: NDArray[np.bool_], *, capped: bool) -> Mask:
-    """A mask a little larger than a lump, on the box around it; larger where the lump sits on the wall.
-
-    There the closing that drew the space cut off a cap of the lump: the sagitta of its ball
-    over the lump's width.
-    """
-    cap = 0.0
-    if capped and lump.wall >= ON_WALL:
-        half = min(0.5 * lump.extents_mm[1], 0.9 * SPACE_MM)
-        cap = SPACE_MM - float(np.sqrt(SPACE_MM**2 - half**2))
-    pad = [max(1, int(np.ceil(max(BESIDE_MM, cap) / step))) for step in grid.spacing_mm[::-1]]
-    box = tuple(slice(max(0, s.start - p), s.stop + p) for s, p in zip(lump.box, pad, strict=True))
-    inside = np.zeros(space[box].shape, dtype=bool)
-    first = [s.start - b.start for s, b in zip(lump.box, box, strict=True)]
-    z, y, x = (slice(f, f + n) for f, n in zip(first, lump.voxels.shape, strict=True))
-    inside[z, y, x] = lump.voxels
-    away = distance_mm(inside, grid)
-    near = (away <= BESIDE_MM) | ((away <= cap) & ~space[box])
-    affine = grid.affine.copy()
-    affine[:3, 3] = grid.to_mm([box[2].start, box[1].start, box[0].start])
-    shape = (near.shape[2], near.shape[1], near.shape[0])
-    return Mask("near", near.T, Grid(shape, affine))
 
 
 def _hila(case: Case) -> list[NDArray[np.float64]]:
