@@ -169,7 +169,7 @@ def limits(rows: list[Row], command: str) -> dict[str, dict[str, Row]]:
         truths = [truth for row in group for truth in row["truths"]]
         if not truths or not any(row["looked"] for row in group):
             continue
-        out.setdefault(tool, {})[finding] = _limit(truths, group) | {"made_by": stamp(command)}
+        out.setdefault(tool, {})[finding] = _limit(truths, group) | {"made_by": command}
     return out
 
 
@@ -261,7 +261,7 @@ def main() -> None:
     with ProcessPoolExecutor(max_workers=options.workers) as pool:
         rows = [row for part in pool.map(read_one, range(options.cases)) for row in part]
     command = " ".join(["python -m benchmarks.limits", *sys.argv[1:]])
-    found = limits(rows, command)
+    found = limits(rows, stamp(command))
     target = options.out or (TARGET if options.cases >= CASES else OUT / "limits.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(target.read_text(encoding="utf-8")) if names and target.is_file() else {}

@@ -113,4 +113,4 @@ def _sensitivity(record: EvidenceRecord) -> str:
     if record.smallest is None or record.sensitivity is None:
         return "smallest size found: not measured" if "not_measured" in record.failed else ""
     smallest = Measurement(quantity=record.smallest.quantity, value=record.smallest.value)
-    return f"found {record.sensitivity:.0%} of those of {smallest} or more in the phantom cohort"
+    return f"found {record.sensitivity:.0%} of those of {smallest} or more where the truth was known"

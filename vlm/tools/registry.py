@@ -1,9 +1,9 @@
 """What a tool is, and the list of them.
 
 A tool is one function ``(case) -> list of evidence``. It declares the findings it
-observes and the structures it needs; its measured limits stand in ``limits.json``,
-written by ``benchmarks/limits.py``. A tool that cannot look returns a Search that says
-so; it never returns silence.
+observes and the structures it needs; its measured limits stand in ``limits.json`` and
+``limits_real.json``, written by ``benchmarks/limits.py`` and ``implants.py``. A tool that
+cannot look returns a Search that says so; it never returns silence.
 """
 
 from __future__ import annotations
@@ -64,19 +64,24 @@ def load_tools() -> dict[str, Tool]:
     return dict(sorted(TOOLS.items()))
 
 
+COHORTS = ("limits.json", "limits_real.json")  # phantoms; findings put into real scans
+
+
 @functools.cache
-def _limits() -> Mapping[str, Any]:  # JSON: {"nodules": {"lung_nodule": {"smallest": 6.0, …}}}
-    path = files("vlm.tools") / "limits.json"
-    limits: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return limits
+def _limits() -> tuple[Mapping[str, Any], ...]:  # JSON: {"nodules": {"lung_nodule": {"smallest": 6.0, …}}}
+    paths = [files("vlm.tools") / name for name in COHORTS]
+    return tuple(json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file())
 
 
 def measured_limit(name: str, finding: str) -> tuple[Measurement | None, float | None]:
-    """The smallest size that a tool finds, and the sensitivity at that size, as measured.
+    """The smallest size that a tool finds, and the sensitivity from that size on, as measured.
 
-    Returns (None, None) when nobody has measured it: a negation then carries that limit.
+    Where phantoms and real scans were both measured, the worse of the two speaks. Returns
+    (None, None) when nobody has measured it, or no size was found often enough: a negation then
+    carries that limit.
     """
-    entry = _limits().get(name, {}).get(finding)
-    if entry is None or entry.get("smallest") is None:
+    entries = [cohort[name][finding] for cohort in _limits() if finding in cohort.get(name, {})]
+    if not entries or any(entry.get("smallest") is None for entry in entries):
         return None, None
-    return Measurement(quantity=entry["quantity"], value=entry["smallest"]), float(entry["sensitivity"])
+    worst = max(entries, key=lambda entry: float(entry["smallest"]))
+    return Measurement(quantity=worst["quantity"], value=worst["smallest"]), float(worst["sensitivity"])
