@@ -185,8 +185,12 @@ def doctor(as_json: AsJson = False) -> None:
 def phantom(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write the DICOM series to.")],
     preset: Annotated[
-        str, typer.Option("--preset", help="demo: a chest with a nodule and an effusion; clear; body: a whole person.")
-    ] = "demo",
+        str | None,
+        typer.Option("--preset", help="demo: a chest with a nodule and an effusion; clear; body: a whole person."),
+    ] = None,
+    finding: Annotated[
+        list[str] | None, typer.Option("--finding", help='In a body, in words: "12 mm solid nodule, left upper lobe".')
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 7,
     phase: Annotated[str, typer.Option("--phase", help="Of a body: plain, arterial or portal.")] = "portal",
     region: Annotated[str, typer.Option("--region", help="Of a body: chest, abdomen, trunk or all.")] = "trunk",
@@ -198,10 +202,12 @@ def phantom(
 
     check_folder(out, "OUT")
     with writing(out, "OUT"):
-        if preset == "body":
-            truth = write_body(out.resolve(), seed=seed, phase=phase, region=region)
+        if preset == "body" or (preset is None and finding):
+            truth = write_body(out.resolve(), seed=seed, phase=phase, region=region, findings=finding or ())
+        elif finding:
+            raise UsageError("E_USAGE: --finding is for --preset body, expected no other --preset. Leave one out.")
         else:
-            truth = write_sample(out.resolve(), preset=preset, seed=seed)
+            truth = write_sample(out.resolve(), preset=preset or "demo", seed=seed)
     if as_json:
         put_json(truth)
     else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypedDict, cast
 
+import numpy as np
+
 from vlm.errors import UsageError
-from vlm.phantom.body import NUMBER, PHASES, REGIONS, Phase, body
+from vlm.phantom.body import NUMBER, PHASES, REGIONS, Body, Phase, body
 from vlm.phantom.chest import Phantom, chest, demo_case
 from vlm.phantom.dicom_series import write_dicom_series
 
@@ -52,12 +54,13 @@ def write_body(
     seed: int,
     phase: str = "portal",
     region: str = "trunk",
+    findings: Sequence[str] = (),
     spacing_mm: tuple[float, float, float] = (0.9, 0.9, 2.0),
 ) -> Sample:
     """Write a body's slices into ``out``; its labels (NIfTI, JSON) and truth lie beside it.
 
     Raises:
-        UsageError: no phase or region has this name, or ``out`` holds files already.
+        UsageError: no phase or region has this name, a finding is impossible, or ``out`` holds files already.
     """
     import nibabel
 
@@ -65,16 +68,31 @@ def write_body(
         if value not in known:
             raise UsageError(f"E_USAGE: {option} is {value!r}, expected one of {', '.join(known)}.")
     truth = _emptied(out)
-    scanned = body(seed=seed, phase=cast(Phase, phase), region=region, spacing_mm=spacing_mm)
+    scanned = body(seed=seed, phase=cast(Phase, phase), region=region, spacing_mm=spacing_mm, findings=findings)
     out.mkdir(parents=True, exist_ok=True)
     image = nibabel.Nifti1Image(scanned.labels, scanned.volume.grid.affine)
     nibabel.save(image, out.with_name(out.name + ".labels.nii.gz"))
     names = {str(NUMBER[name]): name for name in scanned.names}
     out.with_name(out.name + ".labels.json").write_text(json.dumps(names, indent=1) + "\n", "utf-8")
-    said = {"preset": "body", "seed": seed, "phase": phase, "person": asdict(scanned.person), "findings": []}
+    said: dict[str, object] = {"preset": "body", "seed": seed, "phase": phase, "person": asdict(scanned.person)}
+    said["findings"] = [asdict(entry) for entry in scanned.truth]
+    if scanned.findings:
+        _save_masks(scanned, out)
     truth.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
     paths = write_dicom_series(scanned.volume, out, seed=seed)
     return Sample(slices=len(paths), folder=str(out), truth=str(truth))
+
+
+def _save_masks(scanned: Body, out: Path) -> None:
+    """One bit a finding in one NIfTI beside the series; the bits' names in a JSON."""
+    import nibabel
+
+    bits = np.zeros(scanned.labels.shape, dtype=np.uint32)
+    for bit, mask in enumerate(scanned.findings.values()):
+        bits |= mask.voxels.astype(np.uint32) << np.uint32(bit)
+    nibabel.save(nibabel.Nifti1Image(bits, scanned.volume.grid.affine), out.with_name(out.name + ".findings.nii.gz"))
+    names = {str(1 << bit): name for bit, name in enumerate(scanned.findings)}
+    out.with_name(out.name + ".findings.json").write_text(json.dumps(names, indent=1) + "\n", "utf-8")
 
 
 def _emptied(out: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from vlm.ct.volume import Grid, Mask, Point, Scan, Volume
 from vlm.phantom.body.abdomen import Abdomen
+from vlm.phantom.body.findings import FINDINGS, put_in
 from vlm.phantom.body.frame import Frame
 from vlm.phantom.body.labels import NAME, NUMBER
 from vlm.phantom.body.person import Person
@@ -19,6 +21,8 @@ from vlm.phantom.body.thorax import Thorax
 from vlm.phantom.body.tissues import Phase, Tissues
 from vlm.phantom.body.trunk import Trunk
 from vlm.phantom.body.walls import Walls
+from vlm.phantom.body.wishes import read_wish
+from vlm.phantom.chest import Truth
 
 REGIONS: dict[str, tuple[float, float]] = {  # heights of the reference body, mm
     "chest": (165.0, 520.0), "abdomen": (-160.0, 315.0), "trunk": (-170.0, 520.0), "all": (-230.0, 590.0),
@@ -32,6 +36,8 @@ class Body:
     person: Person
     volume: Volume
     labels: NDArray[np.uint8]  # (X, Y, Z), numbers of ``labels.NUMBER``
+    findings: dict[str, Mask]  # by the name that its Truth gives
+    truth: list[Truth]
 
     def mask(self, name: str) -> Mask:
         """One structure; empty when it lies outside the field of view."""
@@ -72,23 +78,39 @@ def draw(person: Person, grid: Grid, phase: Phase) -> Scene:
 
 
 def body(
-    *, seed: int, phase: Phase = "portal", region: str = "trunk", spacing_mm: tuple[float, float, float] = (0.8,
-        0.8, 1.5),
-    exposure: Exposure | None = None, grid: Grid | None = None,
-) -> Body:  # fmt: skip
+    *,
+    seed: int,
+    phase: Phase = "portal",
+    region: str = "trunk",
+    spacing_mm: tuple[float, float, float] = (0.8, 0.8, 1.5),
+    exposure: Exposure | None = None,
+    grid: Grid | None = None,
+    findings: Sequence[str] = (),
+) -> Body:
     """A body by seed. The same arguments give the same bytes.
 
     Args:
         region: a key of REGIONS; ``grid`` is used instead when given.
         exposure: how it is scanned; by chance from the seed when not given.
+        findings: what ails the person, in words: "12 mm solid nodule, left upper lobe".
+
+    Raises:
+        UsageError: a finding is not understood, or impossible in this person, phase or field of view.
     """
+    wishes = [read_wish(words, frozenset(FINDINGS)) for words in findings]
     person = Person.of(seed)
     grid = grid or grid_of(person, region, spacing_mm)
     scene = draw(person, grid, phase)
+    masks, truth = put_in(scene, wishes)
     exposure = exposure or Exposure.of(seed)
     hu = expose(scene, exposure)
     scan = Scan(
-        source="phantom", kernel=exposure.kernel, contrast=phase != "plain", slice_thickness_mm=grid.spacing_mm[2],
-        tube_voltage_kv=120.0, patient_position="HFS",
-    )  # fmt: skip
-    return Body(person, Volume(hu.T, grid, scan), scene.labels.T)
+        source="phantom",
+        kernel=exposure.kernel,
+        contrast=phase != "plain",
+        slice_thickness_mm=grid.spacing_mm[2],
+        tube_voltage_kv=120.0,
+        patient_position="HFS",
+    )
+    named = {name: Mask(name, voxels.T, grid) for name, voxels in masks.items()}
+    return Body(person, Volume(hu.T, grid, scan), scene.labels.T, named, truth)

@@ -72,7 +72,7 @@ def expose(scene: Scene, exposure: Exposure) -> NDArray[np.int16]:
 
 
 @cache
-def _tile(sigma_mm: float, number: int) -> Floats:
+def tile(sigma_mm: float, number: int) -> Floats:
     """A block of smooth random values, deviation 1, that repeats without a seam."""
     white = np.random.default_rng([17, number]).standard_normal((TILE, TILE, TILE), dtype=np.float32)
     smooth = ndimage.gaussian_filter(white, sigma_mm / TILE_STEP_MM, mode="wrap")
@@ -81,7 +81,7 @@ def _tile(sigma_mm: float, number: int) -> Floats:
 
 def _texture(scene: Scene) -> None:
     """Every tissue gets its own grain, and the lung is denser where it lies below."""
-    fine, coarse = _tile(0.9, 1), _tile(3.0, 2)
+    fine, coarse = tile(0.9, 1), tile(3.0, 2)
     start = np.random.default_rng([scene.seed, 12]).integers(0, TILE, 3)
     x, y, z = (
         (np.floor(line / TILE_STEP_MM).astype(int) + shift) % TILE

@@ -97,10 +97,10 @@ class Scene:
             [corners, middle + (corners - middle) * [[1, 0, 0]], middle + (corners - middle) * [[0, 0, 1]]]
         )
         world = self.frame.world(corners)
-        return self._within(world.min(axis=0) - margin_mm, world.max(axis=0) + margin_mm, self.lattice)
+        return self.within(world.min(axis=0) - margin_mm, world.max(axis=0) + margin_mm, self.lattice)
 
     @staticmethod
-    def _within(low: Sequence[float] | Floats, high: Sequence[float] | Floats, lines: Lines) -> Window:
+    def within(low: Sequence[float] | Floats, high: Sequence[float] | Floats, lines: Lines) -> Window:
         """The part of evenly spaced lines between two corners, one step wider."""
         parts = []
         for axis in (2, 1, 0):
@@ -125,6 +125,17 @@ class Scene:
         for axis, count in enumerate(self.at[0].shape):
             out = _doubled(out, axis, count)
         self.fields[name] = out
+
+    def on_voxels(self, name: str) -> Floats:
+        """A kept field on every voxel."""
+        values = self.fields[name]
+        if not self.fine:
+            return values
+        for axis in range(3):
+            index, t = _between(self.lattice[2 - axis], self.lines[2 - axis])
+            t = t.reshape([-1 if a == axis else 1 for a in range(3)])
+            values = np.take(values, index, axis) * (1 - t) + np.take(values, index + 1, axis) * t
+        return np.asarray(values, dtype=np.float32)
 
     def field(self, shape: Shape, box: Box | None = None) -> Field:
         """Distances of a shape inside a reference box; the box must hold the shape."""
@@ -195,7 +206,7 @@ class Scene:
     def _paint_fine(self, field: Field, brush: Brush) -> None:
         lattice = [line[part] for line, part in zip(self.lattice, field.window[::-1], strict=True)]
         low, high = (np.array([line[i] for line in lattice]) for i in (0, -1))
-        rows_columns = self._within(low, high, self.lines)
+        rows_columns = self.within(low, high, self.lines)
         x, y, z = (self.lines[a][rows_columns[2 - a]] for a in range(3))
         if not (len(x) and len(y) and len(z)):
             return
@@ -234,14 +245,14 @@ class Scene:
         world = np.column_stack([self.frame.world(line[:, :3]), line[:, 3]])
         lines = self.lines if fine else self.lattice
         far = float(line[:, 3].max()) + reach_mm
-        window = self._within(world[:, :3].min(axis=0) - far, world[:, :3].max(axis=0) + far, lines)
+        window = self.within(world[:, :3].min(axis=0) - far, world[:, :3].max(axis=0) + far, lines)
         shape = tuple(part.stop - part.start for part in window)
         out = np.full(shape, FAR_MM, dtype=np.float32)
         if min(shape) < 2:
             return Field(window, out[:0])
         for a, b in itertools.pairwise(world):
             reach = max(a[3], b[3]) + reach_mm
-            part = self._within(np.minimum(a, b)[:3] - reach, np.maximum(a, b)[:3] + reach, lines)
+            part = self.within(np.minimum(a, b)[:3] - reach, np.maximum(a, b)[:3] + reach, lines)
             if any(p.stop <= p.start for p in part):
                 continue
             x, y, z = lines[0][None, None, part[2]], lines[1][None, part[1], None], lines[2][part[0], None, None]
@@ -262,7 +273,7 @@ class Scene:
         ``shape`` takes mm to the right, front and head of ``centre`` (reference), turned about x by ``tilt_degrees``.
         """
         at = self.frame.world(np.array([centre]))[0].astype(np.float32)
-        window = self._within(at - half_mm, at + half_mm, self.lines)
+        window = self.within(at - half_mm, at + half_mm, self.lines)
         if any(part.stop - part.start < 1 for part in window):
             return Field(window, np.zeros((0, 0, 0), dtype=np.float32))
         x, y, z = (line[window[2 - a]] - at[a] for a, line in enumerate(self.lines))
@@ -303,7 +314,7 @@ class Scene:
             radius = piece.radius_mm + grow_mm
             a, b = (np.array([*ends[m], radius]) for m in (n, n + len(seen)))
             reach = radius + self.edge_mm
-            part = self._within(low[n] - reach, high[n] + reach, self.lines)
+            part = self.within(low[n] - reach, high[n] + reach, self.lines)
             if any(p.stop <= p.start for p in part):
                 continue
             x, y, z = (

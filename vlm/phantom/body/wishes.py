@@ -1,0 +1,80 @@
+"""A finding in words -> what to draw: side, place, size and texture, read by the vocabulary, or a clear refusal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vlm.errors import UsageError
+from vlm.findings.mentions import Mention
+from vlm.findings.reader import read_sentence
+
+Side = Literal["left", "right"]
+PER_UNIT = {"mm": ("mm", 1.0), "cm": ("mm", 10.0), "ml": ("ml", 1.0), "l": ("ml", 1000.0), "%": ("%", 1.0)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One finding that was asked for. A size that was not said is None."""
+
+    words: str
+    finding: str  # a key of the vocabulary
+    side: Side | None = None
+    site: str | None = None
+    mm: float | None = None
+    ml: float | None = None
+    percent: float | None = None
+    grade: str | None = None
+    attributes: frozenset[str] = field(default_factory=frozenset)
+
+
+def refuse(words: str, why: str) -> UsageError:
+    """The error that says why a finding cannot be drawn."""
+    return UsageError(f"E_USAGE: --finding {words!r} cannot be drawn: {why}")
+
+
+def read_wish(words: str, known: frozenset[str]) -> Wish:
+    """Read one finding; ``known`` are the keys that can be drawn.
+
+    Raises:
+        UsageError: nothing, several things or something unknown is asked for, or a finding is denied.
+    """
+    reading = read_sentence(words)
+    mention = _mention(words, reading.mentions, known)
+    if mention.presence != "present":
+        raise refuse(words, f"it says that {mention.finding} is {mention.presence}. Say what is there.")
+    if reading.unknown:
+        raise refuse(words, f"the words {', '.join(reading.unknown)} are not understood. Leave them out.")
+    if mention.side == "bilateral":
+        raise refuse(words, "it names both sides. Give one --finding a side.")
+    sizes: dict[str, float] = {}
+    for quantity in mention.quantities:
+        if quantity.unit not in PER_UNIT:
+            raise refuse(words, f"the unit of {quantity.value:g} is not mm, cm, ml, l or %.")
+        unit, factor = PER_UNIT[quantity.unit]
+        if unit in sizes:
+            raise refuse(words, f"it gives two sizes in {unit}. Give the longest diameter or the volume.")
+        if quantity.value <= 0:
+            raise refuse(words, f"{quantity.value:g} {quantity.unit} is no size.")
+        sizes[unit] = quantity.value * factor
+    return Wish(
+        words=words,
+        finding=mention.finding,
+        side=mention.side,
+        site=mention.site,
+        mm=sizes.get("mm"),
+        ml=sizes.get("ml"),
+        percent=sizes.get("%"),
+        grade=mention.grade,
+        attributes=frozenset(mention.attributes),
+    )
+
+
+def _mention(words: str, mentions: tuple[Mention, ...], known: frozenset[str]) -> Mention:
+    able = [mention for mention in mentions if mention.finding in known]
+    if not able:
+        found = ", ".join(dict.fromkeys(mention.finding for mention in mentions)) or "no finding"
+        raise refuse(words, f"it names {found}. What can be drawn: {', '.join(sorted(known))}.")
+    if len({mention.finding for mention in able}) > 1:
+        raise refuse(words, f"it names {', '.join(mention.finding for mention in able)}. Give each its own --finding.")
+    return able[0]
