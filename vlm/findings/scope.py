@@ -80,6 +80,7 @@ class Grammar:
         self.cues: list[tuple[str, int, int]] = []
         for item in items:
             self.cues.extend((s.key, item.first, item.last) for s in item.senses if s.kind == "cue")
+        self._causes = {first for key, first, _ in self.cues if key == "cause"}
         self._solid = {i for item in items for i in range(item.first, item.last) if _is_content(item)}
         self.verbs = self._verb_groups()
         self.clauses = self._clauses()
@@ -304,14 +305,14 @@ class Grammar:
 
     def _forward(self, begin: int, end: int) -> int:
         """Where a denial that begins here stops, at the latest at ``end``."""
-        alternatives = {i for i in range(begin, end) if self.tokens[i].word in ("or", "nor")}
+        alternative = max((i for i in range(begin, end) if self.tokens[i].word in ("or", "nor")), default=-1)
         for i in range(begin, end):
             word = self.tokens[i].word
-            if word in (",", "and") and not any(j > i for j in alternatives) and i + 1 < end:
+            if word in (",", "and") and i > alternative and i + 1 < end:
                 following = self.tokens[i + 1].word
                 if following in _ARTICLES or self._counts(i + 1):
                     return i
-            if any(key == "cause" and first == i for key, first, _ in self.cues) and word != "from":
+            if i in self._causes and word != "from":
                 return i
         return end
 
