@@ -33,8 +33,12 @@ AORTA_RADIUS_MM = 13.0
 CORONARY: tuple[Point, ...] = ((-8, 38, -36), (-22, 54, -50), (-36, 62, -72), (-46, 58, -95))
 TUBES: tuple[tuple[tuple[Point, ...], float], ...] = (  # vessels of the mediastinum and their radii, mm
     (((-8, 34, -42), (-18, 22, -16), (-12, 2, -12)), 13.0),  # pulmonary trunk
-    (((-10, 2, -13), (20, -2, -13), (48, -10, -16)), 9.5),  # right pulmonary artery
-    (((-14, 2, -12), (-50, -14, -14)), 9.5),  # left pulmonary artery
+    (((-10, 2, -13), (20, -2, -13), (34, -6, -15)), 9.5),  # right pulmonary artery, thinner towards the hilum
+    (((34, -6, -15), (43, -9, -17)), 8.0),
+    (((43, -9, -17), (52, -12, -20)), 6.5),
+    (((-14, 2, -12), (-34, -7, -13)), 9.5),  # left pulmonary artery
+    (((-34, -7, -13), (-43, -9, -16)), 8.0),
+    (((-43, -9, -16), (-52, -12, -20)), 6.5),
     (((22, 10, -45), (24, 12, 55), (30, 20, 90)), 8.0),  # superior vena cava
     (((8, 6, 28), (12, 4, 70), (24, 2, 115)), 5.5),  # brachiocephalic artery
     (((-10, -14, 33), (-16, -8, 120)), 4.0),  # left carotid artery
