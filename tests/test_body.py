@@ -179,3 +179,15 @@ def test_an_unknown_phase_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="--phase is 'venous'"):
         write_body(tmp_path / "who", seed=2, phase="venous")
+
+
+@pytest.mark.parametrize("seed", [4, 18])
+def test_no_bone_touches_the_air(seed: int) -> None:
+    scanned = body(seed=seed, region="chest", spacing_mm=(5.0, 5.0, 5.0), exposure=QUIET)
+    outside = ~ndimage.binary_fill_holes(
+        np.isin(scanned.labels, [n for name, n in NUMBER.items() if name not in OUTSIDE])
+    )
+    near = ndimage.binary_dilation(outside)
+    bones = [n for name, n in NUMBER.items() if name.startswith(("rib_", "scapula", "vertebrae", "sternum"))]
+    bone = np.isin(scanned.labels, bones)
+    assert np.count_nonzero(bone & near) < 0.005 * np.count_nonzero(bone)

@@ -88,7 +88,7 @@ class Skeleton:
         thoracic, cervical = name[0] == "T", name[0] == "C"
         half = height * (0.42 if not cervical else 0.40)
         z = self.centre(name)[2]
-        room = self.trunk.hull[2].at(z - (16 if thoracic else 4)) - 9 + self.trunk.spine.at(z) - depth - 8.0 - 11.0
+        room = self.trunk.hull[2].at(z - (16 if thoracic else 4)) - 14 + self.trunk.spine.at(z) - depth - 8.0 - 11.0
         spinous = float(np.clip(room, 8.0, 22.0 if cervical else 30.0))
         slope = 0.75 if thoracic else 0.25
         reach = 22.0 if cervical else (30.0 if thoracic else 38.0)
@@ -240,7 +240,7 @@ class Skeleton:
         box = ((50, 175), (-150, 10), (325, 495)) if sign > 0 else ((-175, -50), (-150, 10), (325, 495))
         field = scene.paint(blade, f"scapula_{side}", "cortical", box=box)
         scene.paint(field + 2.4, None, "trabecular", on=(f"scapula_{side}",))
-        back = trunk.inner[2].at(445) + 34
+        back = trunk.inner[2].at(445) + 17
         spine = smooth_line(
             [
                 (sign * 78, -back + 6, 440),

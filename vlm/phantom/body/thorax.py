@@ -162,6 +162,8 @@ class Thorax:
         middle = self._middle(whole, tubes)
         inside = np.maximum(trunk.thorax(whole), middle).astype(np.float32)
         scene.paint(type(lung)(lung.window, inside), "torso_fat", "fat_inside", on=LOBES)
+        beside = scene.field(self._beside_spine, ((-45, 45), (-125, -20), (150, 512)))
+        scene.paint(beside, "skeletal_muscle", "muscle", on=("torso_fat",))
         self._neck()
         self._heart()
         self._great_vessels(lines)
@@ -190,6 +192,11 @@ class Thorax:
         right, left = self._fissure(p, 1.0), self._fissure(p, -1.0)
         minor = np.maximum(np.abs(350 + 4 * np.sin(p.x / 30.0) + 0.1 * p.y - p.z), -right)
         return np.where(p.x > 0, np.minimum(np.abs(right), minor), np.abs(left)).astype(np.float32) - 0.5
+
+    def _beside_spine(self, p: Place) -> Floats:
+        """What fills the room between the arches, the heads of the ribs and the lung: muscle, not fat."""
+        room = both(np.abs(p.x - self.trunk.side(p.z)) - 36, p.y - self.trunk.spine(p.z) + 13)
+        return both(room, p["wall"])
 
     def _neck(self) -> None:
         scene = self.scene

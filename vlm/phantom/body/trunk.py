@@ -128,6 +128,8 @@ class Trunk:
             surface = own if surface is None else -join(-surface, -own, 34.0)
         assert surface is not None
         surface = surface + 15 * np.exp(-(((p.x + 18) / 46) ** 2) - ((p.y - 28) / 46) ** 2)  # where the heart rests
+        # in front, in the middle, it is fixed to the xiphoid
+        surface = surface + 46 * np.exp(-(((p.x + 4) / 42) ** 2)) * np.clip((p.y - 30) / 50, 0, 1) ** 2
         hang = np.clip(1 + p["wall"] / 16.0, 0, 1.3)  # close to the ribs it hangs down along the wall
         return np.asarray((surface - 28.0 * hang * hang - p.z) * np.float32(0.72), dtype=np.float32)
 
