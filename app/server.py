@@ -30,7 +30,7 @@ from app.page.users import LOCAL, Users
 from app.store import MissingCaseError
 from vlm.errors import TomoscribeError, UsageError
 
-MOST_GRADIO_UPLOAD = "600mb"  # through gradio_client; the page's own uploads stream to disk
+MOST_GRADIO_UPLOAD = "1kb"  # Gradio takes no files: the page's own uploads stream to disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,7 @@ def application(settings: Settings, desk: Desk) -> FastAPI:
         yield
         desk.close()
 
+    os.environ["GRADIO_TEMP_DIR"] = str(desk.store.folder / "scratch" / "gradio")  # not in a folder that all can read
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=working)
     names = [settings.host, *settings.names]
     app.add_middleware(Guard, users=Users(settings.users), hosts=[name.lower() for name in names])
@@ -102,7 +103,6 @@ def serve(settings: Settings, add: Sequence[Path] = (), *, browse: bool = False)
         UsageError: the address is public and nobody has to log in, or the data folder is in use.
     """
     desk = Desk(settings.data)
-    os.environ["GRADIO_TEMP_DIR"] = str(desk.store.folder / "scratch" / "gradio")  # not in a folder that all can read
     app = application(settings, desk)
     for path in add:
         case = desk.add_path(LOCAL, path)

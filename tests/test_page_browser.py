@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
+from gradio_client import Client
+from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from app.page.desk import Desk
@@ -279,3 +282,34 @@ def test_the_viewer_draws_with_webgl_and_follows_sentences(visit: Visit, site: S
     assert near(page, entry(site, "pleural_effusion")["mm"], 0.2)
     page.evaluate("tomoscribe.viewer.setWindow('lung')")
     assert page.evaluate("tomoscribe.viewer.view.state().range") == [-1350, 150]
+
+
+def client_of(site: Site, user: str = "ann") -> Client:
+    token = base64.b64encode(f"{user}:{user} password".encode()).decode()
+    return Client(site.url, headers={"Authorization": f"Basic {token}"}, verbose=False)
+
+
+def test_programs_ask_and_query_with_the_same_rights(site: Site) -> None:
+    client = client_of(site)
+    assert client.predict(site.case, api_name="/read")["schema"] == "tomoscribe-report/1"
+    events = client.predict(site.case, "Is there an effusion?", api_name="/ask")
+    assert any("effusion" in event.get("text", "") and event.get("cites") for event in events)
+    assert "pleural_effusion" in client.predict(site.case, "fluid around the lung", api_name="/query")["keys"]
+    with pytest.raises(AppError, match="There is no such case"):
+        client_of(site, "bob").predict(site.case, "Is there an effusion?", api_name="/ask")
+
+
+@pytest.mark.parametrize("named", ["/etc/passwd", "../../page.sqlite", "", "http://127.0.0.1:{trap}/x"])
+def test_t3_t16_a_program_can_name_no_file_and_no_address(site: Site, named: str) -> None:
+    token = base64.b64encode(b"ann:ann password").decode()
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+        trap.settimeout(0.2)
+        body = {"data": [{"path": named.format(trap=trap.getsockname()[1]), "meta": {"_type": "gradio.FileData"}}]}
+        with httpx.Client(base_url=site.url, headers={"Authorization": f"Basic {token}"}, timeout=20) as http:
+            event = http.post("/gradio_api/call/read", json=body).json()["event_id"]
+            answer = http.get(f"/gradio_api/call/read/{event}").text
+        with pytest.raises(TimeoutError):
+            trap.accept()
+    assert "event: error" in answer
+    assert "root:" not in answer
+    assert not [path for path in (site.desk.store.folder / "scratch" / "gradio").rglob("*") if path.is_file()]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("page")
 HOST = "http://127.0.0.1:7860"
 EVERYTHING = (
     "/", "/config", "/gradio_api/info", "/theme.css", "/own/viewer.js", "/own/niivue.js", "/favicon.ico", "/api/cases",
-    "/gradio_api/startup-events", "/gradio_api/file=/etc/passwd", "/api/cases/00/picture/ct.nii",
+    "/gradio_api/startup-events", "/gradio_api/queue/data", "/api/cases/00/picture/ct.nii",
 )  # fmt: skip
 
 
@@ -92,7 +92,14 @@ def test_every_answer_carries_the_headers(client: TestClient, path: str) -> None
 
 @pytest.mark.parametrize(
     "path",
-    ["/gradio_api/file=/etc/passwd", "/gradio_api/file=../../etc/passwd", "/own/..%2froutes.py", "/own/build.py"],
+    [
+        "/gradio_api/upload",
+        "/gradio_api/proxy=http://127.0.0.1:1/",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=../../etc/passwd",
+        "/own/..%2froutes.py",
+        "/own/build.py",
+    ],
 )
 def test_t3_no_file_of_the_machine_is_served(client: TestClient, path: str) -> None:
     assert client.get(path, headers=ANN).status_code in (403, 404)

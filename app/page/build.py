@@ -56,6 +56,11 @@ def theme() -> Any:  # gradio's themes carry no types
     )  # fmt: skip
 
 
+async def _take_no_file(*_: Any) -> None:
+    """Refuse a file or an address that a call names: Gradio would copy or fetch it before our function sees it."""
+    raise gr.Error("Files come in through the page's own route.", print_exception=False)
+
+
 def build(desk: Desk) -> gr.Blocks:
     """The page: worklist first; then viewer and findings on the left, report and questions on the right."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as page:
@@ -71,5 +76,7 @@ def build(desk: Desk) -> gr.Blocks:
                 with gr.Tab("Questions", id="chat-tab"):
                     part("chat", "chat")
         add_programs(desk)
+    for block in page.blocks.values():
+        block.async_move_resource_to_block_cache = _take_no_file
     page.queue(max_size=20, default_concurrency_limit=2, api_open=False)
     return page

@@ -33,6 +33,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+CLOSED = ("/gradio_api/upload", "/gradio_api/file", "/gradio_api/proxy", "/gradio_api/component_server")  # nobody needs
 CACHED = ("/assets/", "/static/")  # Gradio's own files, named by their content
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 MOST_BODY = 4 << 30  # bytes of one request: one file of an upload
@@ -77,6 +78,8 @@ class Guard:
             return None, _refused(HTTPStatus.MISDIRECTED_REQUEST, "This page does not answer to that name.")
         if _foreign(scope, headers):
             return None, _refused(HTTPStatus.FORBIDDEN, "Requests from other sites are refused.")
+        if scope["path"].startswith(CLOSED):
+            return None, _refused(HTTPStatus.FORBIDDEN, "Files come in through the page's own route.")
         user = await to_thread.run_sync(self.users.named, headers.get("authorization", ""))  # a hash takes 50 ms
         if user is None:
             answer = _refused(HTTPStatus.UNAUTHORIZED, "Please log in.")

@@ -1,14 +1,13 @@
 """What programs may call through gradio_client: ``read``, ``ask`` and ``query``, and nothing else.
 
-They are the desk's methods under the same login and the same limits as the page. A file
-comes in as an upload of gradio_client, is copied into the case, and leaves Gradio's folder at once.
+They are the desk's methods under the same login and the same limits as the page. Files come in through our own
+route alone: what a function takes as a file, Gradio fetches from wherever the caller says, also from this machine.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -28,29 +27,14 @@ KNOWN = (TomoscribeError, UploadError, QueueFullError)
 def add_programs(desk: Desk) -> None:
     """Register the functions on the page that is being built."""
 
-    def read(file: gr.FileData, request: gr.Request) -> dict[str, Any]:
-        """Read a scan and return its case id and its report.
+    def read(case: str, request: gr.Request) -> dict[str, Any]:
+        """Read a case whose files have arrived through ``/api/cases``, and return its report.
 
         Args:
-            file: a zip of a DICOM folder, a DICOM file or a NIfTI file.
+            case: the id that the upload was given.
             request: who asks; filled in by the server.
         """
-        owner, path = _owner(request), Path(file.path)
-        try:
-            case = desk.add_path(owner, path)
-        except KNOWN as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        finally:
-            path.unlink(missing_ok=True)
-        if case.state == "refused":
-            raise gr.Error(case.intake["title"], print_exception=False)
-        job = desk.read(case.id, owner)
-        while job.state in ACTIVE:
-            time.sleep(POLL_S)
-            job = desk.jobs.job(job.id)
-        if job.state != "done":
-            raise gr.Error(job.message or job.state, print_exception=False)
-        return {"case": case.id, "report": desk.opened(case.id, owner).report.model_dump(mode="json", by_alias=True)}
+        return _said(lambda: _read(desk, case, _owner(request)))
 
     def ask(case: str, question: str, request: gr.Request) -> list[dict[str, Any]]:
         """Ask about a case that was read; returns the events of the answer, each sentence cited and checked.
@@ -76,6 +60,21 @@ def add_programs(desk: Desk) -> None:
 
     for function in (read, ask, query):
         gr.api(function, api_name=function.__name__)
+
+
+def _read(desk: Desk, case: str, owner: str) -> dict[str, Any]:
+    """Look at a case, queue it and wait for its report."""
+    looked = desk.look(case, owner)
+    if looked.state == "refused":
+        raise UploadError(looked.intake["title"])
+    if looked.state != "ready":
+        job = desk.read(case, owner)
+        while job.state in ACTIVE:
+            time.sleep(POLL_S)
+            job = desk.jobs.job(job.id)
+        if job.state != "done":
+            raise UploadError(job.message or job.state)
+    return desk.opened(case, owner).report.model_dump(mode="json", by_alias=True)
 
 
 def _owner(request: gr.Request) -> str:

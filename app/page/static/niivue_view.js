@@ -22,7 +22,7 @@ const niivue = () => (script ??= new Promise((ok, no) => {
 
 function options() {
   return {
-    backColor: [0, 0, 0, 1], crosshairColor: [0.34, 0.71, 0.91, 0.9], crosshairWidth: 0.6, crosshairWidthUnit: 'mm', crosshairGap: 8,
+    backColor: [0, 0, 0, 1], crosshairColor: [0.34, 0.71, 0.91, 0.9], crosshairWidth: 0.9, crosshairWidthUnit: 'mm', crosshairGap: 8,
     isRadiologicalConvention: true, sagittalNoseLeft: true, isCornerOrientationText: false, showAllOrientationMarkers: false,
     multiplanarShowRender: 1, multiplanarLayout: 2, multiplanarEqualSize: false, isRuler: true, isNearestInterpolation: false,
     dragAndDropEnabled: false, logLevel: 'error', loadingText: '', scrollRequiresFocus: false, trustCalMinMax: false,

@@ -5,6 +5,7 @@ import { Grid } from './geometry.js';
 import { WINDOWS } from './viewer.js';
 
 // plane: axis through the slices, axis along the columns, axis along the rows. RAS: all run against the screen.
+const LETTERS = { axial: 'RA', coronal: 'RS', sagittal: 'AS' }; // what lies to the left and at the top
 const PLANES = { axial: [2, 0, 1], coronal: [1, 0, 2], sagittal: [0, 1, 2] };
 
 class SliceView {
@@ -38,7 +39,7 @@ class SliceView {
         this.show();
       },
       wheel: (event) => { event.preventDefault(); const by = [0, 0, 0]; by[through] = event.deltaY < 0 ? 1 : -1; this.step(...by); },
-    } }, image, lines);
+    } }, image, lines, el('b', { class: 'letter-left', 'aria-hidden': 'true' }, LETTERS[plane][0]), el('b', { class: 'letter-top', 'aria-hidden': 'true' }, LETTERS[plane][1]));
     return { node: el('figure', { class: plane }, el('div', { class: 'frame' }, picture), el('figcaption', {}, plane, slider)), image, lines, slider };
   }
 
