@@ -194,6 +194,7 @@ def phantom(
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 7,
     phase: Annotated[str, typer.Option("--phase", help="Of a body: plain, arterial or portal.")] = "portal",
     region: Annotated[str, typer.Option("--region", help="Of a body: chest, abdomen, trunk or all.")] = "trunk",
+    file_format: Annotated[str, typer.Option("--format", help="Of a body: dicom or nifti.")] = "dicom",
     as_json: AsJson = False,
 ) -> None:
     """Make a synthetic CT whose truth is known."""
@@ -203,7 +204,9 @@ def phantom(
     check_folder(out, "OUT")
     with writing(out, "OUT"):
         if preset == "body" or (preset is None and finding):
-            truth = write_body(out.resolve(), seed=seed, phase=phase, region=region, findings=finding or ())
+            truth = write_body(
+                out.resolve(), seed=seed, phase=phase, region=region, findings=finding or (), file_format=file_format
+            )
         elif finding:
             raise UsageError("E_USAGE: --finding is for --preset body, expected no other --preset. Leave one out.")
         else:

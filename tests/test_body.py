@@ -173,6 +173,21 @@ def test_a_body_is_written_with_its_labels_beside_it(tmp_path: Path) -> None:
     assert labels.shape == volume.hu.shape
 
 
+def test_a_body_as_nifti_replaces_an_older_sample_of_slices(tmp_path: Path) -> None:
+    import nibabel
+
+    from vlm.phantom.sample import write_body
+
+    asked = {"seed": 2, "region": "chest", "spacing_mm": (8.0, 8.0, 8.0)}
+    write_body(tmp_path / "who", findings=["40 mm lung mass, right lower lobe"], **asked)  # type: ignore[arg-type]
+    assert (tmp_path / "who.findings.nii.gz").exists()
+    write_body(tmp_path / "who", file_format="nifti", **asked)  # type: ignore[arg-type]
+    assert [path.name for path in (tmp_path / "who").iterdir()] == ["ct.nii.gz"]
+    assert not (tmp_path / "who.findings.nii.gz").exists()
+    image = nibabel.load(tmp_path / "who" / "ct.nii.gz")
+    assert np.allclose(image.affine, nibabel.load(tmp_path / "who.labels.nii.gz").affine)
+
+
 def test_an_unknown_phase_is_refused(tmp_path: Path) -> None:
     from vlm.errors import UsageError
     from vlm.phantom.sample import write_body

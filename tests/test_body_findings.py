@@ -14,6 +14,7 @@ QUIET = Exposure(noise_hu=6.0)
 CHEST = (
     "20 mm solid nodule, left upper lobe", "right pleural effusion, 400 ml", "pneumothorax left 200 ml",
     "consolidation right middle lobe 40 ml", "pericardial effusion 150 ml", "emphysema 5 %",
+    "24 mm part-solid nodule, right upper lobe",
 )  # fmt: skip
 BELLY = (
     "liver cyst 3 cm", "left renal cyst 35 mm", "ascites 500 ml", "free intraperitoneal air 40 ml",
@@ -75,8 +76,16 @@ def test_findings_have_their_density(chest: Body, belly: Body) -> None:
         assert low <= float(np.median(scanned.volume.hu[scanned.findings[name].voxels])) <= high, name
 
 
+def test_a_part_solid_nodule_is_solid_in_the_middle(chest: Body) -> None:
+    whole, core = chest.findings["lung_nodule_2"], chest.findings["lung_nodule_2_solid"]
+    assert core.volume_ml == pytest.approx(whole.volume_ml / 8, rel=0.05)
+    assert not (core.voxels & ~whole.voxels).any()
+    hu = chest.volume.hu
+    assert np.median(hu[core.voxels]) > -120 > -350 > np.median(hu[whole.voxels & ~core.voxels])
+
+
 def test_findings_do_not_overlap(chest: Body) -> None:
-    count = np.sum([mask.voxels for mask in chest.findings.values()], axis=0)
+    count = np.sum([mask.voxels for name, mask in chest.findings.items() if not name.endswith("_solid")], axis=0)
     assert count.max() == 1
 
 

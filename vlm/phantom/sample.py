@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vlm.errors import UsageError
 from vlm.phantom.body import NUMBER, PHASES, REGIONS, Body, Phase, body
@@ -28,6 +29,7 @@ def _clear(*, seed: int) -> Phantom:
     return chest(seed=seed)
 
 
+FORMATS = ("dicom", "nifti")
 PRESETS: Mapping[str, Callable[..., Phantom]] = {"demo": demo_case, "clear": _clear}
 
 
@@ -39,7 +41,8 @@ def write_sample(out: Path, *, preset: str, seed: int) -> Sample:
     """
     if preset not in PRESETS:
         raise UsageError(f"E_USAGE: --preset is {preset!r}, expected one of {', '.join([*PRESETS, 'body'])}.")
-    truth = _emptied(out)
+    truth = _truth_of(out)
+    _remove_older(out)
     phantom = PRESETS[preset](seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     entries = [asdict(entry) for entry in phantom.truth]
@@ -55,54 +58,72 @@ def write_body(
     phase: str = "portal",
     region: str = "trunk",
     findings: Sequence[str] = (),
+    file_format: str = "dicom",
     spacing_mm: tuple[float, float, float] = (0.9, 0.9, 2.0),
 ) -> Sample:
-    """Write a body's slices into ``out``; its labels (NIfTI, JSON) and truth lie beside it.
+    """Write a body into ``out``, as slices or as one NIfTI; its labels, findings and truth lie beside it.
 
     Raises:
-        UsageError: no phase or region has this name, a finding is impossible, or ``out`` holds files already.
+        UsageError: no phase, region or format has this name, a finding is impossible, or ``out`` holds files already.
     """
-    import nibabel
-
-    for option, value, known in (("--phase", phase, PHASES), ("--region", region, tuple(REGIONS))):
+    for option, value, known in (
+        ("--phase", phase, PHASES), ("--region", region, tuple(REGIONS)), ("--format", file_format, FORMATS),
+    ):  # fmt: skip
         if value not in known:
             raise UsageError(f"E_USAGE: {option} is {value!r}, expected one of {', '.join(known)}.")
-    truth = _emptied(out)
+    truth = _truth_of(out)
     scanned = body(seed=seed, phase=cast(Phase, phase), region=region, spacing_mm=spacing_mm, findings=findings)
+    _remove_older(out)
     out.mkdir(parents=True, exist_ok=True)
-    image = nibabel.Nifti1Image(scanned.labels, scanned.volume.grid.affine)
-    nibabel.save(image, out.with_name(out.name + ".labels.nii.gz"))
-    names = {str(NUMBER[name]): name for name in scanned.names}
-    out.with_name(out.name + ".labels.json").write_text(json.dumps(names, indent=1) + "\n", "utf-8")
-    said: dict[str, object] = {"preset": "body", "seed": seed, "phase": phase, "person": asdict(scanned.person)}
-    said["findings"] = [asdict(entry) for entry in scanned.truth]
+    _save(scanned, scanned.labels, out.with_name(out.name + ".labels.nii.gz"))
+    _save_json({str(NUMBER[name]): name for name in scanned.names}, out.with_name(out.name + ".labels.json"))
     if scanned.findings:
         _save_masks(scanned, out)
-    truth.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
-    paths = write_dicom_series(scanned.volume, out, seed=seed)
-    return Sample(slices=len(paths), folder=str(out), truth=str(truth))
+    said = {"preset": "body", "seed": seed, "phase": phase, "person": asdict(scanned.person)}
+    _save_json({**said, "findings": [asdict(entry) for entry in scanned.truth]}, truth)
+    if file_format == "nifti":
+        _save(scanned, scanned.volume.hu, out / "ct.nii.gz")
+    else:
+        write_dicom_series(scanned.volume, out, seed=seed)
+    return Sample(slices=scanned.volume.hu.shape[2], folder=str(out), truth=str(truth))
 
 
 def _save_masks(scanned: Body, out: Path) -> None:
     """One bit a finding in one NIfTI beside the series; the bits' names in a JSON."""
-    import nibabel
-
+    if len(scanned.findings) > 32:
+        raise UsageError(f"E_USAGE: {len(scanned.findings)} masks of findings, expected at most 32. Ask for fewer.")
     bits = np.zeros(scanned.labels.shape, dtype=np.uint32)
     for bit, mask in enumerate(scanned.findings.values()):
         bits |= mask.voxels.astype(np.uint32) << np.uint32(bit)
-    nibabel.save(nibabel.Nifti1Image(bits, scanned.volume.grid.affine), out.with_name(out.name + ".findings.nii.gz"))
+    _save(scanned, bits, out.with_name(out.name + ".findings.nii.gz"))
     names = {str(1 << bit): name for bit, name in enumerate(scanned.findings)}
-    out.with_name(out.name + ".findings.json").write_text(json.dumps(names, indent=1) + "\n", "utf-8")
+    _save_json(names, out.with_name(out.name + ".findings.json"))
 
 
-def _emptied(out: Path) -> Path:
-    """Where the truth of a sample in ``out`` goes; an older sample is removed, other files are refused."""
+def _save(scanned: Body, voxels: NDArray[np.generic], path: Path) -> None:
+    import nibabel
+
+    image = nibabel.Nifti1Image(voxels, scanned.volume.grid.affine)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
+
+
+def _save_json(content: Mapping[str, object], path: Path) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def _truth_of(out: Path) -> Path:
+    """Where the truth of a sample in ``out`` goes; a folder with files that are no sample is refused."""
     truth = out.with_name(out.name + ".truth.json")
-    if out.is_dir() and any(out.iterdir()):
-        if not truth.exists():
-            raise UsageError(
-                "E_USAGE: OUT holds files that are no sample, expected an empty folder. Name a new folder."
-            )
-        for path in out.glob("IM*.dcm"):  # an older sample of ours: replaced whole
-            path.unlink()
+    if out.is_dir() and any(out.iterdir()) and not truth.exists():
+        raise UsageError("E_USAGE: OUT holds files that are no sample, expected an empty folder. Name a new folder.")
     return truth
+
+
+def _remove_older(out: Path) -> None:
+    """An older sample of ours is replaced whole."""
+    for path in (*out.glob("IM*.dcm"), out / "ct.nii.gz"):
+        path.unlink(missing_ok=True)
+    for part in ("labels", "findings"):
+        for ending in ("nii.gz", "json"):
+            out.with_name(f"{out.name}.{part}.{ending}").unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from vlm.ct.volume import as_point
 from vlm.phantom.body.labels import LOBES, NUMBER
+from vlm.phantom.body.scanner import TILE, TILE_STEP_MM, tile
 from vlm.phantom.body.scene import Scene, Window
 from vlm.phantom.body.shapes import Floats
 from vlm.phantom.body.wishes import Wish, refuse
@@ -199,12 +200,26 @@ def _nodule(drawing: Drawing, wish: Wish) -> None:
     if wish.finding == "lung_nodule" and mm > MASS_MM:
         raise refuse(wish.words, f"a lung nodule is at most {MASS_MM:.0f} mm. Ask for a lung mass.")
     tissue = "nodule"
-    if "ground_glass" in wish.attributes:
+    if wish.attributes & {"ground_glass", "part_solid"}:
         tissue = "ground_glass"
     elif "calcified" in wish.attributes:
         tissue = "stone"
     spikes = 0.35 if "spiculated" in wish.attributes else 0.0
     _lump(drawing, wish, _lobes(wish), tissue, 10.0 if wish.finding == "lung_nodule" else 42.0, spikes=spikes)
+    if "part_solid" in wish.attributes:
+        _solid_core(drawing)
+
+
+def _solid_core(drawing: Drawing) -> None:
+    """Make the middle of the last finding solid, of half its diameter; a mask of its own, named ..._solid."""
+    scene, last = drawing.scene, drawing.truth[-1]
+    index = np.argwhere(drawing.masks[last.mask])
+    away = np.linalg.norm(scene.grid.to_mm(index[:, ::-1]) - last.centre_mm, axis=1)
+    core = tuple(index[np.argsort(away, kind="stable")[: max(1, round(len(index) / 8))]].T)
+    scene.hu[core], scene.tissue[core] = scene.tissues.hu("nodule"), scene.tissues.index("nodule")
+    mask = np.zeros(scene.labels.shape, dtype=bool)
+    mask[core] = True
+    drawing.masks[f"{last.mask}_solid"] = mask
 
 
 def _patch(tissue: str) -> Painter:
@@ -270,8 +285,6 @@ def _pneumothorax(drawing: Drawing, wish: Wish) -> None:
 
 def _emphysema(drawing: Drawing, wish: Wish) -> None:
     """Holes of a few millimetres, more of them towards the top."""
-    from vlm.phantom.body.scanner import TILE, TILE_STEP_MM, tile
-
     if wish.ml is not None or wish.mm is not None:
         raise refuse(wish.words, "its size is a share of the lung in %.")
     share = wish.percent if wish.percent is not None else 10.0 * GRADES.get(wish.grade or "", 1.0)

@@ -80,7 +80,7 @@ class Skeleton:
 
     def _canal(self, z: float) -> Triple:
         depth = float(np.interp(z, [-60, 0, 180, 330, 480, 590], [14, 17.5, 16.5, 15, 9.5, 8.5]))
-        y = self.trunk.spine.at(max(z, -20)) - depth - 8.0 - (0.75 * (-z) if z < 0 else 0.0) * 0.6
+        y = self.trunk.spine.at(max(z, -20)) - depth - 8.0 + 0.45 * min(z, 0.0)
         return self.trunk.side.at(z), y, z
 
     def _vertebra(self, name: str) -> None:
@@ -103,7 +103,6 @@ class Skeleton:
         def arch(u: Floats, v: Floats, w: Floats) -> Floats:
             side = np.abs(u)
             ring = np.maximum(squircle(u, v - back, 16.5, 14.5, 0.2), np.abs(w - 1) - 0.30 * height)
-            process = np.maximum(np.maximum(side - 3.0, np.abs(v - back + 9 + spinous / 2) - spinous / 2), 0)
             drop = w + slope * np.maximum(back - v - 6, 0) * 0.8
             process = np.maximum(side - 3.2 - 0.03 * np.maximum(back - v - 20, 0), np.abs(drop) - 0.24 * height)
             process = np.maximum(process, np.maximum(v - back, back - 11 - spinous - v))

@@ -23,8 +23,7 @@ class Walls:
         """From the skin inwards."""
         scene, person = self.scene, self.trunk.person
         self._arms()
-        skin = Place.__getitem__
-        outer = scene.field(lambda p: skin(p, "skin"))
+        outer = scene.field(lambda p: p["skin"])
         scene.paint(outer, "skin", "skin")
         scene.paint(outer + 1.8, "subcutaneous_fat", "fat")
         if person.sex == "female":
