@@ -194,16 +194,24 @@ def phantom(
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 7,
     phase: Annotated[str, typer.Option("--phase", help="Of a body: plain, arterial or portal.")] = "portal",
     region: Annotated[str, typer.Option("--region", help="Of a body: chest, abdomen, trunk or all.")] = "trunk",
-    file_format: Annotated[str, typer.Option("--format", help="Of a body: dicom or nifti.")] = "dicom",
+    file_format: Annotated[str, typer.Option("--format", help="dicom or nifti (of a body or a scan).")] = "dicom",
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="SCAN", help="Put each --finding into this scan instead.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a synthetic CT whose truth is known."""
+    """Make a CT whose truth is known: a synthetic one, or yours with findings put into it."""
     from app.export.place import check_folder, writing
+    from vlm.phantom.into import write_into
     from vlm.phantom.sample import write_body, write_sample
 
     check_folder(out, "OUT")
     with writing(out, "OUT"):
-        if preset == "body" or (preset is None and finding):
+        if into is not None:
+            if preset or not finding:
+                raise UsageError("E_USAGE: --into needs a --finding and no --preset. Say what to put into the scan.")
+            truth = write_into(out.resolve(), into, finding, seed=seed, file_format=file_format)
+        elif preset == "body" or (preset is None and finding):
             truth = write_body(
                 out.resolve(), seed=seed, phase=phase, region=region, findings=finding or (), file_format=file_format
             )

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import edt
 import numpy as np
 import pytest
 
 from tests.scans import real_case
 from vlm.anatomy.lungs import lungs
+from vlm.ct.read import read
+from vlm.errors import UsageError
 from vlm.evidence import Case
 from vlm.phantom.chest import Phantom, chest
+from vlm.phantom.dicom_series import write_dicom_series
 from vlm.phantom.implant import SOLID_HU, Implant, border_mm, implant
+from vlm.phantom.into import wanted, write_into
 from vlm.phantom.texture import texture
 
 ONE_OF_EACH = (
@@ -95,3 +102,38 @@ def test_a_real_scan_takes_each_of_them(name: str) -> None:
     made = implant(case, ONE_OF_EACH, seed=5)
     assert [truth.finding for truth in made.truth] == [each.finding for each in ONE_OF_EACH]
     assert made.volume.grid is case.volume.grid
+
+
+def test_a_finding_in_words_becomes_what_is_put_in() -> None:
+    nodule = wanted("8 mm spiculated ground-glass nodule in the right lower zone")
+    assert (nodule.size, nodule.side, nodule.zone) == (8.0, "right", "lower")
+    assert (nodule.texture, nodule.margin, nodule.place) == ("ground_glass", "spiculated", "inside")
+    assert wanted("left pleural effusion, 0.4 l").size == 400.0
+    assert wanted("6 mm subpleural nodule").place == "pleural"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("12 mm nodule in the left upper lobe", "upper lobe of this scan"),
+        ("pleural effusion of 20 mm", "given in ml"),
+        ("no nodule", "absent"),
+        ("pancreatic mass", "What can be drawn"),
+    ],
+)
+def test_words_that_cannot_be_put_in_are_refused_in_one_line(words: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as error:
+        wanted(words)
+    assert "\n" not in str(error.value)
+
+
+def test_a_scan_with_a_finding_is_written_with_its_truth(host: Case, tmp_path: Path) -> None:
+    write_dicom_series(host.volume, tmp_path / "ct")
+    made = write_into(tmp_path / "new", tmp_path / "ct", ["14 mm nodule, left"], seed=2)
+    again = read(tmp_path / "new").volume
+    truth = json.loads(Path(made["truth"]).read_text("utf-8"))["findings"]
+    assert [entry["finding"] for entry in truth] == ["lung_nodule"]
+    changed = again.hu != host.volume.hu
+    centre = again.grid.to_mm(np.argwhere(changed).mean(axis=0))
+    assert 0 < changed.sum() < 0.001 * changed.size
+    assert np.linalg.norm(centre - truth[0]["centre_mm"]) < 4.0

@@ -11,8 +11,9 @@ from typing import TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm.ct.volume import Grid, Mask
 from vlm.errors import UsageError
-from vlm.phantom.body import NUMBER, PHASES, REGIONS, Body, Phase, body
+from vlm.phantom.body import NUMBER, PHASES, REGIONS, Phase, body
 from vlm.phantom.chest import Phantom, chest, demo_case
 from vlm.phantom.dicom_series import write_dicom_series
 
@@ -41,8 +42,8 @@ def write_sample(out: Path, *, preset: str, seed: int) -> Sample:
     """
     if preset not in PRESETS:
         raise UsageError(f"E_USAGE: --preset is {preset!r}, expected one of {', '.join([*PRESETS, 'body'])}.")
-    truth = _truth_of(out)
-    _remove_older(out)
+    truth = truth_of(out)
+    remove_older(out)
     phantom = PRESETS[preset](seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     entries = [asdict(entry) for entry in phantom.truth]
@@ -71,48 +72,51 @@ def write_body(
     ):  # fmt: skip
         if value not in known:
             raise UsageError(f"E_USAGE: {option} is {value!r}, expected one of {', '.join(known)}.")
-    truth = _truth_of(out)
+    truth = truth_of(out)
     scanned = body(seed=seed, phase=cast(Phase, phase), region=region, spacing_mm=spacing_mm, findings=findings)
-    _remove_older(out)
+    remove_older(out)
     out.mkdir(parents=True, exist_ok=True)
-    _save(scanned, scanned.labels, out.with_name(out.name + ".labels.nii.gz"))
-    _save_json({str(NUMBER[name]): name for name in scanned.names}, out.with_name(out.name + ".labels.json"))
+    save(scanned.volume.grid, scanned.labels, out.with_name(out.name + ".labels.nii.gz"))
+    save_json({str(NUMBER[name]): name for name in scanned.names}, out.with_name(out.name + ".labels.json"))
     if scanned.findings:
-        _save_masks(scanned, out)
+        save_masks(scanned.findings, out)
     said = {"preset": "body", "seed": seed, "phase": phase, "person": asdict(scanned.person)}
-    _save_json({**said, "findings": [asdict(entry) for entry in scanned.truth]}, truth)
+    save_json({**said, "findings": [asdict(entry) for entry in scanned.truth]}, truth)
     if file_format == "nifti":
-        _save(scanned, scanned.volume.hu, out / "ct.nii.gz")
+        save(scanned.volume.grid, scanned.volume.hu, out / "ct.nii.gz")
     else:
         write_dicom_series(scanned.volume, out, seed=seed)
     return Sample(slices=scanned.volume.hu.shape[2], folder=str(out), truth=str(truth))
 
 
-def _save_masks(scanned: Body, out: Path) -> None:
+def save_masks(masks: Mapping[str, Mask], out: Path) -> None:
     """One bit a finding in one NIfTI beside the series; the bits' names in a JSON."""
-    if len(scanned.findings) > 32:
-        raise UsageError(f"E_USAGE: {len(scanned.findings)} masks of findings, expected at most 32. Ask for fewer.")
-    bits = np.zeros(scanned.labels.shape, dtype=np.uint32)
-    for bit, mask in enumerate(scanned.findings.values()):
+    if len(masks) > 32:
+        raise UsageError(f"E_USAGE: {len(masks)} masks of findings, expected at most 32. Ask for fewer.")
+    grid = next(iter(masks.values())).grid
+    bits = np.zeros(grid.shape, dtype=np.uint32)
+    for bit, mask in enumerate(masks.values()):
         bits |= mask.voxels.astype(np.uint32) << np.uint32(bit)
-    _save(scanned, bits, out.with_name(out.name + ".findings.nii.gz"))
-    names = {str(1 << bit): name for bit, name in enumerate(scanned.findings)}
-    _save_json(names, out.with_name(out.name + ".findings.json"))
+    save(grid, bits, out.with_name(out.name + ".findings.nii.gz"))
+    names = {str(1 << bit): name for bit, name in enumerate(masks)}
+    save_json(names, out.with_name(out.name + ".findings.json"))
 
 
-def _save(scanned: Body, voxels: NDArray[np.generic], path: Path) -> None:
+def save(grid: Grid, voxels: NDArray[np.generic], path: Path) -> None:
+    """Write (X, Y, Z) voxels as NIfTI."""
     import nibabel
 
-    image = nibabel.Nifti1Image(voxels, scanned.volume.grid.affine)
+    image = nibabel.Nifti1Image(voxels, grid.affine)
     image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
 
 
-def _save_json(content: Mapping[str, object], path: Path) -> None:
+def save_json(content: Mapping[str, object], path: Path) -> None:
+    """Write a JSON document."""
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
-def _truth_of(out: Path) -> Path:
+def truth_of(out: Path) -> Path:
     """Where the truth of a sample in ``out`` goes; a folder with files that are no sample is refused."""
     truth = out.with_name(out.name + ".truth.json")
     if out.is_dir() and any(out.iterdir()) and not truth.exists():
@@ -120,7 +124,7 @@ def _truth_of(out: Path) -> Path:
     return truth
 
 
-def _remove_older(out: Path) -> None:
+def remove_older(out: Path) -> None:
     """An older sample of ours is replaced whole."""
     for path in (*out.glob("IM*.dcm"), out / "ct.nii.gz"):
         path.unlink(missing_ok=True)

@@ -1,0 +1,85 @@
+"""Findings in words put into a scan that a user has, written as a new series with its truth beside it.
+
+Only pixels and geometry of the scan are taken along: the new series has made-up identifiers and
+none of the patient's header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast, get_args
+
+from vlm.ct.read import read
+from vlm.errors import UsageError
+from vlm.evidence import Case
+from vlm.phantom.body.wishes import Wish, read_wish, refuse
+from vlm.phantom.dicom_series import write_dicom_series
+from vlm.phantom.implant import Implant, Kind, Zone, implant
+from vlm.phantom.sample import FORMATS, Sample, remove_older, save, save_json, save_masks, truth_of
+
+KINDS: frozenset[str] = frozenset(get_args(Kind))
+USUAL = {"lung_nodule": 10.0, "pleural_effusion": 200.0, "pneumothorax": 100.0, "emphysema": 10.0}  # mm, mL, mL, %
+USUAL_PATCH_ML = 30.0
+TEXTURES = {"ground_glass", "part_solid", "solid"}
+MARGINS = {"spiculated", "lobulated", "smooth"}
+
+
+def wanted(words: str) -> Implant:
+    """One finding in words -> what to put in; a size that is not said is a usual one.
+
+    Raises:
+        UsageError: it cannot be put into a scan, names a lobe, or has a size of the wrong kind.
+    """
+    wish = read_wish(words, KINDS)
+    zone = (wish.site or "").removesuffix("_zone")
+    pleural = wish.site in ("subpleural", "pleura")
+    if zone not in ("upper", "middle", "lower") and wish.site not in (None, "lung", "subpleural", "pleura"):
+        place = (wish.site or "").replace("_", " ")
+        raise refuse(words, f"where the {place} of this scan lies is not known. Name the upper, middle or lower zone.")
+    return Implant(
+        finding=cast(Kind, wish.finding),
+        size=_size(wish),
+        side=wish.side,
+        zone=cast(Zone, zone) if zone in get_args(Zone) else None,
+        texture=next(iter(TEXTURES & wish.attributes), "solid"),  # type: ignore[arg-type]  # one of its literals
+        margin=next(iter(MARGINS & wish.attributes), "smooth"),  # type: ignore[arg-type]  # one of its literals
+        place="pleural" if pleural and wish.finding == "lung_nodule" else "inside",
+    )
+
+
+def _size(wish: Wish) -> float:
+    """Millimetres of a nodule, percent of emphysema, millilitres of the rest."""
+    unit = {"lung_nodule": "mm", "emphysema": "percent"}.get(wish.finding, "ml")
+    said = {name: getattr(wish, name) for name in ("mm", "ml", "percent") if getattr(wish, name) is not None}
+    if set(said) - {unit}:
+        raise refuse(wish.words, f"the size of this finding is given in {unit.replace('percent', '%')}.")
+    return float(said.get(unit, USUAL.get(wish.finding, USUAL_PATCH_ML)))
+
+
+def write_into(out: Path, scan: Path, findings: Sequence[str], *, seed: int, file_format: str = "dicom") -> Sample:
+    """Put findings into the scan at ``scan`` and write it into ``out``; masks and truth lie beside it.
+
+    Raises:
+        IntakeError: the scan is refused.
+        UsageError: a finding is not understood, or there is no room for it.
+    """
+    if file_format not in FORMATS:
+        raise UsageError(f"E_USAGE: --format is {file_format!r}, expected one of {', '.join(FORMATS)}.")
+    implants = [wanted(words) for words in findings]
+    truth = truth_of(out)
+    case = Case(read(scan).volume)
+    try:
+        made = implant(case, implants, seed=seed)
+    except ValueError as error:
+        raise UsageError(f"E_USAGE: --finding cannot be put into this scan: {error}.") from error
+    remove_older(out)
+    out.mkdir(parents=True, exist_ok=True)
+    save_masks(made.masks, out)
+    save_json({"seed": seed, "findings": [asdict(entry) for entry in made.truth]}, truth)
+    if file_format == "nifti":
+        save(made.volume.grid, made.volume.hu, out / "ct.nii.gz")
+    else:
+        write_dicom_series(made.volume, out, seed=seed)
+    return Sample(slices=made.volume.hu.shape[2], folder=str(out), truth=str(truth))
