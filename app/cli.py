@@ -249,6 +249,19 @@ def serve(
     serve_page(add or [], host=host, port=port, data=data, users=users, names=name or [], browse=open_browser)
 
 
+@app.command(epilog="tomoscribe mcp --root scans")
+def mcp(
+    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="The agent may open scans below it, no others.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Where cases are kept; a folder of its own by default.")
+    ] = None,
+) -> None:
+    """Serve an agent over stdin and stdout: open a scan, read it, ask and query."""
+    from app.serving import serve_agent
+
+    serve_agent(root, data)
+
+
 def main() -> None:
     """Run the command line; every error is one line on stderr and an exit code."""
     try:

@@ -57,11 +57,14 @@ class Outcome:
 class Worker(Protocol):
     """What does the work of a job."""
 
-    def run(self, job: Job, on_step: Callable[[str], None]) -> Outcome:
-        """Work until the job has ended or ``stop`` was called."""
+    def run(self, job: Job, on_step: Callable[[str], bool]) -> Outcome:
+        """Work until the job has ended or ``stop`` was called; ``on_step`` says whether to go on."""
 
     def stop(self) -> None:
         """End the job that runs now; ``run`` then returns "cancelled"."""
+
+    def tidy(self, job: Job) -> None:
+        """Remove what a job that is done leaves behind."""
 
     def close(self) -> None:
         """End, whatever runs."""
@@ -167,10 +170,20 @@ class Jobs:
             if job is None:
                 return
             start = time.monotonic()
-            outcome = self.worker.run(job, lambda step, name=job.id: self._step(name, step))  # type: ignore[misc]
+            outcome = self._run(job)
             if self._closing and outcome.state != "done":
                 return  # it stands as running, and waits again at the next start
             self._end(job, outcome, time.monotonic() - start)
+            if outcome.state == "done":
+                self.worker.tidy(job)
+
+    def _run(self, job: Job) -> Outcome:
+        try:
+            return self.worker.run(job, lambda step: self._step(job.id, step))
+        except Exception as fault:  # the edge of a job: it fails, and the queue goes on
+            return Outcome(
+                state="failed", message=f"E_INTERNAL: {type(fault).__name__}. This is a fault of tomoscribe."
+            )
 
     def _next(self) -> Job | None:
         """The oldest waiting job, marked as running; None when the queue closes."""
@@ -191,9 +204,11 @@ class Jobs:
             if taken.rowcount:
                 return self.job(rows[0]["id"])
 
-    def _step(self, name: str, step: str) -> None:
+    def _step(self, name: str, step: str) -> bool:
+        """Write down a step; False when the job was cancelled meanwhile."""
         with self.store.write() as db:
-            db.execute("update jobs set step = ?, steps = steps + 1 where id = ? and state = 'running'", (step, name))
+            query = "update jobs set step = ?, steps = steps + 1 where id = ? and state = 'running'"
+            return db.execute(query, (step, name)).rowcount > 0
 
     def _end(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Write down how a job ended, unless it was cancelled or its case removed meanwhile."""

@@ -51,11 +51,6 @@ class Settings:
             )
 
 
-def data_folder() -> Path:
-    """Where cases are kept when nobody says: the user's own data folder."""
-    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "tomoscribe"
-
-
 def application(settings: Settings, desk: Desk) -> FastAPI:
     """The ASGI application of a desk."""
 

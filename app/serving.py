@@ -26,14 +26,28 @@ def serve_page(
     Raises:
         UsageError: a package is missing, or the settings are not safe.
     """
-    _check_installed()
-    from app.server import Settings, data_folder, serve
+    _check_installed(NEEDED, "the page", "page")
+    from app.server import Settings, serve
+    from app.store import data_folder
 
     if missing := [path for path in add if not path.exists()]:
         raise UsageError(f"E_USAGE: {missing[0].name} is not there, expected a scan.")
     serve(
         Settings(data=data or data_folder(), host=host, port=port, users=users, names=tuple(names)), add, browse=browse
     )
+
+
+def serve_agent(root: Path, data: Path | None) -> None:
+    """Serve an agent until it leaves.
+
+    Raises:
+        UsageError: a package is missing, or a folder will not do.
+    """
+    _check_installed(("mcp",), "the agent's server", "mcp")
+    from app.agents import serve_agents
+    from app.store import data_folder
+
+    serve_agents(root, data or data_folder().with_name("tomoscribe-mcp"))
 
 
 def write_user(path: Path | None, name: str, ask_password: Callable[[], str]) -> None:
@@ -49,10 +63,9 @@ def write_user(path: Path | None, name: str, ask_password: Callable[[], str]) ->
     add_user(path, name, ask_password())
 
 
-def _check_installed() -> None:
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
+def _check_installed(needed: Sequence[str], what: str, extra: str) -> None:
+    if missing := [name for name in needed if find_spec(name) is None]:
         raise UsageError(
-            f"E_USAGE: the page needs {', '.join(missing)}, expected them installed. "
-            'Run `pip install "tomoscribe[page]"`, or `make demo` in a checkout.'
+            f"E_USAGE: {what} needs {', '.join(missing)}, expected them installed. "
+            f'Run `pip install "tomoscribe[{extra}]"`, or `make demo` in a checkout.'
         )

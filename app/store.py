@@ -46,6 +46,11 @@ create table if not exists messages (
 CASE_STATES = ("arriving", "arrived", "refused", "reading", "ready", "failed", "cancelled")
 
 
+def data_folder() -> Path:
+    """Where cases are kept when nobody says: the user's own data folder."""
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "tomoscribe"
+
+
 class MissingCaseError(Exception):
     """No case of this id belongs to whoever asks."""
 
@@ -192,7 +197,11 @@ class Store:
         return self.folder / "cases" / name
 
     def sweep(self) -> None:
-        """Remove folders that no case knows: what a crash left between two steps of a removal."""
+        """Remove what a stop left: uploads that never ended, files of what is read, folders of no case."""
+        for row in self.rows("select id from cases where state = 'arriving'"):
+            self.remove_case(row["id"])
+        for row in self.rows("select id from cases where state = 'ready'"):
+            shutil.rmtree(self.path(row["id"]) / "upload", ignore_errors=True)
         known = {row["id"] for row in self.rows("select id from cases")}
         for path in (self.folder / "cases").glob("*"):
             if path.name not in known:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -64,7 +65,7 @@ class ReadingWorker:
         self._at_work: Child | None = None
         self._next = Child(self._scratch, warm=True)
 
-    def run(self, job: Job, on_step: Callable[[str], None]) -> Outcome:
+    def run(self, job: Job, on_step: Callable[[str], bool]) -> Outcome:
         """Read the case of a job; blocks until it has ended."""
         with self._lock:
             if self._closed:
@@ -79,16 +80,20 @@ class ReadingWorker:
         }
         end: dict[str, Any] = {}
         for said in child.ask(order):
-            if "step" in said:
-                on_step(str(said["step"]))
-            else:
+            if "step" not in said:
                 end = said
+            elif not on_step(str(said["step"])):
+                child.end()
         child.end()
         with self._lock:
             self._at_work = None
             if not self._closed:
                 self._next = Child(self._scratch, warm=True)
         return _outcome(end)
+
+    def tidy(self, job: Job) -> None:
+        """Remove the uploaded files of a case that was read: their headers name the patient, its reading does not."""
+        shutil.rmtree(self._store.path(job.case_id) / "upload", ignore_errors=True)
 
     def stop(self) -> None:
         """End the reading that is at work."""

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from app.page.desk import Desk
-from app.page.exports import to_html, to_json
+from app.page.exports import to_html, to_json, to_markdown
 from app.page.reviews import reviewed_report, steps_of
 from app.page.slices import slice_png
 from app.page.verdict import verdict_of
@@ -72,7 +72,7 @@ def test_f3_f10_a_scan_is_read_although_the_page_restarts_in_the_middle(tmp_path
     assert until_state(again, name, "ready", "failed", "refused") == "ready"
     document = again.document(name, OWNER)
     assert any("nodule" in s["text"] for part in document["sections"] for s in part["sentences"])
-    assert not list(again.store.path(name).glob(".new-*"))
+    assert sorted(path.name for path in again.store.path(name).iterdir()) == ["reading"]  # T13: no upload, no rest
     again.close()
 
 
@@ -92,6 +92,15 @@ def test_a_point_tells_hu_structure_and_evidence(desk: Desk, case: str) -> None:
     assert here["hu"] == pytest.approx(40, abs=60)
     assert entry["mm"][0] > 0  # RAS: drawn on the patient's right
     assert desk.point(case, OWNER, (9999.0, 0.0, 0.0))["hu"] is None
+
+
+def test_a_box_tells_hu_and_size(desk: Desk, case: str) -> None:
+    x, y, z = next(e for e in desk.document(case, OWNER)["legend"] if e["finding"] == "lung_nodule")["mm"]
+    found = desk.region(case, OWNER, (x - 3, y - 3, z - 3), (x + 3, y + 3, z + 3))
+    assert found is not None
+    assert found["mean_hu"] == pytest.approx(40, abs=30)
+    assert found["ml"] == pytest.approx(0.5, rel=0.6)
+    assert desk.region(case, OWNER, (9000.0, 0.0, 0.0), (9001.0, 1.0, 1.0)) is None
 
 
 def test_asking_about_a_point_tells_what_lies_there_and_is_kept(desk: Desk, case: str) -> None:
@@ -132,6 +141,7 @@ def test_what_a_person_decided_survives_a_restart_and_goes_into_the_exports(tmp_
     again.close()
     assert nodule["id"] not in {sentence.id for sentence in report.sentences}
     assert Report.model_validate_json(to_json(report)) == report
+    assert "[edited by hand; " in to_markdown(report)
     html = to_html(report)
     assert "Left &lt;b&gt;effusion&lt;/b&gt; &amp; ${1+1}." in html  # T15: text, never markup
     assert "research use only" in html.lower()

@@ -24,12 +24,19 @@ class Bench:
         self.began: list[str] = []
         self.go_on = threading.Event()
         self.ended = "done"
+        self.tidied = ""
 
-    def run(self, job: Job, on_step: Callable[[str], None]) -> Outcome:
+    def run(self, job: Job, on_step: Callable[[str], bool]) -> Outcome:
         self.began.append(job.case_id)
+        if self.ended == "a fault":
+            self.ended = "done"
+            raise MemoryError
         on_step("read")
         self.go_on.wait(SOON_S)
         return Outcome(state=self.ended, summary={"impression": ["Nothing."]})
+
+    def tidy(self, job: Job) -> None:
+        self.tidied = job.case_id
 
     def stop(self) -> None:
         self.ended = "cancelled"
@@ -65,6 +72,21 @@ def test_jobs_run_in_the_order_in_which_they_came_and_know_their_place(store: St
     assert bench.began == cases
     assert store.case(cases[0], "ann").state == "ready"
     assert store.case(cases[0], "ann").summary == {"impression": ["Nothing."]}
+    until(lambda: bench.tidied == cases[-1])
+    jobs.close()
+
+
+def test_f2_a_job_that_fails_fails_alone(store: Store) -> None:
+    bench = Bench()
+    bench.ended = "a fault"
+    bench.go_on.set()
+    jobs = Jobs(store, bench)
+    broken, sound = store.add_case("ann").id, store.add_case("ann").id
+    first, second = jobs.submit(broken, "ann", {}), jobs.submit(sound, "ann", {})
+    jobs.start()
+    until(lambda: jobs.job(second.id).state == "done")
+    assert jobs.job(first.id).state == "failed"
+    assert "MemoryError" in jobs.job(first.id).message
     jobs.close()
 
 
@@ -146,11 +168,15 @@ def test_t13_a_removed_case_leaves_nothing(store: Store) -> None:
         store.case(case.id, "ann")
 
 
-def test_t13_what_a_crash_left_is_swept_at_the_next_start(store: Store) -> None:
+def test_t13_what_a_stop_left_is_swept_at_the_next_start(store: Store) -> None:
     (store.folder / "cases" / "orphan").mkdir(parents=True)
-    kept = store.add_case("ann")
+    kept, half = store.add_case("ann"), store.add_case("ann")
+    for case in (kept, half):
+        (store.path(case.id) / "upload").mkdir()
+    store.change(kept.id, state="ready")
     store.sweep()
     assert [path.name for path in (store.folder / "cases").iterdir()] == [kept.id]
+    assert not (store.path(kept.id) / "upload").exists()  # what was read is kept, the patient's own files are not
 
 
 def test_the_folder_is_the_users_alone(store: Store) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,10 +18,10 @@ from threading import RLock
 from typing import Any
 
 from app.export.footnotes import footnote
-from app.jobs import Job, Jobs
+from app.jobs import ACTIVE, Job, Jobs
 from app.page import console, reviews
 from app.page.slices import slice_png
-from app.page.uploads import check_announced
+from app.page.uploads import UploadError, check_announced
 from app.page.verdict import verdict_of
 from app.page.words import step_words
 from app.reopen import Opened, summary_of
@@ -31,6 +32,7 @@ from vlm.errors import UsageError
 from vlm.language.answering import Call, Event, LedgerAnswerer, Note, Question, suggestions
 from vlm.report import SECTIONS
 
+POLL_S = 0.2  # how often a program that waits looks again
 MOST_OPEN = 4  # readings kept open at once; each holds its label maps
 PICTURES = ("ct.nii", "preview.nii", "labels.nii.gz", "structures.nii.gz")
 
@@ -75,7 +77,10 @@ class Desk:
 
     def add_path(self, owner: str, path: Path) -> CaseRow:
         """A case of a path on this machine, copied in; for the operator, who may read it anyway."""
-        found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        if any(p.is_symlink() for p in found):
+            raise UploadError("The folder holds a link. Copy the files themselves.")
+        found = [p for p in found if p.is_file()]
         case = self.new_case(owner, files=len(found), size=sum(p.stat().st_size for p in found))
         folder = self.store.path(case.id) / "upload"
         folder.mkdir(mode=0o700)
@@ -107,6 +112,23 @@ class Desk:
         if series and series not in {entry["id"] for entry in case.intake.get("series", ())}:
             raise UsageError("E_USAGE: the case has no such series.")
         return self.jobs.submit(name, owner, {"series": series})
+
+    def read_and_wait(self, name: str, owner: str) -> dict[str, Any]:
+        """Look at a case, queue it, wait for it, and give back its report as report.json has it.
+
+        Raises:
+            UploadError: the case was refused, or its reading failed.
+        """
+        if (looked := self.look(name, owner)).state == "refused":
+            raise UploadError(looked.intake["title"])
+        if looked.state != "ready":
+            job = self.read(name, owner)
+            while job.state in ACTIVE:
+                time.sleep(POLL_S)
+                job = self.jobs.job(job.id)
+            if job.state != "done":
+                raise UploadError(job.message or job.state)
+        return self.opened(name, owner).report.model_dump(mode="json", by_alias=True)
 
     def cancel(self, name: str, owner: str) -> None:
         """End the reading of a case, waiting or at work."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import HTTPException, Response
 
-from app.export import to_markdown
+from app.export import to_markdown as report_to_markdown
 from app.export.footnotes import footnote
 from app.page import reviews
 from vlm.report import FINDINGS_SECTIONS, SECTIONS, Report, Sentence
@@ -46,6 +46,20 @@ def export(desk: Desk, name: str, owner: str, file: str) -> Response:
     return Response(make(report), media_type=f"{kind}; charset=utf-8", headers=headers)
 
 
+def to_markdown(report: Report) -> str:
+    """report.md; what a person wrote says so, and says what the checker thinks of it."""
+    return report_to_markdown(
+        report.model_copy(update={"sentences": tuple(_marked_by_hand(sentence) for sentence in report.sentences)})
+    )
+
+
+def _marked_by_hand(sentence: Sentence) -> Sentence:
+    if sentence.author != "human":
+        return sentence
+    doubt = f"; {sentence.verdict}: {sentence.reason}" if sentence.reason else ""
+    return sentence.model_copy(update={"text": f"{sentence.text} [edited by hand{doubt}]"})
+
+
 def to_json(report: Report) -> str:
     """report.json, its schema's own form."""
     return json.dumps(report.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n"
@@ -75,9 +89,10 @@ def _sentence(sentence: Sentence, marks: Mapping[str, int]) -> str:
     cites = ",".join(str(marks[name]) for name in sentence.cites[:6])
     more = "…" if len(sentence.cites) > 6 else ""
     by_hand = sentence.author == "human"
-    said = f'<span class="human">{escape(sentence.text)}</span> [edited by hand]' if by_hand else escape(sentence.text)
-    doubt = f" — {escape(sentence.verdict)}: {escape(sentence.reason)}" if sentence.reason else ""
-    return said + (f"<sup>{cites}{more}</sup>" if cites else "") + doubt
+    said = escape(_marked_by_hand(sentence).text)
+    doubt = f" — {escape(sentence.reason)}" if sentence.reason and not by_hand else ""
+    told = f'<span class="human">{said}</span>' if by_hand else said
+    return told + (f"<sup>{cites}{more}</sup>" if cites else "") + doubt
 
 
 def _line(report: Report, name: str) -> str:

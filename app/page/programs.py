@@ -6,20 +6,18 @@ route alone: what a function takes as a file, Gradio fetches from wherever the c
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gradio as gr
 
-from app.jobs import ACTIVE, QueueFullError
+from app.jobs import QueueFullError
 from app.page.desk import Desk
 from app.page.uploads import UploadError
 from app.store import MissingCaseError
 from vlm.errors import TomoscribeError
 from vlm.language.answering import MOST_CHARACTERS
 
-POLL_S = 0.2
 T = TypeVar("T")
 KNOWN = (TomoscribeError, UploadError, QueueFullError)
 
@@ -34,7 +32,7 @@ def add_programs(desk: Desk) -> None:
             case: the id that the upload was given.
             request: who asks; filled in by the server.
         """
-        return _said(lambda: _read(desk, case, _owner(request)))
+        return _said(lambda: desk.read_and_wait(case, _owner(request)))
 
     def ask(case: str, question: str, request: gr.Request) -> list[dict[str, Any]]:
         """Ask about a case that was read; returns the events of the answer, each sentence cited and checked.
@@ -60,21 +58,6 @@ def add_programs(desk: Desk) -> None:
 
     for function in (read, ask, query):
         gr.api(function, api_name=function.__name__)
-
-
-def _read(desk: Desk, case: str, owner: str) -> dict[str, Any]:
-    """Look at a case, queue it and wait for its report."""
-    looked = desk.look(case, owner)
-    if looked.state == "refused":
-        raise UploadError(looked.intake["title"])
-    if looked.state != "ready":
-        job = desk.read(case, owner)
-        while job.state in ACTIVE:
-            time.sleep(POLL_S)
-            job = desk.jobs.job(job.id)
-        if job.state != "done":
-            raise UploadError(job.message or job.state)
-    return desk.opened(case, owner).report.model_dump(mode="json", by_alias=True)
 
 
 def _owner(request: gr.Request) -> str:
