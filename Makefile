@@ -39,7 +39,7 @@ check: $(READY)  ## style, types, import order
 	$(BIN)/mypy
 	$(BIN)/pytest -n 0 tests/test_architecture.py
 
-BENCHMARKS := reader counterfactuals reading corruptions limits implants real_scans speed
+BENCHMARKS := reader counterfactuals reading corruptions limits implants real_scans speed page
 
 bench: $(READY)  ## every measured table, one after the other, about an hour; see benchmarks/README.md
 	for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import sys
 import threading
+import time
 import webbrowser
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +114,31 @@ def serve(settings: Settings, add: Sequence[Path] = (), *, browse: bool = False)
         app, host=settings.host, port=settings.port, log_level="warning", access_log=False, server_header=False,
         proxy_headers=False, ws_max_size=1 << 20, h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Desk]:
+    """A page that is served in a thread while the block lasts: for tests and benchmarks."""
+    desk = Desk(settings.data)
+    config = uvicorn.Config(application(settings, desk), host=settings.host, port=settings.port, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.02)
+        yield desk
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def _loopback(host: str) -> bool:

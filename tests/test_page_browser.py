@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import shutil
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -21,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from app.page.desk import Desk
 from app.page.routes import NIIVUE, STATIC
 from app.page.users import add_user
-from app.server import Settings, application
+from app.server import Settings, free_port, running
 from tests.page_case import Finished, put_case
 
 CHROMIUM = shutil.which("chromium")
@@ -54,17 +52,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, finished: Finished) -> Iterat
     folder = tmp_path_factory.mktemp("site")
     for name in ("ann", "bob"):
         add_user(folder / "users", name, f"{name} password")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = Settings(data=folder / "data", port=port, users=folder / "users")
-    desk = Desk(settings.data)
-    server = uvicorn.Server(uvicorn.Config(application(settings, desk), port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield Site(url=f"http://127.0.0.1:{port}", desk=desk, case=put_case(desk, "ann", finished))
-    server.should_exit = True
-    thread.join(20)
+    settings = Settings(data=folder / "data", port=free_port(), users=folder / "users")
+    with running(settings) as desk:
+        url = f"http://127.0.0.1:{settings.port}"
+        yield Site(url=url, desk=desk, case=put_case(desk, "ann", finished))
 
 
 @pytest.fixture(scope="module")
