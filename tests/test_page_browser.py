@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pydicom
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -21,6 +22,8 @@ from app.page.routes import NIIVUE, STATIC
 from app.page.users import add_user
 from app.server import Settings, free_port, running
 from tests.page_case import Finished, put_case
+from vlm.phantom.chest import chest
+from vlm.phantom.dicom_series import write_dicom_series
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -206,6 +209,24 @@ def test_an_upload_is_explained_when_it_is_refused(visit: Visit, tmp_path: Path)
     page.set_input_files("#file", tmp_path / "notes.txt")
     page.wait_for_selector("#cases tr[data-state=refused]:has-text('This cannot be read')")
     assert page.locator("#cases img").count() == 0
+
+
+def test_t14_a_folder_is_uploaded_read_and_opened_and_no_name_stays(visit: Visit, site: Site, tmp_path: Path) -> None:
+    phantom = chest(seed=5, spacing_mm=(4.0, 4.0, 5.0), effusion_left_ml=300.0)  # coarse: it is soon read
+    (tmp_path / "ZZTEST").mkdir()
+    for path in write_dicom_series(phantom.volume, tmp_path / "ZZTEST", seed=5):
+        image = pydicom.dcmread(path)
+        image.PatientName, image.PatientID, image.StudyDescription = "ZZTEST^CANARY", "ZZTEST1", "ZZTEST chest"
+        image.save_as(path)
+    page = visit(case=False)
+    page.set_input_files("#folder", tmp_path / "ZZTEST")
+    row = page.locator("#cases tr[data-state=arrived]").first
+    row.wait_for()
+    row.locator("button:has-text('Read')").click()
+    page.wait_for_selector("#report .sentence", timeout=240_000)  # it opens by itself when it is read
+    page.wait_for_selector("#viewer .stage[data-ready]")
+    assert "ZZTEST" not in page.content() + page.title() + page.url
+    assert not [path for path in site.desk.store.folder.rglob("*") if path.is_file() and b"ZZTEST" in path.read_bytes()]
 
 
 def test_an_upload_is_taken_in_and_can_be_removed(visit: Visit, finished: Finished) -> None:

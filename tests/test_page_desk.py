@@ -183,3 +183,23 @@ def test_a_damaged_reading_is_said_to_be_damaged(desk: Desk, case: str) -> None:
 def test_t12_somebody_elses_case_is_missing(desk: Desk, case: str) -> None:
     with pytest.raises(MissingCaseError):
         desk.document(case, "bob")
+
+
+def test_f15_a_reading_is_cancelled_within_two_seconds(desk: Desk, finished: Finished) -> None:
+    desk.start()
+    name = desk.add_path(OWNER, finished.scan).id
+    desk.read(name, OWNER)
+    end = time.monotonic() + SOON_S
+    while desk.jobs.latest(name).steps < 1:  # type: ignore[union-attr]
+        assert time.monotonic() < end
+        threading.Event().wait(0.02)
+    start = time.monotonic()
+    desk.cancel(name, OWNER)
+    assert desk.store.case(name, OWNER).state == "cancelled"
+    assert time.monotonic() - start < 2.0
+    other = desk.add_path(OWNER, finished.scan).id  # and the queue goes on
+    desk.read(other, OWNER)
+    while desk.jobs.latest(other).state == "waiting":  # type: ignore[union-attr]
+        assert time.monotonic() < end
+        threading.Event().wait(0.02)
+    desk.cancel(other, OWNER)

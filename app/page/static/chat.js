@@ -4,9 +4,19 @@ import { address, desk, go, on, target } from './desk.js';
 import { stream } from './net.js';
 
 function card(call) {
-  const asked = Object.entries(call.arguments).map(([name, value]) => `${name}: ${value}`).join(', ');
-  return el('details', { class: 'call' }, el('summary', {}, `${call.name.replaceAll('_', ' ')} · ${call.result} · ${Math.max(1, Math.round(call.seconds * 1000))} ms`),
-    el('p', {}, asked));
+  const asked = Object.entries(call.arguments)
+    .map(([name, value]) => `${name}: ${value}`)
+    .join(', ');
+  return el(
+    'details',
+    { class: 'call' },
+    el(
+      'summary',
+      {},
+      `${call.name.replaceAll('_', ' ')} · ${call.result} · ${Math.max(1, Math.round(call.seconds * 1000))} ms`,
+    ),
+    el('p', {}, asked),
+  );
 }
 
 function citations(cites) {
@@ -14,7 +24,17 @@ function citations(cites) {
     const place = target([cite]);
     const line = desk.case.evidence[cite]?.line ?? cite;
     return place
-      ? el('button', { type: 'button', class: 'cite', title: line, 'aria-label': `Show evidence ${cite}`, on: { click: () => go({ ...place, from: 'chat' }) } }, cite)
+      ? el(
+          'button',
+          {
+            type: 'button',
+            class: 'cite',
+            title: line,
+            'aria-label': `Show evidence ${cite}`,
+            on: { click: () => go({ ...place, from: 'chat' }) },
+          },
+          cite,
+        )
       : el('span', { class: 'cite still', title: line }, cite);
   });
 }
@@ -23,8 +43,17 @@ function line(event) {
   if (event.kind === 'call') return card(event);
   if (event.kind === 'note') return el('p', { class: 'note' }, event.text);
   const more = event.cites.length > 6 ? ` +${event.cites.length - 6}` : '';
-  return el('p', { class: 'answer', 'data-verdict': event.verdict }, mark(event.verdict), ' ', event.text, ' ', citations(event.cites), more,
-    event.reason ? el('span', { class: 'reason' }, ` ${event.reason}`) : '');
+  return el(
+    'p',
+    { class: 'answer', 'data-verdict': event.verdict },
+    mark(event.verdict),
+    ' ',
+    event.text,
+    ' ',
+    citations(event.cites),
+    more,
+    event.reason ? el('span', { class: 'reason' }, ` ${event.reason}`) : '',
+  );
 }
 
 export function mount(slot) {
@@ -33,8 +62,21 @@ export function mount(slot) {
   let stopping = null;
   const log = el('ol', { class: 'chat', id: 'chat-log', 'aria-label': 'Questions and answers', 'aria-live': 'polite' });
   const chips = el('div', { class: 'row chips', role: 'group', 'aria-label': 'Suggested questions' });
-  const field = el('textarea', { id: 'ask', rows: 2, maxlength: 2000, 'aria-label': 'Ask about this case', placeholder: 'Ask about this case',
-    on: { keydown: (event) => { if (event.key === 'Enter' && !event.shiftKey) { event.preventDefault(); put(); } } } });
+  const field = el('textarea', {
+    id: 'ask',
+    rows: 2,
+    maxlength: 2000,
+    'aria-label': 'Ask about this case',
+    placeholder: 'Ask about this case',
+    on: {
+      keydown: (event) => {
+        if (event.key === 'Enter' && !event.shiftKey) {
+          event.preventDefault();
+          put();
+        }
+      },
+    },
+  });
   const send = button('Ask', () => put(), { class: 'b strong', id: 'send' });
   const stop = button('Stop', () => stopping?.abort(), { hidden: true });
 
@@ -56,7 +98,15 @@ export function mount(slot) {
     stopping = new AbortController();
     stop.hidden = false;
     try {
-      await stream(address('/ask'), question, (event) => { if (desk.case === open) answer.append(line(event)); answer.scrollIntoView({ block: 'nearest' }); }, stopping.signal);
+      await stream(
+        address('/ask'),
+        question,
+        (event) => {
+          if (desk.case === open) answer.append(line(event));
+          answer.scrollIntoView({ block: 'nearest' });
+        },
+        stopping.signal,
+      );
     } catch (fault) {
       if (fault.name === 'AbortError') answer.append(el('p', { class: 'note' }, 'Stopped.'));
       else complain(fault.message);
@@ -73,8 +123,20 @@ export function mount(slot) {
     for (const [first, ...events] of open.messages) turn(first.text).append(...events.map(line));
     chips.append(...open.suggestions.map((text) => button(text, () => ask({ text }), { class: 'b chip' })));
   };
-  slot.replaceChildren(el('div', { class: 'questions' }, el('p', { class: 'quiet' }, 'Answers come from this report’s evidence alone, and are checked like its sentences.'),
-    log, chips, el('div', { class: 'row asking' }, field, send, stop)));
+  slot.replaceChildren(
+    el(
+      'div',
+      { class: 'questions' },
+      el(
+        'p',
+        { class: 'quiet' },
+        'Answers come from this report’s evidence alone, and are checked like its sentences.',
+      ),
+      log,
+      chips,
+      el('div', { class: 'row asking' }, field, send, stop),
+    ),
+  );
   on('case', draw);
   const take = () => {
     const question = desk.question;

@@ -6,8 +6,12 @@ import { complain } from './dom.js';
 import { get } from './net.js';
 
 const listeners = {};
-export const on = (event, hear) => { (listeners[event] ??= new Set()).add(hear); };
-export const tell = (event, detail) => { for (const hear of listeners[event] ?? []) hear(detail); };
+export const on = (event, hear) => {
+  (listeners[event] ??= new Set()).add(hear);
+};
+export const tell = (event, detail) => {
+  for (const hear of listeners[event] ?? []) hear(detail);
+};
 
 export const desk = { case: null, here: null, tool: 'crosshair', box: null };
 window.tomoscribe = desk; // for the page's tests

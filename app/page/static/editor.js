@@ -15,20 +15,48 @@ export function editor(sentence, save, leave) {
     try {
       const found = await post(address('/judge'), { sentence: sentence.id, text: field.value }, asking.signal);
       said.dataset.verdict = found.verdict;
-      said.replaceChildren(mark(found.verdict, { word: true }), ` ${found.reason}`, found.add.length ? ` Add: ${found.add.join(', ')}.` : '');
+      said.replaceChildren(
+        mark(found.verdict, { word: true }),
+        ` ${found.reason}`,
+        found.add.length ? ` Add: ${found.add.join(', ')}.` : '',
+      );
     } catch (fault) {
       if (fault.name !== 'AbortError') said.replaceChildren(fault.message);
     }
   };
-  const field = el('textarea', { rows: 3, maxlength: 1000, 'aria-label': 'The sentence', on: {
-    input: () => { clearTimeout(timer); timer = setTimeout(judge, PAUSE_MS); },
-    keydown: (event) => {
-      if (event.key === 'Escape') { event.preventDefault(); leave(); }
-      if (event.key === 'Enter' && !event.shiftKey) { event.preventDefault(); save(field.value); }
+  const field = el('textarea', {
+    rows: 3,
+    maxlength: 1000,
+    'aria-label': 'The sentence',
+    on: {
+      input: () => {
+        clearTimeout(timer);
+        timer = setTimeout(judge, PAUSE_MS);
+      },
+      keydown: (event) => {
+        if (event.key === 'Escape') {
+          event.preventDefault();
+          leave();
+        }
+        if (event.key === 'Enter' && !event.shiftKey) {
+          event.preventDefault();
+          save(field.value);
+        }
+      },
     },
-  } });
+  });
   field.value = sentence.text;
   judge();
-  return el('div', { class: 'editor' }, field, said, el('div', { class: 'row' },
-    button('Save', () => save(field.value), { class: 'b strong' }), button('Cancel', leave)));
+  return el(
+    'div',
+    { class: 'editor' },
+    field,
+    said,
+    el(
+      'div',
+      { class: 'row' },
+      button('Save', () => save(field.value), { class: 'b strong' }),
+      button('Cancel', leave),
+    ),
+  );
 }

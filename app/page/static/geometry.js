@@ -2,8 +2,11 @@
 
 function inverse([[a, b, c], [d, e, f], [g, h, i]]) {
   const det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
-  return [[e * i - f * h, c * h - b * i, b * f - c * e], [f * g - d * i, a * i - c * g, c * d - a * f], [d * h - e * g, b * g - a * h, a * e - b * d]]
-    .map((row) => row.map((value) => value / det));
+  return [
+    [e * i - f * h, c * h - b * i, b * f - c * e],
+    [f * g - d * i, a * i - c * g, c * d - a * f],
+    [d * h - e * g, b * g - a * h, a * e - b * d],
+  ].map((row) => row.map((value) => value / det));
 }
 
 const times = (matrix, vector) => matrix.map((row) => row[0] * vector[0] + row[1] * vector[1] + row[2] * vector[2]);
@@ -16,14 +19,23 @@ export class Grid {
     this.back = inverse(this.turn);
   }
 
-  clamp(axis, value) { return Math.min(this.shape[axis] - 1, Math.max(0, value)); }
+  clamp(axis, value) {
+    return Math.min(this.shape[axis] - 1, Math.max(0, value));
+  }
 
-  toMm(ijk) { return times(this.turn, ijk).map((value, axis) => value + this.shift[axis]); }
+  toMm(ijk) {
+    return times(this.turn, ijk).map((value, axis) => value + this.shift[axis]);
+  }
 
   // The voxel nearest to a point, inside the scan.
   toVoxel(mm) {
-    return times(this.back, mm.map((value, axis) => value - this.shift[axis])).map((value, axis) => this.clamp(axis, Math.round(value)));
+    return times(
+      this.back,
+      mm.map((value, axis) => value - this.shift[axis]),
+    ).map((value, axis) => this.clamp(axis, Math.round(value)));
   }
 
-  middle() { return this.toMm(this.shape.map((n) => (n - 1) / 2)); }
+  middle() {
+    return this.toMm(this.shape.map((n) => (n - 1) / 2));
+  }
 }

@@ -17,17 +17,32 @@ export function mount(slot) {
   setDark(localStorage.getItem(KEY) !== 'light'); // reading rooms are dark
   const title = el('span', { class: 'case-title' });
   const back = button('Worklist', close, { id: 'to-worklist', hidden: true });
-  const theme = button('Light', () => {
-    const dark = !document.body.classList.contains('dark');
-    setDark(dark);
-    localStorage.setItem(KEY, dark ? 'dark' : 'light');
-    theme.textContent = dark ? 'Light' : 'Dark';
-  }, { id: 'theme', 'aria-label': 'Switch between light and dark' });
+  const theme = button(
+    'Light',
+    () => {
+      const dark = !document.body.classList.contains('dark');
+      setDark(dark);
+      localStorage.setItem(KEY, dark ? 'dark' : 'light');
+      theme.textContent = dark ? 'Light' : 'Dark';
+    },
+    { id: 'theme', 'aria-label': 'Switch between light and dark' },
+  );
   theme.textContent = document.body.classList.contains('dark') ? 'Light' : 'Dark';
-  slot.replaceChildren(el('header', { class: 'head' }, el('h1', {}, 'tomoscribe'), back, title,
-    el('span', { class: 'research' }, 'Research use only, not a medical device'), theme));
+  slot.replaceChildren(
+    el(
+      'header',
+      { class: 'head' },
+      el('h1', {}, 'tomoscribe'),
+      back,
+      title,
+      el('span', { class: 'research' }, 'Research use only, not a medical device'),
+      theme,
+    ),
+  );
   on('case', (open) => {
     back.hidden = !open;
-    title.textContent = open ? `Case ${open.number} · ${open.shape[2]} slices of ${+open.spacing_mm[2].toFixed(2)} mm` : '';
+    title.textContent = open
+      ? `Case ${open.number} · ${open.shape[2]} slices of ${+open.spacing_mm[2].toFixed(2)} mm`
+      : '';
   });
 }

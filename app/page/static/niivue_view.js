@@ -3,7 +3,9 @@ import { el } from './dom.js';
 import { address, desk } from './desk.js';
 import { WINDOWS } from './viewer.js';
 
-const AXIAL = 0, CORONAL = 1, SAGITTAL = 2;
+const AXIAL = 0,
+  CORONAL = 1,
+  SAGITTAL = 2;
 const MODE = { none: 0, length: 2, pan: 3, box: 6, crosshair: 8, window: 9 }; // NiiVue's DRAG_MODE
 const PREVIEW_FROM = 24e6; // voxels from which a coarse preview is shown first
 const LARGE = [
@@ -11,22 +13,52 @@ const LARGE = [
   { sliceType: CORONAL, position: [0.66, 0, 0.34, 0.5] },
   { sliceType: SAGITTAL, position: [0.66, 0.5, 0.34, 0.5] },
 ];
-const LAYOUTS = { large: 'Axial large', grid: 'Grid', axial: 'Axial', coronal: 'Coronal', sagittal: 'Sagittal', solid: '3D' };
+const LAYOUTS = {
+  large: 'Axial large',
+  grid: 'Grid',
+  axial: 'Axial',
+  coronal: 'Coronal',
+  sagittal: 'Sagittal',
+  solid: '3D',
+};
 const SLICE_TYPE = { grid: 3, axial: AXIAL, coronal: CORONAL, sagittal: SAGITTAL, solid: 4 };
 
 let script;
-const niivue = () => (script ??= new Promise((ok, no) => {
-  const failed = () => { script = null; no(new Error('NiiVue is not installed: run “make viewer”.')); };
-  document.head.append(el('script', { src: '/own/niivue.js', on: { load: () => ok(window.niivue), error: failed } }));
-}));
+const niivue = () =>
+  (script ??= new Promise((ok, no) => {
+    const failed = () => {
+      script = null;
+      no(new Error('NiiVue is not installed: run “make viewer”.'));
+    };
+    document.head.append(el('script', { src: '/own/niivue.js', on: { load: () => ok(window.niivue), error: failed } }));
+  }));
 
 function options() {
   return {
-    backColor: [0, 0, 0, 1], crosshairColor: [0.34, 0.71, 0.91, 0.9], crosshairWidth: 0.9, crosshairWidthUnit: 'mm', crosshairGap: 8,
-    isRadiologicalConvention: true, sagittalNoseLeft: true, isCornerOrientationText: false, showAllOrientationMarkers: false,
-    multiplanarShowRender: 1, multiplanarLayout: 2, multiplanarEqualSize: false, isRuler: true, isNearestInterpolation: false,
-    dragAndDropEnabled: false, logLevel: 'error', loadingText: '', scrollRequiresFocus: false, trustCalMinMax: false,
-    viewModeHotKey: '', clipPlaneHotKey: '', cycleClipPlaneHotKey: '', measureLineColor: [0.34, 0.71, 0.91, 1], measureTextColor: [1, 1, 1, 1],
+    backColor: [0, 0, 0, 1],
+    crosshairColor: [0.34, 0.71, 0.91, 0.9],
+    crosshairWidth: 0.9,
+    crosshairWidthUnit: 'mm',
+    crosshairGap: 8,
+    isRadiologicalConvention: true,
+    sagittalNoseLeft: true,
+    isCornerOrientationText: false,
+    showAllOrientationMarkers: false,
+    multiplanarShowRender: 1,
+    multiplanarLayout: 2,
+    multiplanarEqualSize: false,
+    isRuler: true,
+    isNearestInterpolation: false,
+    dragAndDropEnabled: false,
+    logLevel: 'error',
+    loadingText: '',
+    scrollRequiresFocus: false,
+    trustCalMinMax: false,
+    viewModeHotKey: '',
+    clipPlaneHotKey: '',
+    cycleClipPlaneHotKey: '',
+    measureLineColor: [0.34, 0.71, 0.91, 1],
+    measureTextColor: [1, 1, 1, 1],
   };
 }
 
@@ -35,7 +67,11 @@ function table(legend, look) {
   const map = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [''] };
   for (const { label, colour } of legend) {
     const off = !look.masks || (look.off.has(label) && label !== look.lit);
-    map.R.push(colour[0]); map.G.push(colour[1]); map.B.push(colour[2]); map.I.push(label); map.labels.push('');
+    map.R.push(colour[0]);
+    map.G.push(colour[1]);
+    map.B.push(colour[2]);
+    map.I.push(label);
+    map.labels.push('');
     map.A.push(off ? 0 : !look.lit || look.lit === label ? 255 : 70);
   }
   return map;
@@ -50,9 +86,15 @@ class NiivueView {
 
   constructor(stage, open, look, viewer) {
     Object.assign(this, { stage, open, look, viewer });
-    this.canvas = el('canvas', { tabindex: 0, role: 'application',
-      'aria-label': 'CT: axial, coronal and sagittal plane. Arrow keys and Page Up, Page Down move the crosshair.' });
-    this.canvas.addEventListener('webglcontextlost', (event) => { event.preventDefault(); viewer.load(open); });
+    this.canvas = el('canvas', {
+      tabindex: 0,
+      role: 'application',
+      'aria-label': 'CT: axial, coronal and sagittal plane. Arrow keys and Page Up, Page Down move the crosshair.',
+    });
+    this.canvas.addEventListener('webglcontextlost', (event) => {
+      event.preventDefault();
+      viewer.load(open);
+    });
   }
 
   async start() {
@@ -74,7 +116,13 @@ class NiivueView {
   async loadScan(file) {
     const [level, width] = WINDOWS[this.look.window];
     await this.nv.loadVolumes([
-      { url: address(`/picture/${file}`), name: file, colormap: 'gray', cal_min: level - width / 2, cal_max: level + width / 2 },
+      {
+        url: address(`/picture/${file}`),
+        name: file,
+        colormap: 'gray',
+        cal_min: level - width / 2,
+        cal_max: level + width / 2,
+      },
       { url: address('/picture/labels.nii.gz'), name: 'labels.nii.gz', opacity: this.look.opacity },
     ]);
     this.masks();
@@ -101,10 +149,16 @@ class NiivueView {
     if (desk.tool !== 'box') return;
     const a = Array.from(drag.mmStart).slice(0, 3);
     const b = Array.from(drag.mmEnd).slice(0, 3);
-    if (a.some((value, i) => Math.abs(value - b[i]) > 1)) this.viewer.boxDrawn(a.map((v, i) => Math.min(v, b[i])), a.map((v, i) => Math.max(v, b[i])));
+    if (a.some((value, i) => Math.abs(value - b[i]) > 1))
+      this.viewer.boxDrawn(
+        a.map((v, i) => Math.min(v, b[i])),
+        a.map((v, i) => Math.max(v, b[i])),
+      );
   }
 
-  mm() { return Array.from(this.nv.frac2mm(this.nv.scene.crosshairPos, 0, true)).slice(0, 3); }
+  mm() {
+    return Array.from(this.nv.frac2mm(this.nv.scene.crosshairPos, 0, true)).slice(0, 3);
+  }
 
   moveTo(mm) {
     this.nv.scene.crosshairPos = this.nv.mm2frac(mm, 0, true); // true: the millimetres that onLocationChange reports
@@ -112,7 +166,9 @@ class NiivueView {
     this.located(this.mm());
   }
 
-  step(x, y, z) { this.nv.moveCrosshairInVox(x, y, z); }
+  step(x, y, z) {
+    this.nv.moveCrosshairInVox(x, y, z);
+  }
 
   window(level, width) {
     const scan = this.nv.volumes[0];
@@ -143,13 +199,20 @@ class NiivueView {
   }
 
   layout(name) {
-    if (name === 'large') { this.nv.setCustomLayout(LARGE); return; }
+    if (name === 'large') {
+      this.nv.setCustomLayout(LARGE);
+      return;
+    }
     this.nv.clearCustomLayout();
     this.nv.setSliceType(SLICE_TYPE[name]);
   }
 
   tool(name) {
-    this.nv.setMouseEventConfig({ leftButton: { primary: MODE[name] }, rightButton: MODE.window, centerButton: MODE.pan });
+    this.nv.setMouseEventConfig({
+      leftButton: { primary: MODE[name] },
+      rightButton: MODE.window,
+      centerButton: MODE.pan,
+    });
     this.canvas.dataset.tool = name;
   }
 

@@ -12,16 +12,28 @@ const SHOWN = 6; // lines of evidence in a hint
 async function take(step) {
   try {
     setReport(await post(address('/review'), step));
-    announce(step.action === 'undo' ? 'Undone.' : `Sentence ${STATES[{ accept: 'accepted', edit: 'edited', reject: 'rejected' }[step.action]]}.`);
-  } catch (fault) { complain(fault.message); }
+    announce(
+      step.action === 'undo'
+        ? 'Undone.'
+        : `Sentence ${STATES[{ accept: 'accepted', edit: 'edited', reject: 'rejected' }[step.action]]}.`,
+    );
+  } catch (fault) {
+    complain(fault.message);
+  }
 }
 
 // What a sentence rests on; shown beside it, and read with it by screen readers.
 function hint(sentence, id) {
   const lines = sentence.cites.slice(0, SHOWN).map((cite) => el('li', {}, desk.case.evidence[cite]?.line ?? cite));
   const more = sentence.cites.length - SHOWN;
-  return el('div', { class: 'hint', id, role: 'tooltip' }, el('ul', {}, lines), more > 0 ? `and ${more} more` : '',
-    sentence.reason ? el('p', { class: 'reason' }, sentence.reason) : '', sentence.was ? el('p', {}, `Was: ${sentence.was}`) : '');
+  return el(
+    'div',
+    { class: 'hint', id, role: 'tooltip' },
+    el('ul', {}, lines),
+    more > 0 ? `and ${more} more` : '',
+    sentence.reason ? el('p', { class: 'reason' }, sentence.reason) : '',
+    sentence.was ? el('p', {}, `Was: ${sentence.was}`) : '',
+  );
 }
 
 function sentenceItem(sentence, numbers) {
@@ -30,30 +42,76 @@ function sentenceItem(sentence, numbers) {
   const explained = sentence.cites.length > 0 || sentence.reason || sentence.was;
   const id = explained ? `hint-${sentence.id}` : null;
   const cites = sentence.cites.map((cite) => numbers.get(cite));
-  const text = [entry?.finding ? swatch(entry.colour) : '', el('span', { class: 'text' }, sentence.text),
+  const text = [
+    entry?.finding ? swatch(entry.colour) : '',
+    el('span', { class: 'text' }, sentence.text),
     sentence.author === 'human' ? el('span', { class: 'human' }, ' by hand') : '',
-    cites.length ? el('sup', {}, cites.length > 4 ? `${cites[0]}–${cites.at(-1)}` : cites.join(' ')) : ''];
+    cites.length ? el('sup', {}, cites.length > 4 ? `${cites[0]}–${cites.at(-1)}` : cites.join(' ')) : '',
+  ];
   const main = place
-    ? el('button', { type: 'button', class: 'sentence', 'aria-describedby': id, 'data-label': place.label ?? 0, on: { click: () => choose(sentence.id, place) } }, text)
+    ? el(
+        'button',
+        {
+          type: 'button',
+          class: 'sentence',
+          'aria-describedby': id,
+          'data-label': place.label ?? 0,
+          on: { click: () => choose(sentence.id, place) },
+        },
+        text,
+      )
     : el('span', { class: 'sentence still', tabindex: sentence.cites.length ? 0 : null, 'aria-describedby': id }, text);
-  const item = el('li', { 'data-sentence': sentence.id, 'data-verdict': sentence.verdict, class: sentence.state ? `is-${sentence.state}` : '' },
-    mark(sentence.verdict), el('div', { class: 'body' }, main, sentence.reason ? el('span', { class: 'reason' }, ` ${sentence.reason}`) : '',
-      sentence.state ? el('span', { class: 'done' }, STATES[sentence.state]) : ''),
-    tools(sentence, () => edit(item, sentence)), explained ? hint(sentence, id) : '');
+  const item = el(
+    'li',
+    {
+      'data-sentence': sentence.id,
+      'data-verdict': sentence.verdict,
+      class: sentence.state ? `is-${sentence.state}` : '',
+    },
+    mark(sentence.verdict),
+    el(
+      'div',
+      { class: 'body' },
+      main,
+      sentence.reason ? el('span', { class: 'reason' }, ` ${sentence.reason}`) : '',
+      sentence.state ? el('span', { class: 'done' }, STATES[sentence.state]) : '',
+    ),
+    tools(sentence, () => edit(item, sentence)),
+    explained ? hint(sentence, id) : '',
+  );
   return item;
 }
 
 function tools(sentence, startEdit) {
-  const one = (action, shape, name) => button(shape, () => take({ sentence: sentence.id, action }),
-    { class: 'tiny', title: name, 'aria-label': `${name}: ${sentence.text.slice(0, 60)}`, 'data-action': action });
-  return el('div', { class: 'tools' }, one('accept', '✓', 'Accept'),
-    button('✎', startEdit, { class: 'tiny', title: 'Edit', 'aria-label': `Edit: ${sentence.text.slice(0, 60)}`, 'data-action': 'edit' }), one('reject', '✕', 'Reject'));
+  const one = (action, shape, name) =>
+    button(shape, () => take({ sentence: sentence.id, action }), {
+      class: 'tiny',
+      title: name,
+      'aria-label': `${name}: ${sentence.text.slice(0, 60)}`,
+      'data-action': action,
+    });
+  return el(
+    'div',
+    { class: 'tools' },
+    one('accept', '✓', 'Accept'),
+    button('✎', startEdit, {
+      class: 'tiny',
+      title: 'Edit',
+      'aria-label': `Edit: ${sentence.text.slice(0, 60)}`,
+      'data-action': 'edit',
+    }),
+    one('reject', '✕', 'Reject'),
+  );
 }
 
 function edit(item, sentence) {
   const body = item.querySelector('.body');
   const before = [...body.childNodes];
-  const leave = () => { body.replaceChildren(...before); item.classList.remove('editing'); item.querySelector('[data-action=edit]').focus(); };
+  const leave = () => {
+    body.replaceChildren(...before);
+    item.classList.remove('editing');
+    item.querySelector('[data-action=edit]').focus();
+  };
   item.classList.add('editing');
   body.replaceChildren(editor(sentence, (text) => take({ sentence: sentence.id, action: 'edit', text }), leave));
   body.querySelector('textarea').focus();
@@ -77,27 +135,76 @@ export function mount(slot) {
   if (slot.dataset.mounted) return;
   slot.dataset.mounted = '1';
   const draw = (open) => {
-    if (!open) { slot.replaceChildren(); return; }
+    if (!open) {
+      slot.replaceChildren();
+      return;
+    }
     const numbers = new Map();
-    for (const section of open.sections) for (const s of section.sentences) for (const cite of s.cites) if (!numbers.has(cite)) numbers.set(cite, numbers.size + 1);
+    for (const section of open.sections)
+      for (const s of section.sentences)
+        for (const cite of s.cites) if (!numbers.has(cite)) numbers.set(cite, numbers.size + 1);
     const open_ = document.activeElement?.closest?.('[data-sentence]')?.dataset.sentence;
-    const parts = open.sections.map((section) => el('section', { class: `section section-${section.key}`, 'aria-label': section.title },
-      el('h3', {}, section.title), el(section.key === 'impression' ? 'ol' : 'ul', { class: 'sentences' }, section.sentences.map((s) => sentenceItem(s, numbers)))));
-    slot.replaceChildren(el('p', { class: 'notice' }, open.notice),
-      el('div', { class: 'row spread' }, button('Undo', () => take({ action: 'undo' }), { id: 'undo', disabled: open.undo === 0 }),
-        el('span', { class: 'row' }, Object.entries(EXPORTS).map(([file, name]) => el('a', { class: 'b', href: address(`/export/${file}`),
-          target: file.endsWith('.html') ? '_blank' : null, rel: 'noopener', download: file.endsWith('.html') ? null : '' }, name, hidden(' export'))))),
-      ...parts, limits(open));
+    const parts = open.sections.map((section) =>
+      el(
+        'section',
+        { class: `section section-${section.key}`, 'aria-label': section.title },
+        el('h3', {}, section.title),
+        el(
+          section.key === 'impression' ? 'ol' : 'ul',
+          { class: 'sentences' },
+          section.sentences.map((s) => sentenceItem(s, numbers)),
+        ),
+      ),
+    );
+    slot.replaceChildren(
+      el('p', { class: 'notice' }, open.notice),
+      el(
+        'div',
+        { class: 'row spread' },
+        button('Undo', () => take({ action: 'undo' }), { id: 'undo', disabled: open.undo === 0 }),
+        el(
+          'span',
+          { class: 'row' },
+          Object.entries(EXPORTS).map(([file, name]) =>
+            el(
+              'a',
+              {
+                class: 'b',
+                href: address(`/export/${file}`),
+                target: file.endsWith('.html') ? '_blank' : null,
+                rel: 'noopener',
+                download: file.endsWith('.html') ? null : '',
+              },
+              name,
+              hidden(' export'),
+            ),
+          ),
+        ),
+      ),
+      ...parts,
+      limits(open),
+    );
     if (open_) slot.querySelector(`[data-sentence="${open_}"] [data-action=accept]`)?.focus();
   };
-  const limits = (open) => open.limits.length
-    ? el('section', { class: 'section', 'aria-label': 'Limits of this reading' }, el('h3', {}, 'Limits of this reading'), el('ul', { class: 'notes' }, open.limits.map((line) => el('li', {}, line)))) : '';
+  const limits = (open) =>
+    open.limits.length
+      ? el(
+          'section',
+          { class: 'section', 'aria-label': 'Limits of this reading' },
+          el('h3', {}, 'Limits of this reading'),
+          el(
+            'ul',
+            { class: 'notes' },
+            open.limits.map((line) => el('li', {}, line)),
+          ),
+        )
+      : '';
   on('case', draw);
   on('report', draw);
   on('moved', (here) => {
-    for (const node of slot.querySelectorAll('button.sentence')) node.classList.toggle('here', here.label > 0 && +node.dataset.label === here.label);
+    for (const node of slot.querySelectorAll('button.sentence'))
+      node.classList.toggle('here', here.label > 0 && +node.dataset.label === here.label);
   });
   onKey({ n: () => stepThrough(1), p: () => stepThrough(-1) });
   draw(desk.case);
 }
-

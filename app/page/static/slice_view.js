@@ -20,7 +20,13 @@ class SliceView {
     this.grid = new Grid(open);
     this.ijk = open.shape.map((n) => n >> 1);
     this.cells = Object.fromEntries(Object.keys(PLANES).map((plane) => [plane, this.cell(plane)]));
-    stage.replaceChildren(el('div', { class: 'slices' }, Object.values(this.cells).map((cell) => cell.node)));
+    stage.replaceChildren(
+      el(
+        'div',
+        { class: 'slices' },
+        Object.values(this.cells).map((cell) => cell.node),
+      ),
+    );
   }
 
   cell(plane) {
@@ -29,28 +35,70 @@ class SliceView {
     const image = el('img', { draggable: 'false', alt: '' });
     const ratio = (shape[across] * spacing[across]) / (shape[down] * spacing[down]);
     const lines = [el('i', { class: 'line across' }), el('i', { class: 'line down' })];
-    const slider = el('input', { type: 'range', min: 0, max: shape[through] - 1, 'aria-label': `${plane} slice`,
-      on: { input: () => { this.ijk[through] = +slider.value; this.show(); } } });
-    const picture = el('div', { class: 'picture', style: { aspectRatio: ratio, width: `min(100cqw, ${100 * ratio}cqh)` }, on: {
-      click: (event) => {
-        const box = image.getBoundingClientRect();
-        this.ijk[across] = this.grid.clamp(across, shape[across] - 1 - Math.floor((event.clientX - box.left) / box.width * shape[across]));
-        this.ijk[down] = this.grid.clamp(down, shape[down] - 1 - Math.floor((event.clientY - box.top) / box.height * shape[down]));
-        this.show();
+    const slider = el('input', {
+      type: 'range',
+      min: 0,
+      max: shape[through] - 1,
+      'aria-label': `${plane} slice`,
+      on: {
+        input: () => {
+          this.ijk[through] = +slider.value;
+          this.show();
+        },
       },
-      wheel: (event) => { event.preventDefault(); const by = [0, 0, 0]; by[through] = event.deltaY < 0 ? 1 : -1; this.step(...by); },
-    } }, image, lines, el('b', { class: 'letter-left', 'aria-hidden': 'true' }, LETTERS[plane][0]), el('b', { class: 'letter-top', 'aria-hidden': 'true' }, LETTERS[plane][1]));
-    return { node: el('figure', { class: plane }, el('div', { class: 'frame' }, picture), el('figcaption', {}, plane, slider)), image, lines, slider };
+    });
+    const picture = el(
+      'div',
+      {
+        class: 'picture',
+        style: { aspectRatio: ratio, width: `min(100cqw, ${100 * ratio}cqh)` },
+        on: {
+          click: (event) => {
+            const box = image.getBoundingClientRect();
+            this.ijk[across] = this.grid.clamp(
+              across,
+              shape[across] - 1 - Math.floor(((event.clientX - box.left) / box.width) * shape[across]),
+            );
+            this.ijk[down] = this.grid.clamp(
+              down,
+              shape[down] - 1 - Math.floor(((event.clientY - box.top) / box.height) * shape[down]),
+            );
+            this.show();
+          },
+          wheel: (event) => {
+            event.preventDefault();
+            const by = [0, 0, 0];
+            by[through] = event.deltaY < 0 ? 1 : -1;
+            this.step(...by);
+          },
+        },
+      },
+      image,
+      lines,
+      el('b', { class: 'letter-left', 'aria-hidden': 'true' }, LETTERS[plane][0]),
+      el('b', { class: 'letter-top', 'aria-hidden': 'true' }, LETTERS[plane][1]),
+    );
+    return {
+      node: el('figure', { class: plane }, el('div', { class: 'frame' }, picture), el('figcaption', {}, plane, slider)),
+      image,
+      lines,
+      slider,
+    };
   }
 
-  mm() { return this.grid.toMm(this.ijk); }
+  mm() {
+    return this.grid.toMm(this.ijk);
+  }
 
   moveTo(mm) {
     this.ijk = this.grid.toVoxel(mm);
     this.show();
   }
 
-  step(...by) { this.ijk = this.ijk.map((value, axis) => this.grid.clamp(axis, value + by[axis])); this.show(); }
+  step(...by) {
+    this.ijk = this.ijk.map((value, axis) => this.grid.clamp(axis, value + by[axis]));
+    this.show();
+  }
 
   show() {
     const [level, width] = WINDOWS[this.look.window];
@@ -68,19 +116,29 @@ class SliceView {
     this.viewer.atPoint(this.mm());
   }
 
-  window() { this.show(); }
+  window() {
+    this.show();
+  }
 
-  masks() { this.show(); }
+  masks() {
+    this.show();
+  }
 
   layout() {}
 
   tool() {}
 
-  reset() { this.show(); }
+  reset() {
+    this.show();
+  }
 
-  state() { return { mm: this.mm() }; }
+  state() {
+    return { mm: this.mm() };
+  }
 
-  close() { this.stage.replaceChildren(); }
+  close() {
+    this.stage.replaceChildren();
+  }
 }
 
 export const draw = async (stage, open, look, viewer) => new SliceView(stage, open, look, viewer);

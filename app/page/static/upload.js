@@ -56,7 +56,10 @@ export function uploader(arrived) {
     if (!files.length) return;
     bar.hidden = false;
     try {
-      const id = await send(files, (share, text) => { bar.value = share; said.textContent = text; });
+      const id = await send(files, (share, text) => {
+        bar.value = share;
+        said.textContent = text;
+      });
       announce('The files have arrived.');
       arrived(id);
     } catch (fault) {
@@ -67,19 +70,50 @@ export function uploader(arrived) {
     }
   };
   const input = (name, label, folder) => {
-    const field = el('input', { type: 'file', id: name, class: 'vh', multiple: true, tabindex: -1, 'aria-label': label,
-      webkitdirectory: folder, on: { change: () => { take([...field.files]); field.value = ''; } } });
+    const field = el('input', {
+      type: 'file',
+      id: name,
+      class: 'vh',
+      multiple: true,
+      tabindex: -1,
+      'aria-label': label,
+      webkitdirectory: folder,
+      on: {
+        change: () => {
+          take([...field.files]);
+          field.value = '';
+        },
+      },
+    });
     return [field, button(label, () => field.click(), { class: 'b strong' })];
   };
-  const zone = el('section', { class: 'drop', 'aria-label': 'New scan', on: {
-    dragover: (event) => { event.preventDefault(); zone.classList.add('over'); },
-    dragleave: () => zone.classList.remove('over'),
-    drop: async (event) => {
-      event.preventDefault();
-      zone.classList.remove('over');
-      take(await dropped(event.dataTransfer));
-    } } },
-  el('p', {}, 'Drop a DICOM folder, a zip or a NIfTI file here, or choose one. It stays on this machine.'),
-  el('div', { class: 'row' }, input('folder', 'Choose a folder', true), input('file', 'Choose a file', false), bar, said));
+  const zone = el(
+    'section',
+    {
+      class: 'drop',
+      'aria-label': 'New scan',
+      on: {
+        dragover: (event) => {
+          event.preventDefault();
+          zone.classList.add('over');
+        },
+        dragleave: () => zone.classList.remove('over'),
+        drop: async (event) => {
+          event.preventDefault();
+          zone.classList.remove('over');
+          take(await dropped(event.dataTransfer));
+        },
+      },
+    },
+    el('p', {}, 'Drop a DICOM folder, a zip or a NIfTI file here, or choose one. It stays on this machine.'),
+    el(
+      'div',
+      { class: 'row' },
+      input('folder', 'Choose a folder', true),
+      input('file', 'Choose a file', false),
+      bar,
+      said,
+    ),
+  );
   return zone;
 }

@@ -8,7 +8,11 @@ import { post } from './net.js';
 
 // Level and width, HU: the settings of common workstations.
 export const WINDOWS = {
-  lung: [-600, 1500], mediastinum: [40, 400], bone: [400, 1800], liver: [90, 150], brain: [40, 80],
+  lung: [-600, 1500],
+  mediastinum: [40, 400],
+  bone: [400, 1800],
+  liver: [90, 150],
+  brain: [40, 80],
 };
 const TOOLS = { crosshair: ['Crosshair', 'c'], length: ['Length', 'd'], box: ['Box', 'b'] };
 const PAUSE_MS = 120; // the server is asked when the hand rests
@@ -23,14 +27,26 @@ export const canDraw = () => {
 
 class Viewer {
   constructor(slot) {
-    this.look = { window: 'mediastinum', layout: matchMedia('(max-width: 760px)').matches ? 'axial' : 'large', masks: true, opacity: 0.45, lit: 0, off: new Set() };
+    this.look = {
+      window: 'mediastinum',
+      layout: matchMedia('(max-width: 760px)').matches ? 'axial' : 'large',
+      masks: true,
+      opacity: 0.45,
+      lit: 0,
+      off: new Set(),
+    };
     this.stage = el('div', { class: 'stage' });
     this.corner = el('div', { class: 'corner', 'aria-hidden': 'true' });
     this.bar = el('div', { class: 'bar', role: 'toolbar', 'aria-label': 'Viewer' });
     this.where = el('div', { class: 'where', id: 'where' }, 'No point chosen.');
     this.pointed = el('div', { class: 'row pointed' });
     this.legend = legend(this);
-    slot.replaceChildren(this.bar, el('div', { class: 'screen' }, this.stage, this.corner), el('div', { class: 'under' }, this.where, this.pointed), this.legend.node);
+    slot.replaceChildren(
+      this.bar,
+      el('div', { class: 'screen' }, this.stage, this.corner),
+      el('div', { class: 'under' }, this.where, this.pointed),
+      this.legend.node,
+    );
     on('case', (open) => this.load(open));
     on('go', (target) => this.go(target));
     this.keys();
@@ -49,7 +65,10 @@ class Viewer {
     const kind = canDraw() ? './niivue_view.js' : './slice_view.js';
     try {
       const view = await (await import(kind)).draw(this.stage, open, this.look, this);
-      if (desk.case !== open) { view.close(); return; }
+      if (desk.case !== open) {
+        view.close();
+        return;
+      }
       this.view = view;
     } catch (fault) {
       complain(`The viewer did not start: ${fault.message}`);
@@ -69,7 +88,10 @@ class Viewer {
   }
 
   go(target) {
-    if (!this.view) { this.queued = target; return; }
+    if (!this.view) {
+      this.queued = target;
+      return;
+    }
     if (target.window && target.window !== this.look.window) this.setWindow(target.window);
     if (target.label != null && target.label !== this.look.lit) this.light(target.label);
     this.view.moveTo(target.mm);
@@ -116,7 +138,10 @@ class Viewer {
     const point = desk.here?.mm;
     this.pointed.replaceChildren(
       button('Ask about this point', () => ask({ text: 'What is here?', point }), { id: 'ask-point' }),
-      desk.box ? button('Ask about this box', () => ask({ text: 'What is in this box?', box: desk.box }), { id: 'ask-box' }) : '');
+      desk.box
+        ? button('Ask about this box', () => ask({ text: 'What is in this box?', box: desk.box }), { id: 'ask-box' })
+        : '',
+    );
   }
 
   async boxDrawn(low, high) {
@@ -128,7 +153,9 @@ class Viewer {
       const text = `Box: ${found.mean_hu.toFixed(0)} ± ${found.sd_hu.toFixed(0)} HU, ${found.ml.toFixed(2)} ml`;
       this.where.textContent = `${this.place ?? ''}   ${text}`;
       announce(text);
-    } catch (fault) { complain(fault.message); }
+    } catch (fault) {
+      complain(fault.message);
+    }
   }
 
   lengthDrawn(mm) {
@@ -144,14 +171,32 @@ class Viewer {
     if (this.view) this.say(this.view.mm());
   }
 
-  setLayout(name) { this.look.layout = name; this.view?.layout(name); this.paint(); }
-  setTool(name) { desk.tool = name; this.view?.tool(name); this.paint(); }
-  toggleMasks() { this.look.masks = !this.look.masks; this.view?.masks(); this.paint(); }
-  light(label) { this.look.lit = label; this.view?.masks(); this.legend.mark(); }
+  setLayout(name) {
+    this.look.layout = name;
+    this.view?.layout(name);
+    this.paint();
+  }
+  setTool(name) {
+    desk.tool = name;
+    this.view?.tool(name);
+    this.paint();
+  }
+  toggleMasks() {
+    this.look.masks = !this.look.masks;
+    this.view?.masks();
+    this.paint();
+  }
+  light(label) {
+    this.look.lit = label;
+    this.view?.masks();
+    this.legend.mark();
+  }
 
   keys() {
     const keys = {};
-    Object.keys(WINDOWS).forEach((name, n) => { keys[n + 1] = () => this.setWindow(name); });
+    Object.keys(WINDOWS).forEach((name, n) => {
+      keys[n + 1] = () => this.setWindow(name);
+    });
     for (const [name, [, key]] of Object.entries(TOOLS)) keys[key] = () => this.setTool(name);
     keys.m = () => this.toggleMasks();
     keys.l = () => {
@@ -160,33 +205,71 @@ class Viewer {
     };
     keys.r = () => this.view?.reset();
     const step = (x, y, z) => () => this.view?.step(x, y, z);
-    Object.assign(keys, { PageUp: step(0, 0, 1), PageDown: step(0, 0, -1), ArrowUp: step(0, 1, 0), ArrowDown: step(0, -1, 0),
-      ArrowLeft: step(1, 0, 0), ArrowRight: step(-1, 0, 0) });
+    Object.assign(keys, {
+      PageUp: step(0, 0, 1),
+      PageDown: step(0, 0, -1),
+      ArrowUp: step(0, 1, 0),
+      ArrowDown: step(0, -1, 0),
+      ArrowLeft: step(1, 0, 0),
+      ArrowRight: step(-1, 0, 0),
+    });
     onKey(keys);
   }
 
   group(label, items, now, choose) {
-    return el('div', { class: 'group', role: 'group', 'aria-label': label }, items.map(([name, text, key]) =>
-      button(text, () => choose(name), { 'aria-pressed': String(name === now), 'data-name': name, title: key ? `${text}, key ${key}` : text })));
+    return el(
+      'div',
+      { class: 'group', role: 'group', 'aria-label': label },
+      items.map(([name, text, key]) =>
+        button(text, () => choose(name), {
+          'aria-pressed': String(name === now),
+          'data-name': name,
+          title: key ? `${text}, key ${key}` : text,
+        }),
+      ),
+    );
   }
 
   chooser(label, items, now, choose) {
-    return el('select', { 'aria-label': label, title: `${label}, key l`, 'data-name': label, on: { change: (event) => choose(event.target.value) } },
-      items.map(([name, text]) => el('option', { value: name, selected: name === now }, text)));
+    return el(
+      'select',
+      {
+        'aria-label': label,
+        title: `${label}, key l`,
+        'data-name': label,
+        on: { change: (event) => choose(event.target.value) },
+      },
+      items.map(([name, text]) => el('option', { value: name, selected: name === now }, text)),
+    );
   }
 
   paint() {
     if (!this.view) return;
     const focused = document.activeElement?.dataset?.name;
     const layouts = Object.entries(this.view.layouts);
-    const tools = Object.entries(TOOLS).filter(([name]) => this.view.tools.includes(name)).map(([name, [text, key]]) => [name, text, key]);
+    const tools = Object.entries(TOOLS)
+      .filter(([name]) => this.view.tools.includes(name))
+      .map(([name, [text, key]]) => [name, text, key]);
     this.bar.replaceChildren(
-      this.group('Window', Object.keys(WINDOWS).map((name, n) => [name, name[0].toUpperCase() + name.slice(1), n + 1]), this.look.window, (name) => this.setWindow(name)),
+      this.group(
+        'Window',
+        Object.keys(WINDOWS).map((name, n) => [name, name[0].toUpperCase() + name.slice(1), n + 1]),
+        this.look.window,
+        (name) => this.setWindow(name),
+      ),
       layouts.length > 1 ? this.chooser('Layout', layouts, this.look.layout, (name) => this.setLayout(name)) : '',
       tools.length > 1 ? this.group('Tool', tools, desk.tool, (name) => this.setTool(name)) : '',
-      el('div', { class: 'group' },
-        button('Masks', () => this.toggleMasks(), { 'aria-pressed': String(this.look.masks), title: 'Masks, key m', 'data-name': 'masks' }),
-        button('Reset', () => this.view.reset(), { title: 'Reset zoom and measurements, key r', 'data-name': 'reset' })));
+      el(
+        'div',
+        { class: 'group' },
+        button('Masks', () => this.toggleMasks(), {
+          'aria-pressed': String(this.look.masks),
+          title: 'Masks, key m',
+          'data-name': 'masks',
+        }),
+        button('Reset', () => this.view.reset(), { title: 'Reset zoom and measurements, key r', 'data-name': 'reset' }),
+      ),
+    );
     if (focused) this.bar.querySelector(`[data-name="${focused}"]`)?.focus();
   }
 }

@@ -6,31 +6,61 @@ import { on, open, show } from './desk.js';
 import { uploader } from './upload.js';
 
 const STEPS = 33; // about as many as a reading has; the bar is a guide, the words are exact
-const WORDS = { arriving: 'arriving', arrived: 'to be read', refused: 'refused', reading: 'reading', ready: 'ready',
-  failed: 'failed', cancelled: 'cancelled' };
+const WORDS = {
+  arriving: 'arriving',
+  arrived: 'to be read',
+  refused: 'refused',
+  reading: 'reading',
+  ready: 'ready',
+  failed: 'failed',
+  cancelled: 'cancelled',
+};
 
 const when = (iso) => new Date(iso).toLocaleString([], { dateStyle: 'short', timeStyle: 'short' });
 
 function progress({ job }) {
   if (job.state === 'waiting') {
-    return el('span', {}, job.position ? `waiting, ${job.position} before it` : 'waiting, next', job.step === 'waiting' ? '' : ` (${job.step})`);
+    return el(
+      'span',
+      {},
+      job.position ? `waiting, ${job.position} before it` : 'waiting, next',
+      job.step === 'waiting' ? '' : ` (${job.step})`,
+    );
   }
-  return el('span', { class: 'steps' }, el('progress', { max: STEPS, value: Math.min(job.steps, STEPS - 1), 'aria-label': 'Reading' }), ` ${job.step}`);
+  return el(
+    'span',
+    { class: 'steps' },
+    el('progress', { max: STEPS, value: Math.min(job.steps, STEPS - 1), 'aria-label': 'Reading' }),
+    ` ${job.step}`,
+  );
 }
 
 function told(row) {
   if (row.state === 'reading' && row.job) return progress(row);
   if (row.state === 'ready') return (row.summary.impression ?? []).join(' ') || 'No impression.';
   if (row.state === 'failed' || (row.state === 'refused' && row.job)) return row.job?.message ?? '';
-  return el('div', {}, el('div', {}, row.intake.title ?? ''),
-    (row.intake.lines ?? []).length ? el('ul', { class: 'notes' }, row.intake.lines.map((line) => el('li', {}, line))) : null);
+  return el(
+    'div',
+    {},
+    el('div', {}, row.intake.title ?? ''),
+    (row.intake.lines ?? []).length
+      ? el(
+          'ul',
+          { class: 'notes' },
+          row.intake.lines.map((line) => el('li', {}, line)),
+        )
+      : null,
+  );
 }
 
 function seriesPicker(row) {
   const readable = (row.intake.series ?? []).filter((series) => series.readable);
   if (readable.length < 2) return null;
-  return el('select', { class: 'series', 'aria-label': `Series of case ${row.number}` },
-    readable.map((series) => el('option', { value: series.id, selected: series.chosen }, series.text)));
+  return el(
+    'select',
+    { class: 'series', 'aria-label': `Series of case ${row.number}` },
+    readable.map((series) => el('option', { value: series.id, selected: series.chosen }, series.text)),
+  );
 }
 
 export function mount(slot) {
@@ -42,31 +72,73 @@ export function mount(slot) {
   const waitingFor = new Set(); // cases to open as soon as they are ready
 
   const act = (work) => async () => {
-    try { await work(); } catch (fault) { complain(fault.message); }
+    try {
+      await work();
+    } catch (fault) {
+      complain(fault.message);
+    }
     refresh();
   };
-  const filter = el('input', { type: 'search', id: 'worklist-filter', placeholder: 'Search cases', 'aria-label': 'Search cases',
-    on: { input: () => draw(true) } });
+  const filter = el('input', {
+    type: 'search',
+    id: 'worklist-filter',
+    placeholder: 'Search cases',
+    'aria-label': 'Search cases',
+    on: { input: () => draw(true) },
+  });
   const body = el('tbody');
   const empty = el('p', { class: 'quiet' }, 'No cases yet.');
-  const table = el('table', { class: 'table', id: 'cases' },
-    el('thead', {}, el('tr', {}, ['Case', 'Arrived', 'State', 'What is known', 'Actions'].map((text) => el('th', { scope: 'col' }, text)))), body);
+  const table = el(
+    'table',
+    { class: 'table', id: 'cases' },
+    el(
+      'thead',
+      {},
+      el(
+        'tr',
+        {},
+        ['Case', 'Arrived', 'State', 'What is known', 'Actions'].map((text) => el('th', { scope: 'col' }, text)),
+      ),
+    ),
+    body,
+  );
 
   const actions = (row) => {
     const id = row.id;
     const series = seriesPicker(row);
-    const read = (text) => button(text, act(async () => {
-      waitingFor.add(id);
-      await post(`/api/cases/${id}/read`, { series: series?.value ?? null });
-    }), { class: 'b strong', 'aria-label': `${text} case ${row.number}` });
+    const read = (text) =>
+      button(
+        text,
+        act(async () => {
+          waitingFor.add(id);
+          await post(`/api/cases/${id}/read`, { series: series?.value ?? null });
+        }),
+        { class: 'b strong', 'aria-label': `${text} case ${row.number}` },
+      );
     const again = ['failed', 'cancelled'].includes(row.state);
-    return el('div', { class: 'row' }, series,
-      row.state === 'ready' && button('Open', () => open(id), { class: 'b strong', 'aria-label': `Open case ${row.number}` }),
-      row.state === 'arrived' && read('Read'), again && read('Read again'),
-      row.state === 'reading' && button('Cancel', act(() => post(`/api/cases/${id}/cancel`)), { 'aria-label': `Cancel case ${row.number}` }),
-      row.state !== 'reading' && button('Delete', act(async () => {
-        if (confirm(`Delete case ${row.number} with its report?`)) await remove(`/api/cases/${id}`);
-      }), { 'aria-label': `Delete case ${row.number}` }));
+    return el(
+      'div',
+      { class: 'row' },
+      series,
+      row.state === 'ready' &&
+        button('Open', () => open(id), { class: 'b strong', 'aria-label': `Open case ${row.number}` }),
+      row.state === 'arrived' && read('Read'),
+      again && read('Read again'),
+      row.state === 'reading' &&
+        button(
+          'Cancel',
+          act(() => post(`/api/cases/${id}/cancel`)),
+          { 'aria-label': `Cancel case ${row.number}` },
+        ),
+      row.state !== 'reading' &&
+        button(
+          'Delete',
+          act(async () => {
+            if (confirm(`Delete case ${row.number} with its report?`)) await remove(`/api/cases/${id}`);
+          }),
+          { 'aria-label': `Delete case ${row.number}` },
+        ),
+    );
   };
 
   function draw(force) {
@@ -76,13 +148,23 @@ export function mount(slot) {
     const focused = document.activeElement?.getAttribute('aria-label');
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     const kept = rows.filter((row) => {
-      const text = `case ${row.number} ${WORDS[row.state]} ${row.intake.title ?? ''} ${(row.summary.impression ?? []).join(' ')}`.toLowerCase();
+      const text =
+        `case ${row.number} ${WORDS[row.state]} ${row.intake.title ?? ''} ${(row.summary.impression ?? []).join(' ')}`.toLowerCase();
       return words.every((word) => text.includes(word));
     });
-    body.replaceChildren(...kept.map((row) => el('tr', { 'data-case': row.id, 'data-state': row.state },
-      el('td', {}, `${row.number}`), el('td', {}, when(row.created)),
-      el('td', {}, el('span', { class: `state state-${row.state}` }, WORDS[row.state])),
-      el('td', { class: 'known' }, told(row)), el('td', {}, actions(row)))));
+    body.replaceChildren(
+      ...kept.map((row) =>
+        el(
+          'tr',
+          { 'data-case': row.id, 'data-state': row.state },
+          el('td', {}, `${row.number}`),
+          el('td', {}, when(row.created)),
+          el('td', {}, el('span', { class: `state state-${row.state}` }, WORDS[row.state])),
+          el('td', { class: 'known' }, told(row)),
+          el('td', {}, actions(row)),
+        ),
+      ),
+    );
     empty.hidden = rows.length > 0;
     table.hidden = rows.length === 0;
     if (focused) body.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
@@ -106,10 +188,22 @@ export function mount(slot) {
     if (document.body.dataset.view === 'worklist' || waitingFor.size) timer = setTimeout(refresh, busy ? 500 : 3000);
   }
 
-  slot.replaceChildren(el('main', { class: 'worklist' }, el('h2', {}, 'New scan'), uploader(refresh),
-    el('div', { class: 'row spread' }, el('h2', {}, 'Worklist'), filter),
-    el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Worklist' }, empty, table)));
-  on('view', (view) => { if (view === 'worklist') refresh(); });
+  slot.replaceChildren(
+    el(
+      'main',
+      { class: 'worklist' },
+      el('h2', {}, 'New scan'),
+      uploader(refresh),
+      el('div', { class: 'row spread' }, el('h2', {}, 'Worklist'), filter),
+      el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Worklist' }, empty, table),
+    ),
+  );
+  on('view', (view) => {
+    if (view === 'worklist') refresh();
+  });
   const id = /^#([0-9a-f]{32})$/.exec(location.hash)?.[1];
-  if (id) open(id); else { show('worklist'); }
+  if (id) open(id);
+  else {
+    show('worklist');
+  }
 }
