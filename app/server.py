@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import sys
@@ -14,7 +13,6 @@ import time
 import webbrowser
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -29,28 +27,11 @@ from app.page.guard import Guard
 from app.page.routes import STATIC, case_routes, reading_routes, static_routes
 from app.page.uploads import UploadError
 from app.page.users import LOCAL, Users
+from app.serving import Settings
 from app.store import MissingCaseError
 from vlm.errors import TomoscribeError, UsageError
 
 MOST_GRADIO_UPLOAD = "1kb"  # Gradio takes no files: the page's own uploads stream to disk
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How the page is served."""
-
-    data: Path
-    host: str = "127.0.0.1"
-    port: int = 7860
-    users: Path | None = None
-    names: Sequence[str] = ()  # further names under which browsers reach it
-
-    def __post_init__(self) -> None:
-        if self.users is None and not _loopback(self.host):
-            raise UsageError(
-                f"E_USAGE: --host {self.host} can be reached from outside, expected --users FILE with it. "
-                "Write one with `tomoscribe serve --users FILE --add-user NAME`, and put TLS before the page."
-            )
 
 
 def application(settings: Settings, desk: Desk) -> FastAPI:
@@ -139,11 +120,3 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     return port
-
-
-def _loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from vlm.errors import UsageError
 
 NEEDED = ("gradio", "fastapi", "uvicorn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the page is served."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 7860
+    users: Path | None = None
+    names: Sequence[str] = ()  # further names under which browsers reach it
+
+    def __post_init__(self) -> None:
+        if self.users is None and not _loopback(self.host):
+            raise UsageError(
+                f"E_USAGE: --host {self.host} can be reached from outside, expected --users FILE with it. "
+                "Write one with `tomoscribe serve --users FILE --add-user NAME`, and put TLS before the page."
+            )
 
 
 def serve_page(
@@ -26,15 +46,15 @@ def serve_page(
     Raises:
         UsageError: a package is missing, or the settings are not safe.
     """
-    _check_installed(NEEDED, "the page", "page")
-    from app.server import Settings, serve
     from app.store import data_folder
 
+    settings = Settings(data=data or data_folder(), host=host, port=port, users=users, names=tuple(names))
+    _check_installed(NEEDED, "the page", "page")
     if missing := [path for path in add if not path.exists()]:
         raise UsageError(f"E_USAGE: {missing[0].name} is not there, expected a scan.")
-    serve(
-        Settings(data=data or data_folder(), host=host, port=port, users=users, names=tuple(names)), add, browse=browse
-    )
+    from app.server import serve
+
+    serve(settings, add, browse=browse)
 
 
 def serve_agent(root: Path, data: Path | None) -> None:
@@ -69,3 +89,11 @@ def _check_installed(needed: Sequence[str], what: str, extra: str) -> None:
             f"E_USAGE: {what} needs {', '.join(missing)}, expected them installed. "
             f'Run `pip install "tomoscribe[{extra}]"`, or `make demo` in a checkout.'
         )
+
+
+def _loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -21,6 +21,7 @@ from app.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 SURVEY_SECONDS = 120.0
+LOOKS = threading.BoundedSemaphore(2)  # uploads that are looked at, side by side
 
 
 class Child:
@@ -112,6 +113,11 @@ class ReadingWorker:
 
 def survey_upload(store: Store, case_id: str) -> dict[str, Any]:
     """What an upload holds, looked at in a child: the last line that the child said, or an "end" of "failed"."""
+    with LOOKS:
+        return _survey(store, case_id)
+
+
+def _survey(store: Store, case_id: str) -> dict[str, Any]:
     child = Child(store.folder / "scratch", warm=False)
     timer = threading.Timer(SURVEY_SECONDS, child.end)
     timer.start()

@@ -30,7 +30,8 @@ from playwright.sync_api import sync_playwright
 
 from app.page.desk import Desk
 from app.page.users import add_user
-from app.server import Settings, free_port, running
+from app.server import free_port, running
+from app.serving import Settings
 from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.phantom.chest import chest
 from vlm.phantom.dicom_series import write_dicom_series

@@ -15,7 +15,8 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 from app.page.users import LOCAL
-from app.server import Settings, free_port, running
+from app.server import free_port, running
+from app.serving import Settings
 from benchmarks.page import FLAGS
 from benchmarks.stamp import ROOT
 from vlm.phantom.sample import write_sample

@@ -20,7 +20,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from app.page.desk import Desk
 from app.page.routes import NIIVUE, STATIC
 from app.page.users import add_user
-from app.server import Settings, free_port, running
+from app.server import free_port, running
+from app.serving import Settings
 from tests.page_case import Finished, put_case
 from vlm.phantom.chest import chest
 from vlm.phantom.dicom_series import write_dicom_series
@@ -294,6 +295,14 @@ def test_the_viewer_draws_with_webgl_and_follows_sentences(visit: Visit, site: S
     assert near(page, entry(site, "pleural_effusion")["mm"], 0.2)
     page.evaluate("tomoscribe.viewer.setWindow('lung')")
     assert page.evaluate("tomoscribe.viewer.view.state().range") == [-1350, 150]
+
+
+def test_f16_without_niivue_the_server_draws_and_the_page_says_so(visit: Visit) -> None:
+    page = visit(case=False, query="")
+    page.route("**/own/niivue.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+    page.click("button:has-text('Open') >> nth=-1")
+    page.wait_for_selector("#viewer .stage[data-ready=slices]")
+    assert "NiiVue did not start" in page.inner_text("#complaint")
 
 
 def client_of(site: Site, user: str = "ann") -> Client:

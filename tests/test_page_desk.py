@@ -16,6 +16,7 @@ from app.page.desk import Desk
 from app.page.exports import to_html, to_json, to_markdown
 from app.page.reviews import reviewed_report, steps_of
 from app.page.slices import slice_png
+from app.page.uploads import UploadError
 from app.page.verdict import verdict_of
 from app.reopen import Opened
 from app.store import MissingCaseError
@@ -74,6 +75,14 @@ def test_f3_f10_a_scan_is_read_although_the_page_restarts_in_the_middle(tmp_path
     assert any("nodule" in s["text"] for part in document["sections"] for s in part["sentences"])
     assert sorted(path.name for path in again.store.path(name).iterdir()) == ["reading"]  # T13: no upload, no rest
     again.close()
+
+
+def test_t20_uploads_that_never_end_do_not_pile_up(desk: Desk) -> None:
+    for _ in range(10):
+        desk.new_case(OWNER, files=1, size=10)
+    with pytest.raises(UploadError, match="under way"):
+        desk.new_case(OWNER, files=1, size=10)
+    desk.new_case("bob", files=1, size=10)
 
 
 def test_a_refusal_is_said_in_words_without_the_code_in_front() -> None:

@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 
 from app.page.desk import Desk
 from app.page.users import Users, add_user
-from app.server import Settings, application
+from app.server import application
+from app.serving import Settings
 from tests.page_case import Finished
 from vlm.errors import UsageError
 

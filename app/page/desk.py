@@ -33,6 +33,7 @@ from vlm.language.answering import Call, Event, LedgerAnswerer, Note, Question, 
 from vlm.report import SECTIONS
 
 POLL_S = 0.2  # how often a program that waits looks again
+MOST_ARRIVING = 10  # uploads of one user
 MOST_OPEN = 4  # readings kept open at once; each holds its label maps
 PICTURES = ("ct.nii", "preview.nii", "labels.nii.gz", "structures.nii.gz")
 
@@ -68,9 +69,11 @@ class Desk:
         """A case that waits for its files.
 
         Raises:
-            UploadError: too much was announced.
+            UploadError: too much was announced, or too many are on their way.
         """
         check_announced(self.store, files, size)
+        if sum(case.state == "arriving" for case in self.store.cases(owner)) >= MOST_ARRIVING:
+            raise UploadError(f"{MOST_ARRIVING} uploads are under way already. Let some arrive, or delete them.")
         case = self.store.add_case(owner)
         self.store.change(case.id, files=files, bytes=size)
         return self.store.case(case.id, owner)

@@ -99,6 +99,7 @@ class NiivueView {
 
   async start() {
     const library = await niivue();
+    if (!library) throw new Error('its file is not whole: run “make viewer” again.');
     this.nv = new library.Niivue(options());
     this.stage.replaceChildren(this.canvas);
     await this.nv.attachToCanvas(this.canvas, false);

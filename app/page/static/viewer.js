@@ -62,23 +62,30 @@ class Viewer {
     Object.assign(this.look, { window: 'mediastinum', lit: 0, off: new Set() });
     this.pointed.replaceChildren();
     this.queued = null;
-    const kind = canDraw() ? './niivue_view.js' : './slice_view.js';
-    try {
-      const view = await (await import(kind)).draw(this.stage, open, this.look, this);
-      if (desk.case !== open) {
-        view.close();
-        return;
-      }
-      this.view = view;
-    } catch (fault) {
-      complain(`The viewer did not start: ${fault.message}`);
+    const view = await this.start(open);
+    if (!view) return;
+    if (desk.case !== open) {
+      view.close();
       return;
     }
+    this.view = view;
     this.paint();
     this.legend.fill(open);
     const first = this.queued ?? this.firstPoint(open);
     this.go(first);
     this.stage.dataset.ready = this.view.kind;
+  }
+
+  // NiiVue where the browser can; slices from the server where it cannot, or where NiiVue does not start.
+  async start(open) {
+    for (const kind of canDraw() ? ['./niivue_view.js', './slice_view.js'] : ['./slice_view.js']) {
+      try {
+        return await (await import(kind)).draw(this.stage, open, this.look, this);
+      } catch (fault) {
+        complain(`${kind === './slice_view.js' ? 'The viewer' : 'NiiVue'} did not start: ${fault.message}`);
+      }
+    }
+    return null;
   }
 
   // A case opens where the first line of its impression leads.
@@ -98,7 +105,7 @@ class Viewer {
     if (target.asked) this.took = performance.now() - target.asked;
   }
 
-  // The view says that the crosshair moved: {mm, hu?}. The server says what lies there, when the hand rests.
+  // The view says that the crosshair moved: mm. The server says what lies there, when the hand rests.
   atPoint(mm) {
     const [x, y, z] = mm;
     const side = Math.abs(x) < 0.05 ? '' : x > 0 ? ' R' : ' L';
@@ -112,7 +119,7 @@ class Viewer {
 
   // The corner of the screen: slice and window, as workstations write them.
   say(mm) {
-    const [level, width] = this.view.levels?.() ?? WINDOWS[this.look.window];
+    const [level, width] = this.view?.levels?.() ?? WINDOWS[this.look.window];
     const k = new Grid(desk.case).toVoxel(mm)[2];
     this.corner.textContent = `Im ${k + 1}/${desk.case.shape[2]}\nL ${Math.round(level)}  W ${Math.round(width)}`;
   }
