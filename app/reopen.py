@@ -145,14 +145,22 @@ class Opened:
         structure = names.get(int(self.structure_labels[index]), {}).get("name", "")
         return Spot(hu=int(self.hu[index]), label=int(self.labels[index]), structure=str(structure).replace("_", " "))
 
-    def region(self, low_mm: Point, high_mm: Point) -> dict[str, float] | None:
-        """Mean, spread, least and most HU in a box with corners in RAS mm, and its size; None outside the scan."""
+    def block(self, low_mm: Point, high_mm: Point) -> tuple[slice, slice, slice] | None:
+        """Index slices of the voxels in a box with corners in RAS mm; None outside the scan."""
         corners = self.grid.to_ijk(np.array([low_mm, high_mm]))
         low = np.maximum(np.floor(corners.min(axis=0) + 0.5).astype(int), 0)
         high = np.minimum(np.floor(corners.max(axis=0) + 0.5).astype(int), np.array(self.grid.shape) - 1)
         if (high < low).any():
             return None
-        values = self.hu[low[0] : high[0] + 1, low[1] : high[1] + 1, low[2] : high[2] + 1].astype(np.float64)
+        x, y, z = (slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
+        return x, y, z
+
+    def region(self, low_mm: Point, high_mm: Point) -> dict[str, float] | None:
+        """Mean, spread, least and most HU in a box with corners in RAS mm, and its size; None outside the scan."""
+        block = self.block(low_mm, high_mm)
+        if block is None:
+            return None
+        values = self.hu[block].astype(np.float64)
         return {
             "mean_hu": round(float(values.mean()), 1),
             "sd_hu": round(float(values.std()), 1),
@@ -160,6 +168,12 @@ class Opened:
             "most_hu": float(values.max()),
             "ml": round(values.size * self.grid.voxel_ml, 2),
         }
+
+    def evidence_in(self, low_mm: Point, high_mm: Point) -> tuple[str, ...]:
+        """Ids of the evidence whose masks reach into a box with corners in RAS mm."""
+        block = self.block(low_mm, high_mm)
+        labels = set() if block is None else set(np.unique(self.labels[block]).tolist())
+        return tuple(name for entry in self.legend if entry["label"] in labels for name in entry["evidence"])
 
 
 def summary_of(opened: Opened) -> Mapping[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -77,6 +78,16 @@ def test_f3_f10_a_scan_is_read_although_the_page_restarts_in_the_middle(tmp_path
     again.close()
 
 
+def test_f1_an_upload_that_would_fill_the_disk_is_refused_with_what_it_needs(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = shutil.disk_usage(desk.store.folder)._replace(free=20_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: space)
+    desk.new_case(OWNER, files=1, size=6_000_000)
+    with pytest.raises(UploadError, match="20 MB left, and this needs 21 MB"):
+        desk.new_case(OWNER, files=1, size=7_000_000)
+
+
 def test_t20_uploads_that_never_end_do_not_pile_up(desk: Desk) -> None:
     for _ in range(10):
         desk.new_case(OWNER, files=1, size=10)
@@ -120,6 +131,17 @@ def test_asking_about_a_point_tells_what_lies_there_and_is_kept(desk: Desk, case
     kept = desk.messages(case, OWNER)
     assert kept[0][0] == {"kind": "question", "text": "What is here?"}
     assert kept[0][1:] == json.loads(json.dumps(events))
+
+
+def test_asking_about_a_box_measures_it_and_tells_what_reaches_into_it(desk: Desk, case: str) -> None:
+    x, y, z = next(e for e in desk.document(case, OWNER)["legend"] if e["finding"] == "lung_nodule")["mm"]
+    box = ((x - 20, y - 20, z), (x + 20, y + 20, z))
+    events = list(desk.ask(case, OWNER, "What is in this box?", box=box))
+    assert events[0]["name"] == "measure_box"
+    assert " HU (from " in events[0]["result"]
+    assert any("nodule" in event["text"].lower() for event in events if event["kind"] == "said")
+    empty = list(desk.ask(case, OWNER, "What is in this box?", box=((9000.0, 0.0, 0.0), (9001.0, 1.0, 1.0))))
+    assert [event["kind"] for event in empty] == ["call", "note"]
 
 
 def test_an_edit_is_checked_marked_human_and_taken_back(desk: Desk, case: str) -> None:

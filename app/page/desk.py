@@ -275,29 +275,24 @@ class Desk:
     def _events(
         self, name: str, owner: str, opened: Opened, text: str, point: Point | None, box: tuple[Point, Point] | None
     ) -> Iterator[Event]:
+        """What lies where the person points, first; then what was asked."""
         evidence: tuple[str, ...] = ()
         if box is not None:
-            found = self.region(name, owner, *box)
-            words = "outside the scan" if found is None else (
-                f"{found['mean_hu']:.0f} ± {found['sd_hu']:.0f} HU (from {found['least_hu']:.0f} to "
-                f"{found['most_hu']:.0f}), {found['ml']:.2f} ml"
-            )  # fmt: skip
-            yield Call(
-                name="measure_box", arguments={"corners": f"{_mm(box[0])} to {_mm(box[1])}"}, result=words, seconds=0.0
-            )
+            evidence = opened.evidence_in(*box)
+            corners = f"{_mm(box[0])} to {_mm(box[1])}"
+            yield Call(name="measure_box", arguments={"corners": corners}, result=_in_box(opened, box), seconds=0.0)
         if point is not None:
             here = self.point(name, owner, point)
-            evidence = tuple(here["evidence"])
+            evidence += tuple(here["evidence"])
             value = "outside the scan" if here["hu"] is None else f"{here['hu']} HU"
-            parts = [value, here["structure"], ", ".join(evidence) or "no finding there"]
-            yield Call(
-                name="look_at_point", arguments={"mm": _mm(point)}, result="; ".join(p for p in parts if p), seconds=0.0
-            )
-            if not evidence:
-                yield Note(text="No mask of this report's evidence lies at this point.")
+            parts = [value, here["structure"], ", ".join(here["evidence"]) or "no finding there"]
+            told = "; ".join(part for part in parts if part)
+            yield Call(name="look_at_point", arguments={"mm": _mm(point)}, result=told, seconds=0.0)
         pointed = point is not None or box is not None
-        if (text.strip() and not (pointed and text in POINTING)) or evidence:
-            asked = "" if pointed and text in POINTING else text
+        if pointed and not evidence:
+            yield Note(text="No mask of this report's evidence lies there.")
+        asked = "" if pointed and text in POINTING else text
+        if asked.strip() or evidence:
             yield from LedgerAnswerer(opened.ledger, opened.context).answer(Question(text=asked, evidence=evidence))
 
     def messages(self, name: str, owner: str) -> list[list[dict[str, Any]]]:
@@ -311,6 +306,14 @@ class Desk:
 
 # What the viewer's own buttons ask, beside the point or the box itself.
 POINTING = ("What is here?", "What is in this box?")
+
+
+def _in_box(opened: Opened, box: tuple[Point, Point]) -> str:
+    found = opened.region(*box)
+    if found is None:
+        return "outside the scan"
+    spread = f"from {found['least_hu']:.0f} to {found['most_hu']:.0f}"
+    return f"{found['mean_hu']:.0f} ± {found['sd_hu']:.0f} HU ({spread}), {found['ml']:.2f} ml"
 
 
 def _mm(point: Point) -> str:

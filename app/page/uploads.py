@@ -38,7 +38,7 @@ def check_announced(store: Store, files: int, size: int) -> None:
     free, needed = shutil.disk_usage(store.folder).free, SPACE_FACTOR * size
     if free < needed:
         raise UploadError(
-            f"The page's data folder has {free / 1e9:.1f} GB left, and this needs {needed / 1e9:.1f} GB. "
+            f"The page's data folder has {free / 1e6:.0f} MB left, and this needs {needed / 1e6:.0f} MB. "
             "Remove cases that are done with."
         )
 
