@@ -61,7 +61,7 @@ def wanted(number: int) -> list[Implant]:
     ]  # fmt: skip
     kind, step = turn % 3, (number + turn // 3) % 4
     if kind == 0:
-        return [*nodules, Implant(finding="pleural_effusion", size=FLUID_ML[step])]
+        return [Implant(finding="pleural_effusion", size=FLUID_ML[step]), *nodules]
     if kind == 1:
         return [
             Implant(finding="pneumothorax", size=AIR_ML[step]),

@@ -42,6 +42,8 @@ HAZE_HU = 300  # what ground glass adds to lung: about -550 over -850
 TISSUE_HU = 40  # chest wall, for voxels that hold some of it and some lung
 PLEURA_HU, PLEURA_MM = -450, 0.7  # the visceral line beside free air
 CLEAR_HU, CLEAR_SHARE = -600, 0.12  # room for a nodule: at most this share of what it replaces is denser
+BESIDE_MM, BESIDE_SHARE = 3.0, 0.45  # at the pleura: so far around a nodule, at least this share is clear lung
+SUNK_MM = 2.5  # a nodule at the pleura reaches so far into the wall, and by no more than a quarter of it
 RIM_MM = 4.0  # chest wall within this of the lung that may hold some lung
 
 
@@ -64,7 +66,8 @@ def implant(case: Case, wanted: Sequence[Implant], *, seed: int = 0) -> Phantom:
 
     Args:
         case: the scan; its lungs and airways are found by ``vlm.anatomy``.
-        wanted: in this order; a later one keeps off the earlier ones.
+        wanted: in this order; a later one keeps off the earlier ones. Fluid and free air come first, as
+            they take whatever lies there.
 
     Returns:
         A Phantom: a new Volume on the same grid, and a mask and a truth for each implant.
@@ -107,6 +110,7 @@ class _Work:
         inside = lungs(case).both.voxels
         self.lung_hu = float(np.median(case.working.hu[inside])) if inside.any() else float(HOLE_HU)
         self.taken: list[tuple[NDArray[np.float64], float]] = []  # centre and reach of earlier ones, mm
+        self.layers = np.zeros(inside.T.shape, dtype=bool)  # (Z, Y, X) on the working grid: fluid and free air
 
     # -- where --------------------------------------------------------------------------------------------------
 
@@ -140,10 +144,16 @@ class _Work:
         size = [max(1, int(np.ceil(2 * (radius + 1) / step)) | 1) for step in work.grid.spacing_mm[::-1]]
         inside = lungs(self.case).of(side).voxels.T
         dense = ndimage.uniform_filter((inside & (work.hu.T > CLEAR_HU)).astype(np.float32), size)
-        margin = (-radius - 4.0, -radius - 2.0) if each.place == "inside" else (1.0 - radius, 2.5 - radius)
-        # At the pleura a coarse voxel is half wall: what is dense there does not count.
-        good = self.in_zone(side, each.zone) & ((dense <= CLEAR_SHARE) | (each.place == "pleural"))
-        good &= (depth < margin[0]) if each.place == "inside" else (depth > margin[0]) & (depth < max(margin[1], 0.0))
+        depth = depth + 0.5 * work.grid.spacing_mm[0]  # it counts to the middle of the first voxel outside
+        good = self.in_zone(side, each.zone) & inside
+        if each.place == "inside":
+            good &= (dense <= CLEAR_SHARE) & (depth < -radius - 4.0)
+        else:  # a coarse voxel there is half wall, so clear lung is counted: at a hilum or in a cleft is little
+            wide = [max(1, int(np.ceil(2 * (radius + BESIDE_MM) / step)) | 1) for step in work.grid.spacing_mm[::-1]]
+            clear = ndimage.uniform_filter((inside & (work.hu.T < CLEAR_HU)).astype(np.float32), wide)
+            good &= (clear >= BESIDE_SHARE) & (depth > -radius) & (depth < -max(radius / 2, radius - SUNK_MM))
+        if self.layers.any():
+            good &= depth_mm(~self.layers, work.grid) > 2 * radius + 5
         places = work.grid.to_mm(np.argwhere(good)[:, ::-1])
         for centre, reach in self.taken:
             places = places[np.linalg.norm(places - centre, axis=1) > reach + radius + 5]
@@ -294,6 +304,8 @@ class _Work:
             line = self.bounded(np.clip(1.5 - np.abs(rank - level) / PLEURA_MM, 0, 1) * inside, taken)
             self.hu[window] += line * np.maximum(PLEURA_HU - self.hu[window], 0)
         self.note(name, each, side, "volume", self.keep(name, window, taken))
+        grid = self.case.working.grid
+        self.layers |= Mask(name, self.masks[name], self.grid).on(grid).voxels.T
 
     def holes(self, name: str, each: Implant) -> None:
         """Holes of a few mm in both lungs, more of them at the top."""

@@ -23,6 +23,8 @@ MOST_RADIUS_MM = 15.0
 ELONGATION = 1.95  # a vessel beside it lengthens a lump
 SMALL_MM, SMALL_ELONGATION = 3.3, 1.5  # of a smaller inscribed radius, where a blurred vessel looks the same
 AIR = 0.68  # share of the shell that is clear lung
+ROUND = ((3.6, 1.3), (4.6, 1.5))  # inscribed radius and elongation: as round as no vessel with its blur
+ROUND_AIR, ROUND_SOLID = 0.5, 0.25  # of such a one: vessels go through it and on
 WALL = 0.1  # share outside the space: beside it, blur looks like ground glass
 MIDDLE_HU = (-760.0, -400.0)  # median
 SOLID_HU, SOLID_SHARE = -450.0, 0.1  # more of it solid: a vessel with its blur, or a part-solid nodule
@@ -48,14 +50,18 @@ def glass_nodules(scene: Scene) -> list[Mask]:
 
 def _is_glass(lump: Lump, scene: Scene) -> bool:
     """Whether a lump lies in clear lung and is ground glass all through."""
-    if lump.tight or lump.air < AIR or lump.wall > WALL:
+    rounded = any(lump.radius_mm >= radius and lump.elongation <= most for radius, most in ROUND)
+    if lump.tight or lump.air < (ROUND_AIR if rounded else AIR) or lump.wall > WALL:
         return False
     if lump.radius_mm < SMALL_MM and lump.elongation > SMALL_ELONGATION:
         return False
     values = scene.hu[lump.box][lump.voxels]
     if not MIDDLE_HU[0] < float(np.median(values)) < MIDDLE_HU[1]:
         return False
-    return float((values > SOLID_HU).mean()) < SOLID_SHARE and float(np.percentile(values, 90)) < DENSEST_HU
+    solid = float((values > SOLID_HU).mean())
+    if rounded:
+        return solid < ROUND_SOLID
+    return solid < SOLID_SHARE and float(np.percentile(values, 90)) < DENSEST_HU
 
 
 def is_sound(nodule: Nodule, slice_mm: float) -> bool:

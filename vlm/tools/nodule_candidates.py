@@ -21,6 +21,8 @@ TIGHT_MM = (2.6, 8.0)  # its inscribed radius: the thickest place of a smaller v
 TIGHT_ELONGATION = 1.5  # and its elongation
 WAY_MM = (1.0, 3.2)  # from a lump: what goes on so far belongs to it and is measured here
 ELONGATION = 2.1  # longest extent over inscribed diameter; a cylinder three times as long as wide has 3
+DOME_WALL, DOME_ROUND = 0.08, 1.5  # a dome: share of its shell beyond the space, longest over middle extent
+DOME_ELONGATION = 2.5  # what is sunk into the wall is flat, so its inscribed ball is small
 SHELL_MM = 1.8  # what lies this close around a lump says what it is attached to
 
 Slices = tuple[slice, slice, slice]
@@ -46,6 +48,11 @@ class Lump:
         return self.extents_mm[2] / (2 * self.radius_mm)
 
     @property
+    def domed(self) -> bool:
+        """True where it stands on the wall and is about as wide as long: no vessel along the wall."""
+        return self.wall >= DOME_WALL and self.extents_mm[2] < DOME_ROUND * self.extents_mm[1]
+
+    @property
     def tight(self) -> bool:
         """True where only an opening larger than the usual share parts it from a vessel."""
         return self.opening_mm > OPENING[1] * self.radius_mm
@@ -60,6 +67,7 @@ def lumps(
     least_mm: float,
     most_mm: float = 60.0,
     elongation: float = ELONGATION,
+    dome_elongation: float = ELONGATION,
 ) -> list[Lump]:
     """Compact pieces of ``tissue`` whose inscribed radius lies between ``least_mm`` and ``most_mm``.
 
@@ -71,6 +79,7 @@ def lumps(
         least_mm: smallest inscribed radius, mm.
         most_mm: largest inscribed radius, mm.
         elongation: longest extent over inscribed diameter that still counts as compact.
+        dome_elongation: the same of a dome on the wall.
 
     Returns:
         Lumps, largest first; those that share a core are one. A lump against a vessel wider than OPENING
@@ -83,6 +92,7 @@ def lumps(
     opening = least_mm * OPENING[0]
     core = depth > opening
     flat = np.flatnonzero(core)  # the voxels of the core; few, and fewer from level to level
+    limits = (least_mm, most_mm, elongation, max(elongation, dome_elongation))
     while opening < max(most_mm * OPENING[1], min(most_mm, TIGHT_MM[1]) * TIGHT):
         deep = depth.ravel()[flat] > opening
         np.put(core, flat[~deep], False)
@@ -90,7 +100,7 @@ def lumps(
         if flat.size == 0:
             break
         around = (tissue, space, air)
-        found.extend(_of_level(core, flat, depth, around, spacing_mm, opening, (least_mm, most_mm, elongation)))
+        found.extend(_of_level(core, flat, depth, around, spacing_mm, opening, limits))
         opening *= STEP
     return _distinct(found)
 
@@ -102,7 +112,7 @@ def _of_level(
     around: tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]],
     spacing_mm: tuple[float, float, float],
     opening: float,
-    limits: tuple[float, float, float],
+    limits: tuple[float, float, float, float],
 ) -> list[Lump]:
     """The lumps whose inscribed radius fits this opening; ``flat`` are the places of ``core``, in one row."""
     step = np.asarray(spacing_mm)
@@ -126,7 +136,8 @@ def _of_level(
         for b in range(a, 3):
             spread[:, a, b] = spread[:, b, a] = np.bincount(names, away[:, a] * away[:, b], count) / size
     extents = 2 * np.sqrt(5 * np.maximum(np.linalg.eigvalsh(spread), 0)) + 2 * opening  # (count, 3)
-    fit &= extents[:, 2] <= np.where(tight, min(TIGHT_ELONGATION, limits[2]), limits[2]) * 2 * radius
+    fit &= extents[:, 2] <= np.where(tight, min(TIGHT_ELONGATION, limits[2]), limits[3]) * 2 * radius
+    fit &= (extents[:, 2] <= limits[2] * 2 * radius) | (extents[:, 2] < DOME_ROUND * extents[:, 1])
     if not fit.any():
         return []
     boxes = cc3d.statistics(labels)["bounding_boxes"]
@@ -151,7 +162,7 @@ def _of_level(
                 box=(box[0], box[1], box[2]),
             )
         )
-    return out
+    return [lump for lump in out if lump.elongation <= limits[2] or lump.domed]
 
 
 def _lump(

@@ -28,7 +28,7 @@ from vlm.tools.dense_lung import dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.glass_nodules import glass_nodules, is_sound
 from vlm.tools.lung_field import ZONES, field, search, zones
-from vlm.tools.nodule_candidates import Lump, lumps, ways_on
+from vlm.tools.nodule_candidates import DOME_ELONGATION, ELONGATION, Lump, lumps, ways_on
 from vlm.tools.nodule_measure import GLASS_BORDER_HU, Nodule, box_grid, measured
 from vlm.tools.nodule_scene import Scene, near_mask, scene
 from vlm.tools.registry import tool
@@ -53,6 +53,8 @@ OPEN_AIR = 0.45  # share of a nodule's shell that is air of the lung
 OPEN_TISSUE = 0.45  # share that is tissue which goes on: beyond, it is a crossing of vessels
 TIGHT_TISSUE = 0.36  # the same against a vessel that only a large opening cuts off
 HILUM_MM, HILUM_TISSUE = 45.0, 0.25  # near the hilum vessels crowd, so the share is smaller
+ROUND_MM, ROUND = 3.0, 1.4  # no vessel there is as round as this at such an inscribed radius
+DOME_AIR, DOME_WALL, DOME_HU = 0.5, 0.3, 300.0  # a flat dome stands free, and is no spur of bone
 HILUM_X_MM = (18.0, 75.0)  # from the midline
 BROAD_MM = 9.0  # inscribed radius beyond any vessel of the lung (interlobar artery: to 8 mm, Sharma 2004)
 THIN_MM = 2.65  # inscribed radius up to which a bend or a fork of a vessel looks like a lump
@@ -150,13 +152,13 @@ def _small(case: Case, searched: Scene) -> list[Mask]:
     step = searched.grid.spacing_mm[::-1]
     out = []
     tissue = searched.space & ~air
-    for lump in lumps(tissue, searched.space, air, step, least_mm=LEAST_RADIUS_MM):
+    for lump in lumps(tissue, searched.space, air, step, least_mm=LEAST_RADIUS_MM, dome_elongation=DOME_ELONGATION):
         values = searched.hu[lump.box][lump.voxels]
         centre = searched.grid.to_mm(lump.centre[::-1])
         near_hilum = any(float(np.linalg.norm(centre - hilum)) < HILUM_MM for hilum in hila)
         if not _is_nodule(lump, float(np.percentile(values, 75)), blood, near_hilum=near_hilum):
             continue
-        if lump.radius_mm > THIN_MM or not _is_way(lump, ways_on(lump, tissue, step)):
+        if lump.domed or lump.radius_mm > THIN_MM or not _is_way(lump, ways_on(lump, tissue, step)):
             out.append(near_mask(lump, searched.grid, searched.space, capped=True))
     return out
 
@@ -171,7 +173,10 @@ def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool) 
         return lump.wall < 0.2 and lump.elongation < BROAD_ELONGATION
     if blood is not None and near_hilum and lump.radius_mm > 2.5 and hu < PLAIN_HU:
         return lump.air >= 0.5 and lump.tissue <= OPEN_TISSUE  # not as bright as vessels, so lymph node or nodule
-    most = HILUM_TISSUE if near_hilum else TIGHT_TISSUE if lump.tight else OPEN_TISSUE
+    if lump.elongation > ELONGATION and (lump.air < DOME_AIR or lump.wall > DOME_WALL or hu > DOME_HU):
+        return False
+    crowded = near_hilum and (lump.radius_mm < ROUND_MM or lump.elongation > ROUND)
+    most = HILUM_TISSUE if crowded else TIGHT_TISSUE if lump.tight else OPEN_TISSUE
     return lump.air >= OPEN_AIR and lump.tissue <= most
 
 
