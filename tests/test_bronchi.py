@@ -134,7 +134,7 @@ def test_pi10_of_equal_walls_is_that_of_one_wall() -> None:
 def test_coarse_scans_are_not_assessed(spacing_mm: tuple[float, float, float]) -> None:
     out = bronchi(Case(chest(spacing_mm=spacing_mm, field_mm=(300, 220, 160), centre_mm=(0, 0, -10)).volume))
     assert {(e.finding, e.side) for e in out} == {(f, s) for f in FINDINGS for s in ("left", "right")}  # type: ignore[union-attr]
-    assert all(isinstance(e, Search) and not e.covered and e.failed == ("thick_slices",) for e in out)
+    assert all(isinstance(e, Search) and not e.covered and e.failed == ("coarse_pixels",) for e in out)
 
 
 def test_thick_slices_disclosed_by_the_header_count_as_thick() -> None:

@@ -72,7 +72,7 @@ def test_pixels_too_coarse_for_a_wall_leave_the_finding_uncertain_and_say_so() -
     plain = chest(spacing_mm=(2.0, 2.0, 3.0), centre_mm=CENTRE_MM, seed=4).volume
     evidence = pneumoperitoneum(Case(front_ml(plain, 66.0)[0]))
     assert [e.presence for e in seen(evidence)] in ([], ["uncertain"])
-    assert "thick_slices" in looked(evidence).failed
+    assert "coarse_pixels" in looked(evidence).failed
 
 
 def test_air_alone_is_not_assessed() -> None:

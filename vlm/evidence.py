@@ -116,6 +116,7 @@ CONDITIONS: Mapping[str, str] = {
     "contrast": "intravenous contrast hides it",
     "phase": "not the right contrast phase",
     "thick_slices": "slices too thick",
+    "coarse_pixels": "pixels too coarse",
     "noise": "too much noise",
     "metal": "metal artefact",
     "not_found": "the structure was not found",

@@ -29,6 +29,7 @@ _LIMITS = {
     "noise": ("too much noise", "noise"),
     "metal": ("metal artefact", "metal artifact", "metallic artifact"),
     "thick_slices": ("thick slices", "slices too thick", "slice thickness"),
+    "coarse_pixels": ("coarse pixels", "pixels too coarse"),
 }
 
 

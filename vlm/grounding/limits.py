@@ -110,6 +110,10 @@ _LED: dict[str, str] = {
         r"(?:slices too thick|thick(?:er)? slices(?: only)?|slices (?:are )?(?:too )?thick"
         r"|slice thickness too large|(?:large |great )?slice thickness|coarse slices)"
     ),
+    "coarse_pixels": (
+        r"(?:pixels too (?:coarse|large|wide)|(?:coarse|large) pixels|pixels (?:are )?(?:too )?(?:coarse|large)"
+        r"|(?:low|coarse|limited) in-plane resolution)"
+    ),
     "noise": r"(?:too much noise|(?:image )?noise|noisy (?:images?|scan)|images are noisy)",
     "metal": (
         r"(?:(?:metal(?:lic)?|beam[- ]hardening|streak) art[ei]facts?(?: from metal)?"
@@ -130,13 +134,13 @@ def _pattern(limit: str) -> re.Pattern[str]:
     if limit not in _LED:
         ways.append(re.escape(CONDITIONS[limit]))
     if led := _LED.get(limit):
-        if limit in ("noise", "thick_slices"):
+        if limit in ("noise", "thick_slices", "coarse_pixels"):
             ways.append(rf"(?:on|with|in)(?: this| these| the)? {led}")
         ways += [
             rf"{_BECAUSE}{_SMALL}\s+{led}{_CLOSE}",
             rf"(?<=[{'(:;' if limit == 'collapse' else '(:;,'}]){_SMALL}\s*{led}(?=\s*[).,;]|\s*$)",
         ]
-        if limit in ("noise", "thick_slices", "metal"):
+        if limit in ("noise", "thick_slices", "coarse_pixels", "metal"):
             ways.append(rf"{led}\s+{_HINDERS}(?:\s+(?:the|this)\s+(?:assessment|evaluation|sensitivity))?")
     return re.compile(rf"(?<!\w)(?:{'|'.join(ways)})(?!\w)", re.IGNORECASE)
 

@@ -25,6 +25,7 @@ HARD = frozenset(CONDITIONS) - {
     "partly_covered",
     "not_measured",
     "thick_slices",
+    "coarse_pixels",
     "noise",
     "metal",
     "collapse",

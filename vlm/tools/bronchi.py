@@ -150,7 +150,9 @@ def _blind(case: Case, seen: Field, finding: str, number: int, voxel_mm: tuple[f
     if not seen.seen:
         reason, note = "not_covered", ""
     elif _coarse(case, voxel_mm):
-        reason, note = "thick_slices", f"asks for pixels of {voxel_mm[0]} mm and slices of {voxel_mm[1]} mm at most"
+        wide = max(case.volume.grid.spacing_mm[:2]) > voxel_mm[0]
+        reason = "coarse_pixels" if wide else "thick_slices"
+        note = f"asks for pixels of {voxel_mm[0]} mm and slices of {voxel_mm[1]} mm at most"
     elif number < BRANCHES[finding]:
         reason, note = "not_found", f"{number} bronchi could be measured, {BRANCHES[finding]} are asked for"
     elif set(seen.failed) & {"density_withheld", "length_withheld"}:

@@ -81,7 +81,7 @@ def pneumoperitoneum(case: Case) -> list[Evidence]:
     borders = [_border(case, Mask("gas", (labels == number).T, case.working.grid)) for number in flat]
     walled = [rays >= LEAST_RAYS and bare < BARE_SHARE for bare, rays in borders]
     free = [number for number, wall in zip(flat, walled, strict=True) if not wall]
-    failed = ("thick_slices",) if max(case.volume.grid.spacing_mm[:2]) > PIXEL_MM else ()
+    failed = ("coarse_pixels",) if max(case.volume.grid.spacing_mm[:2]) > PIXEL_MM else ()
     if not free:
         return [search(case, NAME, "pneumoperitoneum", site=site, covered=share, failed=failed)]
     mask = Mask("free_air", np.isin(labels, free).T, case.working.grid)
