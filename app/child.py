@@ -50,7 +50,12 @@ def main() -> None:
     except MemoryError:
         say({"end": "failed", "message": "E_TOO_LARGE: the scan needs more memory than one reading may take."})
     except OSError as error:
-        say({"end": "failed", "message": f"E_DISK: {error.strerror}. Make space in the page's data folder."})
+        say(
+            {
+                "end": "failed",
+                "message": f"E_DISK: {error.strerror or type(error).__name__}. Make space in the page's data folder.",
+            }
+        )
     except Exception as fault:  # the edge of the process: one failed job, said in one line
         if os.environ.get("TOMOSCRIBE_DEBUG"):
             raise

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal, TypedDict
 
 
@@ -31,8 +33,9 @@ NEEDED = {
     "pillow": "key images",
     "pydantic": "report.json",
     "gradio": "the page",
+    "mcp": "tools for an agent",
 }
-EXTRA = {"gradio": "tomoscribe[page]"}  # what is installed together
+EXTRA = {"gradio": "tomoscribe[page]", "mcp": "tomoscribe[mcp]"}  # what is installed together
 LATER = {
     "image encoder": "zero-shot findings and case vectors",
     "language model": "wording and chat by a model; reports are composed by rules",
@@ -51,7 +54,18 @@ def examine() -> list[Check]:
             checks.append(
                 Check(name=package, state="off", found=use, remedy=f"pip install {EXTRA.get(package, package)}")
             )
+    checks.append(_viewer())
     checks += [
         Check(name=name, state="off", found=use, remedy="Not part of this version.") for name, use in LATER.items()
     ]
     return checks
+
+
+def _viewer() -> Check:
+    """NiiVue, which set-up puts beside the page; without it the server draws the slices."""
+    folder = Path(__file__).parent / "page" / "node_modules" / "@niivue" / "niivue"
+    try:
+        found = str(json.loads((folder / "package.json").read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError):
+        return Check(name="NiiVue", state="off", found="the page's viewer on WebGL2", remedy="make viewer")
+    return Check(name="NiiVue", state="on", found=f"{found} (the page's viewer on WebGL2)", remedy="")

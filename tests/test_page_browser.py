@@ -191,6 +191,10 @@ def test_keys_alone_are_enough(visit: Visit, site: Site) -> None:
     page = visit()
     page.keyboard.press("3")
     assert page.locator("#viewer [data-name=bone]").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog[open] >> text=next and previous sentence")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog[open]", state="detached")
     before = crosshair(page)
     page.keyboard.press("PageUp")
     assert crosshair(page)[2] > before[2]

@@ -79,6 +79,7 @@ export function onKey(keys) {
   document.addEventListener('keydown', (event) => {
     const typing = event.target.closest?.('input, textarea, select, [contenteditable], [role=tab]');
     if (typing || event.ctrlKey || event.metaKey || event.altKey || document.body.dataset.view !== 'reading') return;
+    if (document.querySelector('dialog[open]')) return;
     const act = keys[event.key];
     if (!act) return;
     event.preventDefault();

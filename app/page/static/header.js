@@ -1,6 +1,7 @@
 // The head of the page: what is open, the way back to the worklist, light and dark.
 import { button, el } from './dom.js';
 import { close, on } from './desk.js';
+import { keyList } from './keys.js';
 
 const KEY = 'tomoscribe-theme';
 
@@ -36,6 +37,7 @@ export function mount(slot) {
       back,
       title,
       el('span', { class: 'research' }, 'Research use only, not a medical device'),
+      keyList(),
       theme,
     ),
   );
