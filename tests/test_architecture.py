@@ -87,3 +87,11 @@ def test_no_gpl_decoder_is_installed() -> None:
     # pydicom would pick it up without a word; its licence is GPL-3.0.
     done = subprocess.run([sys.executable, "-c", "import libjpeg"], capture_output=True, check=False)
     assert done.returncode != 0
+
+
+def test_pillow_opens_no_file() -> None:
+    # Gradio holds Pillow below 13: what it decodes must come from nobody, so it decodes nothing.
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            opens = isinstance(node, ast.Attribute) and node.attr == "open" and isinstance(node.value, ast.Name)
+            assert not (opens and node.value.id == "Image"), f"{name} opens a picture with Pillow"  # type: ignore[attr-defined]

@@ -53,13 +53,17 @@ function told(row) {
   );
 }
 
+const picked = new Map(); // case -> series that was picked: rows are drawn anew while others are read
+
 function seriesPicker(row) {
   const readable = (row.intake.series ?? []).filter((series) => series.readable);
   if (readable.length < 2) return null;
+  const now = picked.get(row.id) ?? readable.find((series) => series.chosen)?.id;
+  const keep = (event) => picked.set(row.id, event.target.value);
   return el(
     'select',
-    { class: 'series', 'aria-label': `Series of case ${row.number}` },
-    readable.map((series) => el('option', { value: series.id, selected: series.chosen }, series.text)),
+    { class: 'series', 'aria-label': `Series of case ${row.number}`, on: { change: keep } },
+    readable.map((series) => el('option', { value: series.id, selected: series.id === now }, series.text)),
   );
 }
 
