@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.page_case import Finished, make_finished
+if TYPE_CHECKING:
+    from tests.page_case import Finished
 
 SHARED = Path(os.environ.get("TOMOSCRIBE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -43,4 +45,6 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A small scan and its reading, for the page."""
+    from tests.page_case import make_finished  # loads the whole reading: only where a test wants it
+
     return make_finished(tmp_path_factory.mktemp("finished"))
