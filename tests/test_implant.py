@@ -83,6 +83,15 @@ def test_fluid_lies_behind_and_air_in_front(host: Case) -> None:
     assert fluid < middle - 20 and air > middle + 20
 
 
+def test_a_nodule_keeps_off_fluid_that_was_put_in_before(host: Case) -> None:
+    fluid = Implant(finding="pleural_effusion", size=180.0, side="right")
+    nodule = Implant(finding="lung_nodule", size=8.0, side="right", zone="lower", place="pleural")
+    for seed in range(4):
+        made = implant(host, [fluid, nodule], seed=seed)
+        wet, solid = made.masks.values()
+        assert edt.edt(~wet.voxels, anisotropy=wet.grid.spacing_mm, black_border=False)[solid.voxels].min() > 4.0
+
+
 @pytest.mark.parametrize(
     "impossible",
     [

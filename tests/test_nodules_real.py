@@ -14,7 +14,8 @@ from tests.conftest import SHARED
 from tests.scans import real_case
 from vlm.anatomy.lungs import lungs
 from vlm.ct.volume import Box
-from vlm.evidence import Evidence, Observation, Search
+from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.phantom.implant import Implant, implant
 from vlm.tools.nodules import nodules
 
 pytestmark = pytest.mark.realct
@@ -109,3 +110,20 @@ def test_no_mass_is_denied_where_a_lobe_is_collapsed() -> None:
 def test_nothing_hides_in_a_clear_lung(name: str) -> None:
     evidence, _ = evidence_of(name)
     assert not any("collapse" in r.failed for r in evidence if isinstance(r, Search))
+
+
+def test_nodules_put_into_a_real_scan_are_found_at_the_pleura_and_inside_solid_and_as_ground_glass() -> None:
+    wanted = [
+        Implant(finding="lung_nodule", size=size, margin=margin, place=place)
+        for size, margin in ((6.0, "smooth"), (8.0, "lobulated"), (12.0, "spiculated"))
+        for place in ("inside", "pleural")
+    ]
+    wanted += [Implant(finding="lung_nodule", size=size, texture="ground_glass") for size in (10.0, 12.0, 16.0)]
+    made = implant(real_case("nlst-101287"), wanted, seed=100)
+    found = [record for record in nodules(Case(made.volume)) if isinstance(record, Observation)]
+    hits = [
+        any(f.region and np.linalg.norm(np.subtract(f.region.centroid_mm, t.centre_mm)) <= 5.0 for f in found)
+        for t in made.truth
+    ]
+    assert sum(hits[:6]) >= 5
+    assert sum(hits[6:]) >= 2

@@ -55,6 +55,8 @@ TIGHT_TISSUE = 0.36  # the same against a vessel that only a large opening cuts 
 HILUM_MM, HILUM_TISSUE = 45.0, 0.25  # near the hilum vessels crowd, so the share is smaller
 ROUND_MM, ROUND = 3.0, 1.4  # no vessel there is as round as this at such an inscribed radius
 DOME_AIR, DOME_WALL, DOME_HU = 0.5, 0.3, 300.0  # a flat dome stands free, and is no spur of bone
+LONE_MM = 3.5  # inscribed radius up to which a lump is asked for the vessels that go on from it
+LONE_HU, LONE_CORE_HU, LONE_LEAST_MM = -300.0, -200.0, 5.5  # where none does, blur may take more of its density
 HILUM_X_MM = (18.0, 75.0)  # from the midline
 BROAD_MM = 9.0  # inscribed radius beyond any vessel of the lung (interlobar artery: to 8 mm, Sharma 2004)
 THIN_MM = 2.65  # inscribed radius up to which a bend or a fork of a vessel looks like a lump
@@ -128,9 +130,10 @@ def _found(case: Case) -> list[_Found]:
     slice_mm = case.volume.grid.spacing_mm[2]
     searched = scene(case)
     space = Mask("space", searched.space.T, searched.grid)
-    solid = (*_central(case), *((near, space) for near in _small(case, searched)))
-    measures = [measured("nodule", case.volume, near, around) for near, around in solid]
-    sound = [nodule for nodule in measures if nodule is not None and _is_sound(nodule, slice_mm)]
+    central = ((near, around, False) for near, around in _central(case))
+    solid = (*central, *((near, space, lone) for near, lone in _small(case, searched)))
+    measures = ((measured("nodule", case.volume, near, around), lone) for near, around, lone in solid)
+    sound = [nodule for nodule, lone in measures if nodule is not None and _is_sound(nodule, slice_mm, lone=lone)]
     glass = (
         measured("nodule", case.volume, near, space, border_hu=GLASS_BORDER_HU) for near in glass_nodules(searched)
     )
@@ -144,8 +147,8 @@ def _found(case: Case) -> list[_Found]:
     return found
 
 
-def _small(case: Case, searched: Scene) -> list[Mask]:
-    """Solid nodules inside the lung's space: a mask a little larger than each."""
+def _small(case: Case, searched: Scene) -> list[tuple[Mask, bool]]:
+    """Solid nodules inside the lung's space: a mask a little larger than each, and whether no vessel joins it."""
     air = searched.hu < TISSUE_HU
     blood = _blood_hu(case)
     hila = _hila(case)
@@ -153,19 +156,22 @@ def _small(case: Case, searched: Scene) -> list[Mask]:
     out = []
     tissue = searched.space & ~air
     for lump in lumps(tissue, searched.space, air, step, least_mm=LEAST_RADIUS_MM, dome_elongation=DOME_ELONGATION):
-        values = searched.hu[lump.box][lump.voxels]
+        hu = float(np.percentile(searched.hu[lump.box][lump.voxels], 75))
+        if hu < LONE_HU or lump.air < 0.3:
+            continue
+        ways = ways_on(lump, tissue, step) if lump.radius_mm <= LONE_MM else [lump.radius_mm]
         centre = searched.grid.to_mm(lump.centre[::-1])
         near_hilum = any(float(np.linalg.norm(centre - hilum)) < HILUM_MM for hilum in hila)
-        if not _is_nodule(lump, float(np.percentile(values, 75)), blood, near_hilum=near_hilum):
+        if not _is_nodule(lump, hu, blood, near_hilum=near_hilum, lone=not ways):
             continue
-        if lump.domed or lump.radius_mm > THIN_MM or not _is_way(lump, ways_on(lump, tissue, step)):
-            out.append(near_mask(lump, searched.grid, searched.space, capped=True))
+        if lump.domed or lump.radius_mm > THIN_MM or not _is_way(lump, ways):
+            out.append((near_mask(lump, searched.grid, searched.space, capped=True), not ways))
     return out
 
 
-def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool) -> bool:
+def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool, lone: bool) -> bool:
     """Whether a compact lump is a nodule and not a part of a vessel, the chest wall or the mediastinum."""
-    if hu < SOLID_HU or lump.air < 0.3:
+    if hu < SOLID_HU and not lone:
         return False
     if blood is not None and lump.radius_mm > 2.5 and hu > blood - BLOOD_MARGIN_HU:
         return False
@@ -175,6 +181,8 @@ def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool) 
         return lump.air >= 0.5 and lump.tissue <= OPEN_TISSUE  # not as bright as vessels, so lymph node or nodule
     if lump.elongation > ELONGATION and (lump.air < DOME_AIR or lump.wall > DOME_WALL or hu > DOME_HU):
         return False
+    if lone:
+        return lump.air >= OPEN_AIR  # the tissue beside it is its own rim
     crowded = near_hilum and (lump.radius_mm < ROUND_MM or lump.elongation > ROUND)
     most = HILUM_TISSUE if crowded else TIGHT_TISSUE if lump.tight else OPEN_TISSUE
     return lump.air >= OPEN_AIR and lump.tissue <= most
@@ -185,14 +193,16 @@ def _is_way(lump: Lump, radii_mm: list[float]) -> bool:
     return any(r > share * lump.radius_mm for r, share in zip(radii_mm, WAYS, strict=False))
 
 
-def _is_sound(nodule: Nodule, slice_mm: float) -> bool:
+def _is_sound(nodule: Nodule, slice_mm: float, *, lone: bool) -> bool:
     """Whether what was measured is as compact and as dense as a nodule of its size."""
     long = nodule.diameter_mm
     sphere_mm = 2.0 * (nodule.volume_ml * 1000.0 * 3.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
     if long < LEAST_MM or sphere_mm < max(LEAST_BALL_MM, COMPACT * nodule.diameter_3d_mm):
         return False
     if long < SMALL_MM:
-        if nodule.short_axis_mm < SMALL_ROUND * long or nodule.core_hu < SMALL_HU:
+        if nodule.short_axis_mm < SMALL_ROUND * long or nodule.core_hu < (
+            LONE_CORE_HU if lone and long >= LONE_LEAST_MM else SMALL_HU
+        ):
             return False
         # A vessel that crosses one thick slice looks like this.
         return long >= SLICES * slice_mm
