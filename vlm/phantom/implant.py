@@ -19,6 +19,7 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from vlm.anatomy.air import depth_mm
 from vlm.anatomy.airways import airways
@@ -44,6 +45,8 @@ PLEURA_HU, PLEURA_MM = -450, 0.7  # the visceral line beside free air
 CLEAR_HU, CLEAR_SHARE = -600, 0.12  # room for a nodule: at most this share of what it replaces is denser
 BESIDE_MM, BESIDE_SHARE = 3.0, 0.45  # at the pleura: so far around a nodule, at least this share is clear lung
 SUNK_MM = 2.5  # a nodule at the pleura reaches so far into the wall, and by no more than a quarter of it
+PATCH_AXES = (0.65, 1.0, 1.5)  # filled lung is no ball: a round one would rightly be called a mass
+PATCH_EDGE_MM = 6.0  # from full to clear: filled lung fades, a mass does not
 RIM_MM = 4.0  # chest wall within this of the lung that may hold some lung
 
 
@@ -268,11 +271,13 @@ class _Work:
         window = self.window(centre - reach, centre + reach, self.border)
         at = self.points(window, (1, 1, 1))
         lung = self._of_lung(side)
-        rank = np.linalg.norm(at - centre, axis=-1) + 0.15 * size * _bumps(at, 0.5 * size, self.rng)
+        turned = (at - centre) @ Rotation.random(random_state=self.rng).as_matrix().astype(at.dtype)
+        rank = np.linalg.norm(turned / np.asarray(PATCH_AXES, at.dtype), axis=-1)
+        rank += 0.2 * size * _bumps(at, 0.5 * size, self.rng)
         inside_lung = lung(at) < 0
         level = _level(rank[inside_lung], each.size / self.grid.voxel_ml, each)
         self.taken.append((centre, float(level)))
-        share = np.clip(0.5 + (level - rank) / 3.0, 0, 1) * (lung(at) < RIM_MM)
+        share = np.clip(0.5 + (level - rank) / PATCH_EDGE_MM, 0, 1) * (lung(at) < RIM_MM)
         share = self.bounded(share, inside_lung & (rank < level))
         if each.finding == "ground_glass_opacity":
             self.hu[window] += share * HAZE_HU * self._lung_share(window)
