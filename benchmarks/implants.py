@@ -172,7 +172,7 @@ def table(rows: list[Row]) -> str:
     for findings in limits(rows, "").values():
         for finding, row in findings.items():
             found = [sum(int(part.split("/")[n]) for part in row["by_size"].values()) for n in (0, 1)]
-            sizes = ", ".join(f"{size}: {share}" for size, share in row["by_size"].items())
+            sizes = ", ".join(f"{size}: {row['by_size'][size]}" for size in sorted(row["by_size"], key=float))
             error = "" if row["median_error"] is None else f"{row['median_error']:.0%}"
             lines.append(
                 f"| {finding} ({row['unit']}) | {found[1]} | {found[0] / found[1]:.2f} | {sizes} "

@@ -234,14 +234,18 @@ def table(found: dict[str, dict[str, Row]]) -> str:
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for tool, findings in found.items():
         for finding, row in findings.items():
-            smallest = "not reached" if row["smallest"] is None else f"{row['smallest']:g} {row['unit']}"
+            smallest = (
+                "not reached"
+                if row["smallest"] is None
+                else f"{row['smallest']:g} {row['unit'].replace('1', row['quantity'])}"
+            )
             sure = (
                 ""
                 if row["sensitivity"] is None
                 else f"{row['sensitivity']:.2f} ({row['interval'][0]:.2f}-{row['interval'][1]:.2f})"
             )
             error = "" if row["median_error"] is None else f"{row['median_error']:.0%}"
-            sizes = ", ".join(f"{size}: {share}" for size, share in row["by_size"].items())
+            sizes = ", ".join(f"{size}: {row['by_size'][size]}" for size in sorted(row["by_size"], key=float))
             false = f"{row['false_positives_per_scan']:.2f}"
             lines.append(f"| {tool} | {finding} | {smallest} | {sure} | {false} | {error} | {sizes} |")
     return "\n".join(lines)
