@@ -292,13 +292,23 @@ def test_a_phone_shows_image_and_words_without_sideways_scroll(visit: Visit) -> 
 
 
 @needs_npm
-def test_the_viewer_draws_with_webgl_and_follows_sentences(visit: Visit, site: Site) -> None:
-    page = visit(query="", viewport={"width": 800, "height": 560})
-    assert page.locator("#viewer .stage").get_attribute("data-ready") == "webgl2"
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+def test_the_viewer_draws_with_webgl_and_follows_sentences(visit: Visit, site: Site, large: bool) -> None:
+    page = visit(case=False, query="", viewport={"width": 800, "height": 560})
+    if large:  # every scan counts as a large one: a preview first
+        script = (STATIC / "niivue_view.js").read_text("utf-8").replace("PREVIEW_FROM = 24e6", "PREVIEW_FROM = 0")
+        page.route("**/own/niivue_view.js", lambda route: route.fulfill(body=script, content_type="text/javascript"))
+    page.locator("button:has-text('Open') >> nth=-1").evaluate("node => node.click()")
+    page.wait_for_selector("#viewer .stage[data-ready=webgl2]", timeout=120_000)
+    if large:
+        page.wait_for_selector("#viewer .stage[data-full]", timeout=120_000)
+        assert page.evaluate("tomoscribe.viewer.view.nv.volumes.map((one) => one.name)") == ["ct.nii", "labels.nii.gz"]
     page.locator("#report button.sentence:has-text('pleural effusion, about')").evaluate("node => node.click()")
     assert near(page, entry(site, "pleural_effusion")["mm"], 0.2)
     page.evaluate("tomoscribe.viewer.setWindow('lung')")
     assert page.evaluate("tomoscribe.viewer.view.state().range") == [-1350, 150]
+    page.evaluate("document.querySelector('#to-worklist').click()")
+    page.wait_for_selector("#viewer canvas", state="detached")  # the context is given back, and nothing draws anew
 
 
 def test_f16_without_niivue_the_server_draws_and_the_page_says_so(visit: Visit) -> None:

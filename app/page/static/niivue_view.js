@@ -1,5 +1,5 @@
 // The scan drawn by NiiVue on WebGL2: planes as a workstation shows them, masks as a coloured overlay.
-import { el } from './dom.js';
+import { complain, el } from './dom.js';
 import { address, desk } from './desk.js';
 import { WINDOWS } from './viewer.js';
 
@@ -93,49 +93,69 @@ class NiivueView {
     });
     this.canvas.addEventListener('webglcontextlost', (event) => {
       event.preventDefault();
-      viewer.load(open);
+      if (!this.closed) viewer.load(open); // the graphics driver took it: draw anew
     });
   }
 
+  // A large scan is on screen as a coarse preview at once; its masks and its full resolution come behind it.
   async start() {
-    const library = await niivue();
-    if (!library) throw new Error('its file is not whole: run “make viewer” again.');
-    this.nv = new library.Niivue(options());
+    this.library = await niivue();
+    if (!this.library) throw new Error('its file is not whole: run “make viewer” again.');
+    this.nv = new this.library.Niivue(options());
     this.stage.replaceChildren(this.canvas);
     await this.nv.attachToCanvas(this.canvas, false);
-    const big = this.open.shape.reduce((a, b) => a * b, 1) > PREVIEW_FROM;
-    await this.loadScan(big ? 'preview.nii' : 'ct.nii');
+    const large = this.open.shape.reduce((a, b) => a * b, 1) > PREVIEW_FROM;
+    this.scan = await this.add(this.source(large ? 'preview.nii' : 'ct.nii'));
+    if (!large) await this.addMasks();
     this.nv.onLocationChange = (where) => this.located(Array.from(where.mm).slice(0, 3));
     this.nv.onDragRelease = (drag) => this.dragged(drag);
     this.nv.onIntensityChange = () => this.viewer.say(this.mm());
     this.layout(this.look.layout);
     this.tool('crosshair');
-    if (big) this.sharpen();
+    if (large) {
+      this.addMasks()
+        .then(() => this.sharpen())
+        .catch((fault) => complain(`Only the preview could be loaded: ${fault.message}`));
+    }
     return this;
   }
 
-  async loadScan(file) {
-    const [level, width] = WINDOWS[this.look.window];
-    await this.nv.loadVolumes([
-      {
-        url: address(`/picture/${file}`),
-        name: file,
-        colormap: 'gray',
-        cal_min: level - width / 2,
-        cal_max: level + width / 2,
-      },
-      { url: address('/picture/labels.nii.gz'), name: 'labels.nii.gz', opacity: this.look.opacity },
-    ]);
-    this.masks();
+  source(file) {
+    const [level, width] = this.levels();
+    return {
+      url: address(`/picture/${file}`),
+      name: file,
+      colormap: 'gray',
+      cal_min: level - width / 2,
+      cal_max: level + width / 2,
+    };
   }
 
-  // Full resolution behind the preview; the crosshair stays where it was.
+  // A volume on top of those that are there; null when the view was closed meanwhile.
+  async add(source) {
+    const volume = await this.library.NVImage.loadFromUrl(source);
+    if (this.closed) return null;
+    this.nv.addVolume(volume);
+    return volume;
+  }
+
+  async addMasks() {
+    this.overlay = await this.add({
+      url: address('/picture/labels.nii.gz'),
+      name: 'labels.nii.gz',
+      opacity: this.look.opacity,
+    });
+    if (!this.closed) this.masks();
+  }
+
+  // The full scan takes the preview's place below the masks; the crosshair stays where it was.
   async sharpen() {
-    const mm = this.mm();
-    await this.loadScan('ct.nii').catch(() => {});
-    if (this.closed) return;
-    this.window(...WINDOWS[this.look.window]);
-    this.moveTo(this.last ?? mm);
+    const full = await this.add(this.source('ct.nii'));
+    if (!full) return;
+    this.nv.setVolume(full, 0);
+    this.nv.removeVolume(this.scan);
+    this.scan = full;
+    this.moveTo(this.last);
     this.stage.dataset.full = '1';
   }
 
@@ -172,9 +192,8 @@ class NiivueView {
   }
 
   window(level, width) {
-    const scan = this.nv.volumes[0];
-    scan.cal_min = level - width / 2;
-    scan.cal_max = level + width / 2;
+    this.scan.cal_min = level - width / 2;
+    this.scan.cal_max = level + width / 2;
     this.refresh();
   }
 
@@ -187,15 +206,15 @@ class NiivueView {
   }
 
   levels() {
-    const { cal_min: low, cal_max: high } = this.nv.volumes[0];
+    if (!this.scan) return WINDOWS[this.look.window];
+    const { cal_min: low, cal_max: high } = this.scan;
     return [(low + high) / 2, high - low];
   }
 
   masks() {
-    const overlay = this.nv.volumes[1];
-    if (!overlay) return;
-    overlay.setColormapLabel(table(this.open.legend, this.look));
-    overlay.opacity = this.look.opacity;
+    if (!this.overlay) return; // it is still on its way, and will look as it should
+    this.overlay.setColormapLabel(table(this.open.legend, this.look));
+    this.overlay.opacity = this.look.opacity;
     this.refresh();
   }
 
@@ -224,7 +243,7 @@ class NiivueView {
   }
 
   state() {
-    const [scan, overlay] = this.nv.volumes;
+    const { scan, overlay } = this;
     return { mm: this.mm(), range: [scan.cal_min, scan.cal_max], opacity: overlay?.opacity };
   }
 
