@@ -183,13 +183,11 @@ def _limit(truths: list[list[Any]], group: list[Row]) -> Row:
         by_size[level] = (sum(here), len(here))
     smallest, sensitivity, interval = None, None, None
     for index in range(len(levels) - 1, -1, -1):
-        found, number = by_size[levels[index]]
-        if found < ENOUGH * number:
-            break
+        if wilson(*by_size[levels[index]])[1] < ENOUGH:
+            break  # at this size it is surely found too seldom
         hits, count = (sum(by_size[level][part] for level in levels[index:]) for part in (0, 1))
-        if count < LEAST_TRUTHS:
-            continue
-        smallest, sensitivity, interval = levels[index], round(hits / count, 3), wilson(hits, count)
+        if count >= LEAST_TRUTHS and hits >= ENOUGH * count:
+            smallest, sensitivity, interval = levels[index], round(hits / count, 3), wilson(hits, count)
     errors = [abs(measured - size) / size for _, size, _, measured in truths if measured is not None and size > 0]
     return {
         "quantity": quantity,

@@ -76,6 +76,12 @@ _Found = tuple[Nodule, LungSide, Presence]
 CUT_SMALL_MM = 8.0  # where the scan ends, a smaller round thing may be a vessel that goes on
 CUT_LONG = 0.65  # short over long axis; a vessel cut at a slant is longer
 
+# The limit is that of solid nodules (docs/limits.md).
+FAINT = {
+    "lung_nodule": "the size is that of solid nodules; pure ground glass is found from about 12 mm",
+    "lung_mass": "",
+}
+
 
 @tool(NAME, observes=FINDINGS, needs=("lungs", "thoracic_cavity", "airways", "skeleton"))
 def nodules(case: Case) -> list[Evidence]:
@@ -93,7 +99,7 @@ def nodules(case: Case) -> list[Evidence]:
         out.append(_observation(case, f"nodule_{number}", finding, one))
     hidden = {side: ("collapse",) if fields[side].seen and _hides(case, side) else () for side in SIDES}
     out.extend(
-        search(NAME, finding, fields[side], found=number, site="lung", failed=hidden[side])
+        search(NAME, finding, fields[side], found=number, site="lung", failed=hidden[side], note=FAINT[finding])
         for (finding, side), number in counts.items()
     )
     return out
