@@ -180,7 +180,7 @@ def test_what_a_person_decided_survives_a_restart_and_goes_into_the_exports(tmp_
 
 @pytest.mark.parametrize(
     ("words", "key", "status"),
-    [("pleural effusion", "pleural_effusion", "present"), ("pneumothorax", "pneumothorax", "absent"),
+    [("pleural effusion", "pleural_effusion", "present"), ("pneumothorax", "pneumothorax", "limited"),
      ("kidney", "kidney_stone", "not_assessed"), ("fluid around the lung", "pleural_effusion", "present")],
 )  # fmt: skip
 def test_free_words_find_their_findings(desk: Desk, case: str, words: str, key: str, status: str) -> None:

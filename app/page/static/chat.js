@@ -133,8 +133,7 @@ export function mount(slot) {
         'Answers come from this report’s evidence alone, and are checked like its sentences.',
       ),
       log,
-      chips,
-      el('div', { class: 'row asking' }, field, send, stop),
+      el('div', { class: 'foot' }, chips, el('div', { class: 'row asking' }, field, send, stop)),
     ),
   );
   on('case', draw);
