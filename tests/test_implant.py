@@ -126,6 +126,7 @@ def test_a_finding_in_words_becomes_what_is_put_in() -> None:
     [
         ("12 mm nodule in the left upper lobe", "upper lobe of this scan"),
         ("pleural effusion of 20 mm", "given in ml"),
+        ("8 mm lobulated spiculated nodule", "at once"),
         ("no nodule", "absent"),
         ("pancreatic mass", "What can be drawn"),
     ],

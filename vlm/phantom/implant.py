@@ -34,6 +34,8 @@ Shape = Callable[[Floats], Floats]  # (..., 3) RAS mm -> (...) signed distance, 
 Window = tuple[slice, slice, slice]  # of (X, Y, Z) arrays
 Kind = Literal["lung_nodule", "pleural_effusion", "pneumothorax", "consolidation", "ground_glass_opacity", "emphysema"]
 Zone = Literal["upper", "middle", "lower"]
+NoduleTexture = Literal["solid", "ground_glass", "part_solid", "calcified"]
+Margin = Literal["smooth", "lobulated", "spiculated"]
 
 FINEST_MM = 0.5  # shapes are evaluated about so finely
 FINE_POINTS = 12_000_000  # and no finer than this many points allow
@@ -58,8 +60,8 @@ class Implant:
     size: float
     side: LungSide | None = None
     zone: Zone | None = None
-    texture: Literal["solid", "ground_glass", "part_solid", "calcified"] = "solid"
-    margin: Literal["smooth", "lobulated", "spiculated"] = "smooth"
+    texture: NoduleTexture = "solid"
+    margin: Margin = "smooth"
     place: Literal["inside", "pleural"] = "inside"
     centre_mm: Point | None = None  # RAS; chosen when None
 
@@ -355,7 +357,7 @@ class _Work:
 
 
 def _ball(
-    centre: NDArray[np.float64], radius: float, margin: Literal["smooth", "lobulated", "spiculated"],
+    centre: NDArray[np.float64], radius: float, margin: Margin,
     rng: np.random.Generator,
 ) -> Shape:  # fmt: skip
     """A sphere, one with bumps, or one with thin spicules; its volume is that of the sphere."""

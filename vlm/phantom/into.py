@@ -16,14 +16,12 @@ from vlm.errors import UsageError
 from vlm.evidence import Case
 from vlm.phantom.body.wishes import Wish, read_wish, refuse
 from vlm.phantom.dicom_series import write_dicom_series
-from vlm.phantom.implant import Implant, Kind, Zone, implant
+from vlm.phantom.implant import Implant, Kind, Margin, NoduleTexture, Zone, implant
 from vlm.phantom.sample import FORMATS, Sample, remove_older, save, save_json, save_masks, truth_of
 
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 USUAL = {"lung_nodule": 10.0, "pleural_effusion": 200.0, "pneumothorax": 100.0, "emphysema": 10.0}  # mm, mL, mL, %
 USUAL_PATCH_ML = 30.0
-TEXTURES = {"ground_glass", "part_solid", "solid"}
-MARGINS = {"spiculated", "lobulated", "smooth"}
 
 
 def wanted(words: str) -> Implant:
@@ -43,10 +41,18 @@ def wanted(words: str) -> Implant:
         size=_size(wish),
         side=wish.side,
         zone=cast(Zone, zone) if zone in get_args(Zone) else None,
-        texture=next(iter(TEXTURES & wish.attributes), "solid"),  # type: ignore[arg-type]  # one of its literals
-        margin=next(iter(MARGINS & wish.attributes), "smooth"),  # type: ignore[arg-type]  # one of its literals
+        texture=cast(NoduleTexture, _one(wish, get_args(NoduleTexture), "solid")),
+        margin=cast(Margin, _one(wish, get_args(Margin), "smooth")),
         place="pleural" if pleural and wish.finding == "lung_nodule" else "inside",
     )
+
+
+def _one(wish: Wish, known: Sequence[str], usual: str) -> str:
+    """The one attribute of these that was said, or the usual one."""
+    said = [name for name in known if name in wish.attributes]
+    if len(said) > 1:
+        raise refuse(wish.words, f"it is called {' and '.join(said).replace('_', ' ')} at once. Name one.")
+    return said[0] if said else usual
 
 
 def _size(wish: Wish) -> float:
