@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.page.desk import Desk
     from tests.page_case import Finished
 
 SHARED = Path(os.environ.get("TOMOSCRIBE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -48,3 +51,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     from tests.page_case import make_finished  # loads the whole reading: only where a test wants it
 
     return make_finished(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """The page's desk with a data folder of its own."""
+    from app.page.desk import Desk
+
+    desk = Desk(tmp_path / "data")
+    yield desk
+    desk.close()

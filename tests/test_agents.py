@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -15,13 +14,6 @@ from app.page.users import LOCAL
 from tests.page_case import Finished, put_case
 
 pytestmark = pytest.mark.xdist_group("page")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path / "data")
-    yield desk
-    desk.close()
 
 
 def call(desk: Desk, root: Path, tool: str, **words: str) -> tuple[bool, str]:

@@ -6,7 +6,6 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +27,6 @@ from vlm.report import Report
 OWNER = "ann"
 SOON_S = 240.0
 pytestmark = pytest.mark.xdist_group("page")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path / "data")
-    yield desk
-    desk.close()
 
 
 @pytest.fixture
@@ -181,6 +173,7 @@ def test_what_a_person_decided_survives_a_restart_and_goes_into_the_exports(tmp_
 @pytest.mark.parametrize(
     ("words", "key", "status"),
     [("pleural effusion", "pleural_effusion", "present"), ("pneumothorax", "pneumothorax", "limited"),
+     ("emphysema", "emphysema", "absent"),
      ("kidney", "kidney_stone", "not_assessed"), ("fluid around the lung", "pleural_effusion", "present")],
 )  # fmt: skip
 def test_free_words_find_their_findings(desk: Desk, case: str, words: str, key: str, status: str) -> None:
