@@ -58,6 +58,8 @@ class Truth:
     quantity: str  # "diameter" (mm), "volume" (mL) or "fraction" (%)
     value: float
     mask: str
+    attributes: tuple[str, ...] = ()  # "ground_glass", "spiculated"
+    wish: int | None = None  # number of the request that it was drawn for
 
 
 @dataclass(frozen=True, eq=False)

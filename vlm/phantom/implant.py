@@ -234,6 +234,7 @@ class _Work:
             Truth(
                 finding=each.finding, side=side, site=f"{each.zone}_zone" if each.zone else None, centre_mm=centre,
                 quantity=quantity, value=value, mask=name,
+                attributes=(each.texture, each.margin, each.place) if each.finding == "lung_nodule" else (),
             )
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from vlm.phantom.body.thorax import Thorax
 from vlm.phantom.body.tissues import Phase, Tissues
 from vlm.phantom.body.trunk import Trunk
 from vlm.phantom.body.walls import Walls
-from vlm.phantom.body.wishes import read_wish
+from vlm.phantom.body.wishes import Wish, read_wish
 from vlm.phantom.chest import Truth
 
 REGIONS: dict[str, tuple[float, float]] = {  # heights of the reference body, mm
@@ -38,6 +38,8 @@ class Body:
     labels: NDArray[np.uint8]  # (X, Y, Z), numbers of ``labels.NUMBER``
     findings: dict[str, Mask]  # by the name that its Truth gives
     truth: list[Truth]
+    centres: dict[int, Point]  # by number of the wish: where what has a centre was put, RAS mm
+    refused: tuple[str, ...]  # why findings that were asked for are not there
 
     def mask(self, name: str) -> Mask:
         """One structure; empty when it lies outside the field of view."""
@@ -85,7 +87,9 @@ def body(
     spacing_mm: tuple[float, float, float] = (0.8, 0.8, 1.5),
     exposure: Exposure | None = None,
     grid: Grid | None = None,
-    findings: Sequence[str] = (),
+    findings: Sequence[str | Wish] = (),
+    visit: int = 0,
+    skip_impossible: bool = False,
 ) -> Body:
     """A body by seed. The same arguments give the same bytes.
 
@@ -93,17 +97,20 @@ def body(
         region: a key of REGIONS; ``grid`` is used instead when given.
         exposure: how it is scanned; by chance from the seed when not given.
         findings: what ails the person, in words: "12 mm solid nodule, left upper lobe".
+        visit: another one is the same person with other noise.
+        skip_impossible: a finding that cannot be in this person is left out and told in ``refused``.
 
     Raises:
         UsageError: a finding is not understood, or impossible in this person, phase or field of view.
     """
-    wishes = [read_wish(words, frozenset(FINDINGS)) for words in findings]
+    wishes = numbered(findings)
     person = Person.of(seed)
     grid = grid or grid_of(person, region, spacing_mm)
     scene = draw(person, grid, phase)
-    masks, truth = put_in(scene, wishes)
-    exposure = exposure or Exposure.of(seed)
-    hu = expose(scene, exposure)
+    refused: list[str] = []
+    drawing = put_in(scene, wishes, refused if skip_impossible else None)
+    exposure = exposure or Exposure.of(seed, visit)
+    hu = expose(scene, exposure, visit)
     scan = Scan(
         source="phantom",
         kernel=exposure.kernel,
@@ -112,5 +119,15 @@ def body(
         tube_voltage_kv=120.0,
         patient_position="HFS",
     )
-    named = {name: Mask(name, voxels.T, grid) for name, voxels in masks.items()}
-    return Body(person, Volume(hu.T, grid, scan), scene.labels.T, named, truth)
+    named = {name: Mask(name, voxels.T, grid) for name, voxels in drawing.masks.items()}
+    volume = Volume(hu.T, grid, scan)
+    return Body(person, volume, scene.labels.T, named, drawing.truth, drawing.centres, tuple(refused))
+
+
+def numbered(findings: Sequence[str | Wish]) -> list[Wish]:
+    """What is asked for, read and numbered in the order of asking; what was read before keeps its number."""
+    known = frozenset(FINDINGS)
+    return [
+        replace(read_wish(each, known), number=number) if isinstance(each, str) else each
+        for number, each in enumerate(findings)
+    ]

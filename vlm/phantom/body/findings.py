@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vlm.ct.volume import as_point
+from vlm.ct.volume import Point, as_point
+from vlm.errors import UsageError
 from vlm.phantom.body.labels import LOBES, NUMBER
 from vlm.phantom.body.scanner import TILE, TILE_STEP_MM, tile
 from vlm.phantom.body.scene import Scene, Window
@@ -44,6 +45,7 @@ class Drawing:
     scene: Scene
     masks: dict[str, NDArray[np.bool_]]  # (Z, Y, X)
     truth: list[Truth]
+    centres: dict[int, Point]  # by number of the wish
 
     def voxels(self, labels: Sequence[str]) -> NDArray[np.bool_]:
         """Voxels of some labels, without those that a finding has taken."""
@@ -110,11 +112,16 @@ class Drawing:
                 quantity=quantity,
                 value=value,
                 mask=name,
+                attributes=tuple(sorted(wish.attributes)),
+                wish=wish.number,
             )
         )
 
     def centre(self, wish: Wish, allowed: NDArray[np.bool_], depth_mm: float) -> NDArray[np.float64]:
-        """A random world point at least ``depth_mm`` inside the allowed voxels, or as deep as they go."""
+        """The place of a wish, else a random world point ``depth_mm`` inside what is allowed, or as deep as it goes."""
+        if wish.centre_mm is not None:
+            self.centres[wish.number] = wish.centre_mm
+            return np.asarray(wish.centre_mm, dtype=np.float64)
         where = ndimage.find_objects(allowed.astype(np.uint8))
         if not where:
             raise refuse(wish.words, "the organ is not there in this person or not in the field of view.")
@@ -124,7 +131,9 @@ class Drawing:
         index = np.argwhere(deep >= min(depth_mm, float(deep.max())))
         rng = self.scene.rng(f"{wish.words} {len(self.truth)}")
         chosen = index[int(rng.integers(len(index)))] + [part.start for part in window]
-        return np.asarray(self.scene.grid.to_mm(chosen[::-1]))
+        centre = np.asarray(self.scene.grid.to_mm(chosen[::-1]))
+        self.centres[wish.number] = as_point(centre)
+        return centre
 
     def around(self, centre: NDArray[np.float64], reach_mm: float) -> tuple[Window, Floats, Floats, Floats]:
         """The voxels near a world point: window, and millimetres from the point along x, y, z."""
@@ -405,13 +414,21 @@ FINDINGS: Mapping[str, Painter] = {
 }
 
 
-def put_in(scene: Scene, wishes: Sequence[Wish]) -> tuple[dict[str, NDArray[np.bool_]], list[Truth]]:
+def put_in(scene: Scene, wishes: Sequence[Wish], refused: list[str] | None = None) -> Drawing:
     """Put findings into a painted body, in order. Masks are (Z, Y, X).
 
+    Args:
+        refused: takes the reason of each finding that is impossible; the others are put in all the same.
+
     Raises:
-        UsageError: one of them is impossible in this person, phase or field of view.
+        UsageError: one of them is impossible in this person, phase or field of view, and nobody takes the reason.
     """
-    drawing = Drawing(scene, {}, [])
+    drawing = Drawing(scene, {}, [], {})
     for wish in wishes:
-        FINDINGS[wish.finding](drawing, wish)
-    return drawing.masks, drawing.truth
+        try:
+            FINDINGS[wish.finding](drawing, wish)
+        except UsageError as error:
+            if refused is None:
+                raise
+            refused.append(str(error))
+    return drawing

@@ -41,9 +41,9 @@ class Exposure:
     padding_hu: int = AIR_HU
 
     @classmethod
-    def of(cls, seed: int) -> Exposure:
-        """A scan by chance, as varied as an archive."""
-        rng = np.random.default_rng([seed, 11])
+    def of(cls, seed: int, visit: int = 0) -> Exposure:
+        """A scan by chance, as varied as an archive; each visit of a person has its own."""
+        rng = np.random.default_rng([seed, 11, visit])
         return cls(
             kernel="sharp" if rng.random() < 0.25 else "soft", noise_hu=float(np.clip(rng.lognormal(2.5, 0.4), 5, 45)),
             table=bool(rng.random() < 0.9), blanket=bool(rng.random() < 0.4), motion_mm=float(rng.uniform(0,
@@ -51,8 +51,8 @@ class Exposure:
         )  # fmt: skip
 
 
-def expose(scene: Scene, exposure: Exposure) -> NDArray[np.int16]:
-    """Hounsfield units (Z, Y, X) of a scene; the scene's own values are used up."""
+def expose(scene: Scene, exposure: Exposure, visit: int = 0) -> NDArray[np.int16]:
+    """Hounsfield units (Z, Y, X) of a scene, with the noise of one visit; the scene's own values are used up."""
     _texture(scene)
     if exposure.table:
         _table(scene)
@@ -61,7 +61,7 @@ def expose(scene: Scene, exposure: Exposure) -> NDArray[np.int16]:
     if exposure.motion_mm > 0:
         _move(scene, exposure.motion_mm)
     _streaks(scene)
-    _kernel(scene, exposure)
+    _kernel(scene, exposure, visit)
     out = np.empty(scene.hu.shape, dtype=np.int16)
     np.clip(np.rint(scene.hu, out=scene.hu), AIR_HU, 3071, out=scene.hu)
     out[:] = scene.hu
@@ -183,7 +183,7 @@ def _streaks(scene: Scene) -> None:
         scene.hu[k] += 1000 * np.where(scene.hu[k] > METAL_HU, 0, back)
 
 
-def _kernel(scene: Scene, exposure: Exposure) -> None:
+def _kernel(scene: Scene, exposure: Exposure, visit: int) -> None:
     """Blur by the kernel and add its noise, slice by slice in frequencies."""
     blur, sharpen, grain = KERNELS[exposure.kernel]
     ny, nx = scene.hu.shape[1:]
@@ -199,7 +199,7 @@ def _kernel(scene: Scene, exposure: Exposure) -> None:
     for k in range(len(scene.hu)):
         hu = scene.hu[k]
         sigma = exposure.noise_hu * finer * _sigma(hu, dx, dy)
-        white = np.random.default_rng([scene.seed, 3, k]).standard_normal(size, dtype=np.float32)
+        white = np.random.default_rng([scene.seed, 3, k, visit]).standard_normal(size, dtype=np.float32)
         noise = fft.irfft2(fft.rfft2(white) * power, size)[:ny, :nx]
         if min(dx, dy) < 1.5 * blur + 0.6:
             padded = np.full(size, -1000.0, dtype=np.float32)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vlm.ct.volume import Point
 from vlm.errors import UsageError
-from vlm.findings.mentions import Mention
+from vlm.findings.mentions import Change, Mention
 from vlm.findings.reader import read_sentence
 
 Side = Literal["left", "right"]
@@ -26,6 +27,9 @@ class Wish:
     percent: float | None = None
     grade: str | None = None
     attributes: frozenset[str] = field(default_factory=frozenset)
+    change: Change | None = None  # since an earlier scan
+    number: int = 0  # among those asked for
+    centre_mm: Point | None = None  # RAS; chosen when None
 
 
 def refuse(words: str, why: str) -> UsageError:
@@ -41,7 +45,7 @@ def read_wish(words: str, known: frozenset[str]) -> Wish:
     """
     reading = read_sentence(words)
     mention = _mention(words, reading.mentions, known)
-    if mention.presence != "present":
+    if mention.presence != "present" and mention.change != "resolved":
         raise refuse(words, f"it says that {mention.finding} is {mention.presence}. Say what is there.")
     if reading.unknown:
         raise refuse(words, f"the words {', '.join(reading.unknown)} are not understood. Leave them out.")
@@ -67,6 +71,7 @@ def read_wish(words: str, known: frozenset[str]) -> Wish:
         percent=sizes.get("%"),
         grade=mention.grade,
         attributes=frozenset(mention.attributes),
+        change=mention.change,
     )
 
 
