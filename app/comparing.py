@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.records import content_hash
 from app.running import Clock, run_tools
 from vlm.ct import Volume, read
 from vlm.errors import IntakeError, UsageError
@@ -56,7 +55,7 @@ def compare_with(case: Case, path: Path, series: str | None, tools: dict[str, To
         usable = alignment is not None and alignment.accepted
         changes = compare(case, case.prior, alignment, load_vocabulary()) if alignment and usable else None
     record: dict[str, object] = {
-        "input_sha256": content_hash(scan.volume),
+        "input_sha256": scan.volume.sha256,
         "source": scan.volume.scan.source,
         "series": scan.volume.scan.series,
         "order": order,
@@ -77,7 +76,7 @@ def order_of(now: Volume, before: Volume) -> str:
     Raises:
         UsageError: it is the scan itself, or a later one.
     """
-    if content_hash(before) == content_hash(now):
+    if before.sha256 == now.sha256:
         raise UsageError("E_USAGE: --prior is the scan itself, expected an earlier one.")
     first, second = before.scan.acquired, now.scan.acquired
     if first is None or second is None or first == second:

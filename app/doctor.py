@@ -37,7 +37,6 @@ NEEDED = {
 }
 EXTRA = {"gradio": "tomoscribe[page]", "mcp": "tomoscribe[mcp]"}  # what is installed together
 LATER = {
-    "image encoder": "zero-shot findings and case vectors",
     "language model": "wording and chat by a model; reports are composed by rules",
     "case library": "similar cases",
     "organ network": "organs of the abdomen; anatomy is found by rules",
@@ -54,7 +53,7 @@ def examine() -> list[Check]:
             checks.append(
                 Check(name=package, state="off", found=use, remedy=f"pip install {EXTRA.get(package, package)}")
             )
-    checks.append(_viewer())
+    checks += [_viewer(), _encoder()]
     checks += [
         Check(name=name, state="off", found=use, remedy="Not part of this version.") for name, use in LATER.items()
     ]
@@ -69,3 +68,15 @@ def _viewer() -> Check:
     except (OSError, ValueError, KeyError):
         return Check(name="NiiVue", state="off", found="the page's viewer on WebGL2", remedy="make viewer")
     return Check(name="NiiVue", state="on", found=f"{found} (the page's viewer on WebGL2)", remedy="")
+
+
+def _encoder() -> Check:
+    """The embedded image encoder: its code is here, torch and the weights come with an extra."""
+    from vlm.encoder.registry import ASTRA, availability
+
+    here = availability(ASTRA)
+    use = "case vectors; no text tower comes with it, so no zero-shot scores"
+    return Check(
+        name="image encoder", state="on" if here.on else "off", found=f"{ASTRA}: {here.reason or use}",
+        remedy=here.remedy,
+    )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -11,6 +10,7 @@ import numpy as np
 
 from vlm.anatomy.laterality import laterality
 from vlm.ct import Volume
+from vlm.encoder import availability
 from vlm.evidence import Case
 from vlm.report import CapabilityOff, CaseRecord, EvidenceRecord, Geometry, evidence_record
 from vlm.tools import Tool
@@ -38,7 +38,7 @@ def case_record(volume: Volume) -> CaseRecord:
     affine = tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in np.round(grid.affine, 6))
     x_mm, y_mm, z_mm = (round(step, 6) for step in grid.spacing_mm)
     return CaseRecord(
-        id=content_hash(volume)[:16],
+        id=volume.sha256[:16],
         source=scan.source,
         scan={
             "series": scan.series,
@@ -53,13 +53,6 @@ def case_record(volume: Volume) -> CaseRecord:
         },
         geometry=Geometry(shape=grid.shape, spacing_mm=(x_mm, y_mm, z_mm), affine=affine),
     )
-
-
-def content_hash(volume: Volume) -> str:
-    """sha256 over voxels and geometry, hex: the same scan has the same id wherever it lies."""
-    digest = hashlib.sha256(np.ascontiguousarray(np.round(volume.grid.affine, 6)).tobytes())
-    digest.update(np.ascontiguousarray(volume.hu.T).data)
-    return digest.hexdigest()
 
 
 def capabilities_off(case: Case, failures: Mapping[str, str]) -> tuple[CapabilityOff, ...]:
@@ -82,9 +75,17 @@ def capabilities_off(case: Case, failures: Mapping[str, str]) -> tuple[Capabilit
                 remedy="Check how the scan was exported, or for situs inversus.",
             )
         )
+    encoder = availability()
     off.append(
         CapabilityOff(
-            capability="image encoder, language model, similar cases",
+            capability="image encoder",
+            reason=encoder.reason or "no sentence of a report rests on it in this version",
+            remedy=encoder.remedy or "Nothing to do; the report is made from measurements alone.",
+        )
+    )
+    off.append(
+        CapabilityOff(
+            capability="language model, similar cases",
             reason="not part of this version",
             remedy="Nothing to do; the report is made from measurements alone.",
         )
@@ -98,7 +99,7 @@ def provenance(volume: Volume, tools: Mapping[str, Tool], prior: Mapping[str, ob
         **({} if prior is None else {"prior": prior}),
         **{name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "input_sha256": content_hash(volume),
+        "input_sha256": volume.sha256,
         "writer": "compose",
         "tools": {name: tool.version for name, tool in tools.items()},
     }

@@ -9,6 +9,8 @@ want one. DICOM's LPS is turned into RAS once, by the readers, and nowhere else.
 from __future__ import annotations
 
 import datetime
+import functools
+import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -207,6 +209,13 @@ class Volume:
             raise ValueError(f"hu is {self.hu.dtype} {self.hu.shape}, expected int16 {self.grid.shape}")
         if not self.hu.flags.f_contiguous:
             raise ValueError("hu must be Fortran-ordered: z slowest, slices contiguous")
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hex digest over voxels and geometry: the same scan has the same one wherever it lies."""
+        digest = hashlib.sha256(np.ascontiguousarray(np.round(self.grid.affine, 6)).tobytes())
+        digest.update(np.ascontiguousarray(self.hu.T).data)
+        return digest.hexdigest()
 
     def coarse(self, *, target_mm: float) -> Volume:
         """Block means on the grid of whole blocks nearest to ``target_mm``; this volume when blocks are single voxels.
