@@ -15,6 +15,7 @@ from vlm.phantom.body.shapes import Floats
 CELL_MM = 24.0  # of the lattice on which displacements live
 LOW_MM, HIGH_MM = np.array([-340.0, -240.0, -420.0]), np.array([340.0, 260.0, 820.0])
 BENDS = ((90.0, 4.5), (38.0, 2.6))  # (width of a bend, its deviation), mm
+EVEN, ODD = 0.62, 0.34  # how much of the bends both sides share
 
 
 class Frame:
@@ -29,6 +30,9 @@ class Frame:
             for axis in range(3):
                 field = ndimage.gaussian_filter(rng.standard_normal(shape), width / CELL_MM / 1.6, mode="wrap")
                 self.shift[axis] += bend * deviation * field / field.std()
+        # a body is nearly its own mirror image: what bends one side bends the other
+        mirror = self.shift[:, ::-1] * np.array([-1, 1, 1], dtype=np.float32).reshape(3, 1, 1, 1)
+        self.shift = EVEN * (self.shift + mirror) + ODD * (self.shift - mirror)
         self.shift = np.clip(self.shift, -18, 18)
 
     def reference(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:

@@ -300,32 +300,42 @@ class Scene:
             field, label, tissue, on=on, share=min(1.0, (2 * float(line[:, 3].mean()) / self.edge_mm) ** 2)
         )
 
-    def paint_branches(
-        self, branches: Sequence[Branch], label: str, tissue: str, *, grow_mm: float = 0.0, on: Sequence[str] = ()
-    ) -> None:
-        """Draw the pieces of a tree; those thinner than a third of a voxel are left out."""
-        seen = [piece for piece in branches if 2 * piece.radius_mm > 0.35 * self.edge_mm]
-        if not seen:
+    def paint_branches(self, branches: Sequence[Branch], label: str, tissue: str, *, on: Sequence[str] = ()) -> None:
+        """Draw straight pieces of even width."""
+        rows = [(*piece.start, piece.radius_mm, *piece.end, piece.radius_mm) for piece in branches]
+        self.paint_pieces(np.array(rows, dtype=np.float64), label, tissue, on=on)
+
+    def paint_pieces(self, pieces: Floats, label: str, tissue: str, *, on: Sequence[str] = ()) -> None:
+        """Draw the pieces of a tree, (N, 8) rows of start, radius, end, radius in reference mm.
+
+        Those thinner than half a voxel are left out: they would hardly be seen.
+        """
+        seen = pieces[2 * pieces[:, [3, 7]].max(axis=1) > 0.5 * self.edge_mm]
+        if not len(seen):
             return
-        ends = self.frame.world(np.array([piece.start for piece in seen] + [piece.end for piece in seen]))
-        low, high = np.minimum(ends[: len(seen)], ends[len(seen) :]), np.maximum(ends[: len(seen)], ends[len(seen) :])
+        ends = self.frame.world(np.concatenate([seen[:, :3], seen[:, 4:7]]))
+        starts, stops = ends[: len(seen)], ends[len(seen) :]
+        reach = seen[:, [3, 7]].max(axis=1)[:, None] + 0.5 * self.edge_mm
+        first, last = [], []
+        for axis, line in enumerate(self.lines):
+            origin, step = float(line[0]), self.grid.spacing_mm[axis]
+            low = (np.minimum(starts[:, axis], stops[:, axis]) - reach[:, 0] - origin) / step
+            high = (np.maximum(starts[:, axis], stops[:, axis]) + reach[:, 0] - origin) / step
+            first.append(np.clip(np.ceil(low), 0, len(line)).astype(int))
+            last.append(np.clip(np.floor(high) + 1, 0, len(line)).astype(int))
+        low_high = np.stack([*first, *last], axis=1)
+        inside = np.flatnonzero((low_high[:, 3:] > low_high[:, :3]).all(axis=1))
         brush = self._brush(label, tissue, on)
-        for n, piece in enumerate(seen):
-            radius = piece.radius_mm + grow_mm
-            a, b = (np.array([*ends[m], radius]) for m in (n, n + len(seen)))
-            reach = radius + self.edge_mm
-            part = self.within(low[n] - reach, high[n] + reach, self.lines)
-            if any(p.stop <= p.start for p in part):
-                continue
-            x, y, z = (
-                self.lines[0][None, None, part[2]],
-                self.lines[1][None, part[1], None],
-                self.lines[2][part[0], None, None],
-            )
-            cover = np.clip(0.5 - _segment(x, y, z, a, b, 1.0) / np.float32(self.edge_mm), 0, 1)
-            self._blend(
-                part[0], part[1], part[2], cover * np.float32(min(1.0, (2 * radius / self.edge_mm) ** 2)), brush
-            )
+        x, y, z = self.lines[0][None, None, :], self.lines[1][None, :, None], self.lines[2][:, None, None]
+        radii = seen[:, [3, 7]]
+        share = np.minimum(1.0, (radii.sum(axis=1) / self.edge_mm) ** 2).astype(np.float32)
+        a32 = np.column_stack([starts, radii[:, 0]]).astype(np.float32)
+        b32 = np.column_stack([stops, radii[:, 1]]).astype(np.float32)
+        for n in inside:
+            x0, y0, z0, x1, y1, z1 = low_high[n].tolist()
+            mm = _segment(x[:, :, x0:x1], y[:, y0:y1], z[z0:z1], a32[n], b32[n], 1.0)
+            cover = np.clip(0.5 - mm * np.float32(1 / self.edge_mm), 0, 1) * share[n]
+            self._blend(slice(z0, z1), slice(y0, y1), slice(x0, x1), cover, brush)
 
     def paint_voxels(
         self, field: Field, label: str | None, tissue: str, *, on: Sequence[str] = (), share: float = 1.0

@@ -72,6 +72,17 @@ def ellipsoid(
     return np.asarray((root - 1) * root / slope, dtype=np.float32)
 
 
+def cone(x: Floats, y: Floats, z: Floats, a: Sequence[float], b: Sequence[float], swell_mm: float = 0.0) -> Floats:
+    """Distance to a straight tube with round ends from ``a`` to ``b`` (x, y, z, radius), thicker in its middle."""
+    u, v, w = x - a[0], y - a[1], z - a[2]
+    d = [float(q) - float(p) for p, q in zip(a[:3], b[:3], strict=True)]
+    t = np.clip((u * d[0] + v * d[1] + w * d[2]) / max(d[0] ** 2 + d[1] ** 2 + d[2] ** 2, 1e-6), 0, 1)
+    radius = a[3] + (b[3] - a[3]) * t + 4 * swell_mm * t * (1 - t)
+    return np.asarray(
+        np.sqrt((u - t * d[0]) ** 2 + (v - t * d[1]) ** 2 + (w - t * d[2]) ** 2) - radius, dtype=np.float32
+    )
+
+
 def around(
     centre: Sequence[float], reach_mm: float
 ) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:

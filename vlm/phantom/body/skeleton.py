@@ -158,7 +158,7 @@ class Skeleton:
         a, f, b = (radius.at(z) + out_mm for radius in self.trunk.inner)
         middle, half = 0.5 * (f - b), 0.5 * (f + b)
         s, c = float(np.sin(np.deg2rad(degrees))), float(-np.cos(np.deg2rad(degrees)))
-        q = max(0.42 * s * s * c * c, 1e-6)
+        q = max(self.trunk.boxy.at(z) * s * s * c * c, 1e-6)
         t = np.sqrt((1 - np.sqrt(1 - 4 * q)) / (2 * q))
         return sign * max(a, 4) * t * s, middle + max(half, 4) * t * c, z
 

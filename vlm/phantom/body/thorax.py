@@ -1,18 +1,23 @@
-"""Lungs with lobes, airways and vessels; heart with chambers; great vessels; mediastinum and neck."""
+"""What lies between the lungs: great vessels, windpipe, gullet, the fat round them; the diaphragm and the neck."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
+from vlm.phantom.body.heart import Heart
 from vlm.phantom.body.labels import LOBES
-from vlm.phantom.body.scene import Place, Scene
-from vlm.phantom.body.shapes import Floats, Triple, both, ellipsoid, join, smooth_line
+from vlm.phantom.body.lungs import Lungs
+from vlm.phantom.body.scene import Field, Place, Scene, Window
+from vlm.phantom.body.shapes import Floats, both, ellipsoid, join, smooth_line, squircle
 from vlm.phantom.body.trunk import Trunk
-from vlm.phantom.trees import grow
 
+ROPES = (
+    "aorta", "superior_vena_cava", "inferior_vena_cava", "pulmonary_artery", "brachiocephalic_vein_left",
+    "brachiocephalic_vein_right", "brachiocephalic_trunk", "subclavian_artery_left", "common_carotid_artery_left",
+)  # fmt: skip
 Line = list[tuple[float, float, float, float]]
 SIDES = (("right", 1.0), ("left", -1.0))
 
@@ -23,41 +28,12 @@ class Thorax:
     def __init__(self, scene: Scene, trunk: Trunk) -> None:
         self.scene, self.trunk = scene, trunk
         person = trunk.person
-        self.size = 1.03 * person.organs["heart"] * (1 + 0.08 * person.visceral)
-        dx, dy, dz = person.moved["heart"]
-        self.at: Triple = (-20 + dx, 24 + dy, 322 + dz + 0.55 * person.breath_mm)
+        self.heart = Heart(scene, trunk)
+        self.at = self.heart.at
         self.wide = person.organs["aorta"] * (1 + 0.004 * (person.age - 50))
-
-    # shapes ----------------------------------------------------------------------------------------------------------
-
-    def chambers(self, p: Place) -> dict[str, Floats]:
-        """Distances to the four cavities and to the muscle of the left ventricle."""
-        s = self.size
-        x, y, z = (p.x - self.at[0]) / s, (p.y - self.at[1]) / s, (p.z - self.at[2]) / s
-        turn = (-28.0, 0.0, 38.0)
-        left = ellipsoid(x, y, z, (-30, 2, -8), (19, 34, 21), turn)
-        muscle = ellipsoid(x, y, z, (-31, 3, -9), (29, 45, 31), turn)
-        right = ellipsoid(x, y, z, (8, 32, -10), (44, 21, 33), (-10, 8, 22))
-        outflow = ellipsoid(x, y, z, (2, 32, 22), (17, 14, 26), (24, 0, 0))
-        right = np.maximum(join(right, outflow, 12), 1.0 - muscle)
-        atrium_right = np.maximum(ellipsoid(x, y, z, (50, 6, 0), (23, 26, 33)), 2.5 - np.minimum(right, muscle))
-        atrium_left = np.maximum(
-            ellipsoid(x, y, z, (10, -30, 24), (36, 18, 24), (0, 8, 0)), 3.0 - np.minimum(muscle, atrium_right)
-        )
-        return {
-            "left": left * s,
-            "muscle": muscle * s,
-            "right": right * s,
-            "atrium_right": atrium_right * s,
-            "atrium_left": atrium_left * s,
-        }
-
-    def heart(self, p: Place) -> Floats:
-        """The heart with its fat, as the pericardium holds it."""
-        c = self.chambers(p)
-        whole = join(join(c["muscle"], c["right"] - 4, 18), join(c["atrium_right"] - 2, c["atrium_left"] - 2, 14), 20)
-        fat = 1.5 + 5.0 * self.trunk.person.visceral
-        return whole - fat
+        self.thymus = 6.0 * max(0.0, (45 - person.age) / 25)  # it turns to fat with age
+        self.lines = self.vessels()
+        self.ropes = self._ropes()
 
     def vessels(self) -> dict[str, tuple[str, list[Line]]]:
         """Label -> tissue and lines (reference mm and radius) of the great vessels."""
@@ -119,23 +95,40 @@ class Thorax:
         [(28, -22, 406, 5.5), (46, -18, 416, 4.5)], [(-44, -26, 394, 5), (-54, -14, 406, 4)],
     )  # fmt: skip
 
-    def _middle(self, p: Place, tubes: list[Floats]) -> Floats:
-        """What lies between the lungs, with its fat."""
-        front = np.clip(p.y / 40, 0, 1)
-        width = np.interp(p.z, [200, 260, 330, 390, 410, 450, 480, 505], [20, 20, 20, 28, 31, 32, 30, 34]).astype(
-            np.float32
-        )
-        narrow = np.interp(p.z, [260, 300, 350, 400, 450, 480], [10, 8, 6, 5, 16, 28]).astype(np.float32) * (
-            1 + 0.5 * self.trunk.person.visceral
-        )
-        slab = np.abs(p.x - self.trunk.side(p.z)) - (width * (1 - front) + narrow * front)
-        behind = p.y < self.trunk.spine(p.z) + 4
-        slab = np.where(
-            behind, np.abs(p.x - self.trunk.side(p.z)) - np.interp(p.z, [190, 300, 500], [27, 21, 20]), slab
-        ).astype(np.float32)
-        out = join(slab, self.heart(p) - 2.0, 6)
-        for tube in tubes:
-            out = join(out, tube, 6)
+    def _ropes(self) -> list[Floats]:
+        """What runs through the mediastinum, with the fat round it: (N, 4) lines of reference mm and radius."""
+        fat = 1.5 + 2.5 * self.trunk.person.visceral
+        lines = [line for name, (_, group) in self.lines.items() if name in ROPES for line in group[:1]]
+        ropes = [smooth_line(line, 8) for line in (*lines, self.OESOPHAGUS, self.TRACHEA)]
+        for rope in ropes:
+            rope[:, 3] += fat
+        return ropes
+
+    def _between(self, p: Place) -> Floats:
+        """What parts the lungs, but for its ropes: the spine, the heart, the thin fold in front."""
+        trunk, visceral = self.trunk, self.trunk.person.visceral
+        away = np.abs(p.x - trunk.side(p.z))
+        back = np.interp(p.z, [180, 230, 300, 420, 500], [25, 22, 17.5, 16.5, 21]).astype(np.float32)
+        spine = squircle(p.x - trunk.side(p.z), p.y - trunk.spine(p.z) + 8, back + 4, back + 6, 0.4)
+        front = trunk.inner[1](p.z)
+        depth = np.clip((p.y - 10) / np.maximum(front - 10, 12), 0, 1.2)
+        top = np.clip((p.z - 400) / 50, 0, 1)  # widens to the vessels of the neck
+        fold = 1.5 + 2 * visceral + (9 + 10 * visceral + self.thymus) * (1 - depth) ** 2 + 14 * top
+        septum = np.maximum(away - fold, np.maximum(4 - p.y, p.y - front - 6))
+        behind = np.abs(p.x + 9) - 12 - 4 * visceral  # round gullet and aorta, behind the heart
+        behind = np.maximum(behind, np.maximum(p.y - 6, np.maximum(trunk.spine(p.z) - p.y, p.z - 405)))
+        cone = np.maximum(away - 24, np.maximum(476 - p.z, np.abs(p.y + 8) - 40))
+        out = join(join(spine, behind.astype(np.float32), 8), self.heart.whole(p) - 2.0, 12)
+        out = join(out, septum.astype(np.float32), 22)
+        return np.minimum(out, cone.astype(np.float32))
+
+    def parted(self, p: Place) -> Floats:
+        """Distance at single points to what parts the lungs."""
+        points = np.stack([p.x, p.y, p.z], axis=1)
+        out = self._between(p)
+        for rope in self.ropes:
+            near = cdist(points, rope[:, :3]) - rope[:, 3]
+            out = np.minimum(out, near.min(axis=1).astype(np.float32))
         return out
 
     # drawing ---------------------------------------------------------------------------------------------------------
@@ -143,55 +136,38 @@ class Thorax:
     def draw(self) -> None:
         """Lungs first, then what lies between them, then what runs through both."""
         scene, trunk = self.scene, self.trunk
-        box = ((-150, 150), (-125, 125), (140, 512))
         gap = scene.field(
             lambda p: np.maximum(p["wall"], np.abs(p["dome"] - 1.5) - 1.6), ((-150, 150), (-125, 125), (120, 310))
         )
         scene.paint(gap, "diaphragm", "muscle")
-        lung = scene.field(lambda p: trunk.thorax(p) + 1.2, box)
-        for name in LOBES:
-            scene.paint(partial(self._lobe, name=name), name, "lung", box=box)
-        scene.paint(lambda p: np.maximum(trunk.thorax(p) + 2, self._fissures(p)), None, "fissure", box=box, on=LOBES)
-        lines = self.vessels()
-        thick = [[line[0]] for name, (_, line) in lines.items() if name in ("aorta", "superior_vena_cava")]
-        tubes = []
-        whole = scene.place(lung.window)
-        for (line,) in thick:
-            field = scene.tube(_grown(line, 3.0), reach_mm=9.0)
-            tubes.append(_onto(field, lung))
-        middle = self._middle(whole, tubes)
-        inside = np.maximum(trunk.thorax(whole), middle).astype(np.float32)
-        scene.paint(type(lung)(lung.window, inside), "torso_fat", "fat_inside", on=LOBES)
+        lungs = Lungs(scene, trunk)
+        space = lungs.draw()
+        middle = self._between(scene.place(space.window)) if space.mm.size else space.mm
+        for rope in self.ropes:
+            add_to(middle, space.window, scene.tube(rope, reach_mm=16.0), blend_mm=14.0)
+        inside = Field(space.window, np.maximum(space.mm - 1.0, middle).astype(np.float32))
+        scene.paint(inside, "torso_fat", "fat_inside", on=LOBES)
         beside = scene.field(self._beside_spine, ((-45, 45), (-125, -20), (150, 512)))
         scene.paint(beside, "skeletal_muscle", "muscle", on=("torso_fat",))
         self._neck()
-        self._heart()
-        self._great_vessels(lines)
-        self._trees()
+        self.heart.draw()
+        self._nodes()
+        self._great_vessels()
+        lungs.trees(self.parted)
 
-    def _fissure(self, p: Place, side: float) -> Floats:
-        """Above 0 above the oblique fissure."""
-        wave = 5 * np.sin(p.x / 26.0 + side) + 3 * np.sin(p.y / 18.0)
-        return np.asarray((p.z - (322 - 1.12 * p.y + wave + 0.12 * np.abs(p.x))) * np.float32(0.66), dtype=np.float32)
-
-    def _lobe(self, p: Place, *, name: str) -> Floats:
-        return both(self.trunk.thorax(p) + 1.2, self._share(p, name))
-
-    def _share(self, p: Place, name: str) -> Floats:
-        sign = 1.0 if name.endswith("right") else -1.0
-        above = self._fissure(p, sign)
-        half = -sign * p.x
-        if "lower" in name:
-            return both(half, above)
-        if sign < 0:
-            return both(half, -above)
-        minor = 350 + 4 * np.sin(p.x / 30.0) + 0.1 * p.y - p.z
-        return both(np.maximum(half, -above), minor if "upper" in name else -minor)
-
-    def _fissures(self, p: Place) -> Floats:
-        right, left = self._fissure(p, 1.0), self._fissure(p, -1.0)
-        minor = np.maximum(np.abs(350 + 4 * np.sin(p.x / 30.0) + 0.1 * p.y - p.z), -right)
-        return np.where(p.x > 0, np.minimum(np.abs(right), minor), np.abs(left)).astype(np.float32) - 0.5
+    def _nodes(self) -> None:
+        """Lymph nodes of usual size beside the windpipe and below its fork, and the azygos vein."""
+        rng = self.scene.rng("lymph nodes")
+        for place in ((18, -12, 440), (20, -14, 424), (-24, -14, 418), (6, -30, 398), (-2, -28, 392), (24, -2, 456)):
+            if rng.random() < 0.7:
+                at = tuple(np.add(place, rng.normal(0, 3, 3)))
+                radius = rng.uniform(1.8, 3.2)
+                node = np.array([(*at, radius), (at[0] + 1, at[1] - 1, at[2] + rng.uniform(2, 7), radius)])
+                self.scene.paint_tube(node, None, "soft", on=("torso_fat",))
+        side, spine = self.trunk.side.at, self.trunk.spine.at
+        azygos = [(side(z) + 7, spine(z) + 19.5, z, 2.6) for z in (190, 250, 310, 370, 405)]
+        azygos += [(20, -34, 418, 3.4), (25, -12, 424, 3.8), (27, 6, 420, 4.2)]
+        self.scene.paint_tube(smooth_line(azygos, 8), None, "blood_vein", on=("torso_fat", *LOBES))
 
     def _beside_spine(self, p: Place) -> Floats:
         """What fills the room between the arches, the heads of the ribs and the lung: muscle, not fat."""
@@ -223,51 +199,7 @@ class Thorax:
             "thyroid",
         )
 
-    def _heart(self) -> None:
-        scene, s = self.scene, self.size
-        x, y, z = self.at
-        box = ((x - 95 * s, x + 95 * s), (y - 75 * s, y + 75 * s), (z - 70 * s, z + 75 * s))
-        room = scene.field(lambda p: np.maximum(np.maximum(self.heart(p), p["wall"] + 3.0), p["dome"] + 1.0), box)
-        scene.paint(room + -1.2, "pericardium", "pericardium")
-        scene.paint(room, "heart", "fat_inside")
-        p = scene.place(room.window)
-        shapes = self.chambers(p)
-        limit = room.mm + 1.5
-
-        def put(shape: Floats, label: str, tissue: str) -> None:
-            scene.paint(type(room)(room.window, np.maximum(shape, limit).astype(np.float32)), label, tissue)
-
-        put(shapes["right"] - 2.5, "heart_myocardium", "myocardium")
-        put(shapes["atrium_right"] - 1.5, "heart_myocardium", "myocardium")
-        put(shapes["atrium_left"] - 1.5, "heart_myocardium", "myocardium")
-        put(shapes["muscle"], "heart_myocardium", "myocardium")
-        rough = 1.2 * np.sin(p.x / 2.9) * np.sin(p.y / 3.1) * np.sin(p.z / 3.7)  # trabeculae
-        put(shapes["right"] + rough, "heart_ventricle_right", "blood_right")
-        put(shapes["atrium_right"], "heart_atrium_right", "blood_right")
-        put(shapes["atrium_left"], "heart_atrium_left", "blood_artery")
-        put(shapes["left"] + rough, "heart_ventricle_left", "blood_artery")
-        groove = (
-            [
-                (x + 2, y + 8, z + 32, 2.2),
-                (x - 14, y + 30, z + 22, 2),
-                (x - 30, y + 45, z - 5, 1.7),
-                (x - 48, y + 44, z - 30, 1.1),
-            ],
-            [(x + 2, y + 8, z + 32, 2.0), (x - 25, y - 12, z + 20, 1.8), (x - 48, y - 20, z + 2, 1.2)],
-            [
-                (x + 18, y + 18, z + 24, 2.0),
-                (x + 40, y + 34, z + 8, 1.8),
-                (x + 44, y + 26, z - 28, 1.5),
-                (x + 20, y - 4, z - 40, 1.1),
-            ],
-        )
-        for line in groove:
-            points = smooth_line([tuple(v) for v in line], 4)
-            points[:, :3] = (points[:, :3] - self.at) * s + self.at
-            scene.paint_tube(points, None, "fat_inside", grow_mm=2.5)
-            scene.paint_tube(points, "coronary_arteries", "blood_artery")
-
-    def _great_vessels(self, lines: dict[str, tuple[str, list[Line]]]) -> None:
+    def _great_vessels(self) -> None:
         scene = self.scene
         gullet = smooth_line(self.OESOPHAGUS, 8)
         scene.paint(scene.tube(gullet, reach_mm=3), "esophagus", "gut_wall")
@@ -279,7 +211,7 @@ class Thorax:
                 "gut_gas",
                 on=("esophagus",),
             )
-        for label, (tissue, group) in lines.items():
+        for label, (tissue, group) in self.lines.items():
             for line in group:
                 points = smooth_line(line, 8)
                 field = scene.tube(points, reach_mm=4.0)
@@ -296,51 +228,15 @@ class Thorax:
             scene.paint_tube(smooth_line(line, 6), "bronchi", "air")
         scene.paint_tube(smooth_line(self.TRACHEA, 8), "trachea", "air")
 
-    def _trees(self) -> None:
-        """Arteries, veins and bronchi from the hilum to tips spread through each lung."""
-        scene, rng = self.scene, self.scene.rng("lung trees")
-        many = 1.0 if scene.edge_mm < 1.6 else 0.3
-        for _, sign in SIDES:
-            tips = self._tips(sign, int(1500 * many), rng)
-            third = len(tips) // 16
-            roots = {"artery": (sign * 58, -18, 384), "vein": (sign * 52, -18, 368), "bronchus": (sign * 50, -26, 386)}
-            parts = {"bronchus": tips[:third], "artery": tips[third : 8 * third], "vein": tips[8 * third :]}
-            for kind, group in parts.items():
-                radius = 5.6 if kind != "bronchus" else 4.3
-                tip = (0.7 if kind != "bronchus" else 0.75) / many**0.33
-                tree = grow(roots[kind], np.asarray(group, dtype=np.float64), tip_radius_mm=tip, root_radius_mm=radius)
-                if kind == "bronchus":
-                    scene.paint_branches(tree, "bronchi", "soft", grow_mm=0.6, on=(*LOBES, "bronchi"))
-                    scene.paint_branches(tree, "bronchi", "air", on=(*LOBES, "bronchi"))
-                else:
-                    scene.paint_branches(tree, "lung_vessels", "blood_pulmonary", on=LOBES)
 
-    def _tips(self, sign: float, number: int, rng: np.random.Generator) -> Floats:
-        """(N, 3) reference points inside the lung, at least 3 mm from its surface."""
-        out: list[Floats] = []
-        while sum(map(len, out)) < number:
-            tries = rng.uniform((4, -100, 175), (140, 90, 500), (6000, 3)) * (sign, 1, 1)
-            p = self.trunk.at_points(tries)
-            inside = np.maximum(self.trunk.thorax(p), -self._middle(p, []))
-            out.append(tries[inside < -3.0])
-        return np.concatenate(out)[:number]
-
-
-def _grown(line: Line, mm: float) -> Floats:
-    points = smooth_line(line, 8)
-    points[:, 3] += mm
-    return points
-
-
-def _onto(field: object, target: object) -> Floats:
-    """A field of distances on the window of another."""
-    out = np.full(target.mm.shape, 60.0, dtype=np.float32)  # type: ignore[attr-defined]
+def add_to(mm: Floats, window: Window, shape: Field, *, blend_mm: float) -> None:
+    """Join a field of distances, in place, with a shape whose own window may be another."""
     inner, outer = [], []
-    for own, other in zip(field.window, target.window, strict=True):  # type: ignore[attr-defined]
+    for own, other in zip(shape.window, window, strict=True):
         low, high = max(own.start, other.start), min(own.stop, other.stop)
-        inner.append(slice(low - other.start, max(high - other.start, 0)))
-        outer.append(slice(low - own.start, max(high - own.start, 0)))
-        if high <= low:
-            return out
-    out[tuple(inner)] = field.mm[tuple(outer)]  # type: ignore[attr-defined]
-    return out
+        if high <= low or not shape.mm.size:
+            return
+        inner.append(slice(low - other.start, high - other.start))
+        outer.append(slice(low - own.start, high - own.start))
+    part = mm[tuple(inner)]
+    part[...] = join(part, shape.mm[tuple(outer)], blend_mm)

@@ -6,11 +6,13 @@ height whose radii follow smooth curves; ``b`` is measured to the back, ``f`` to
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from vlm.phantom.body.person import Person
 from vlm.phantom.body.scene import Place, Scene
-from vlm.phantom.body.shapes import Floats, Profile, both, ellipsoid, join, meet, squircle
+from vlm.phantom.body.shapes import Floats, Profile, both, cone, ellipsoid, join, meet, squircle
 
 # height: half width, front, back
 HULL = (
@@ -62,6 +64,10 @@ class Trunk:
         bend = person.kyphosis
         self.spine = Profile([(z, -(34 + (y - 34) * bend) if z > 91 else -y) for z, y in SPINE])
         self.side = Profile([(z, person.scoliosis_mm * np.sin((z - 40) / 110.0)) for z in range(-200, 640, 20)])
+        rng = np.random.default_rng([person.seed, 21])
+        boxy = float(rng.normal(0.0, 0.07))
+        self.boxy = Profile([(-170, 0.3), (60, 0.36 + boxy), (200, 0.30 + boxy), (300, 0.16 + boxy), (420, 0.16 + boxy),
+            (500, 0.3)])  # fmt: skip
         self.top = {"right": 284.0 + person.breath_mm, "left": 271.0 + person.breath_mm}
 
     def at_points(self, points: Floats) -> Place:
@@ -72,28 +78,49 @@ class Trunk:
         place.fields["dome"] = self._dome(place)
         return place
 
-    @staticmethod
-    def _oval(p: Place, radii: tuple[Profile, ...], boxy: float, grow: float = 0.0) -> Floats:
+    def _oval(self, p: Place, radii: tuple[Profile, ...]) -> Floats:
+        """An oval that is widest at the middle of its depth."""
         a, f, b = (radius(p.z) for radius in radii)
         middle, half = 0.5 * (f - b), 0.5 * (f + b)
-        # an oval that is widest at the middle of its depth
-        return squircle(p.x, p.y - middle, np.maximum(a + grow, 4), np.maximum(half + grow, 4), boxy)
+        return squircle(p.x, p.y - middle, np.maximum(a, 4), np.maximum(half, 4), self.boxy(p.z))
+
+    def arm_line(self) -> list[tuple[float, float, float, float]]:
+        """(x, y, z, radius) along the muscles of the right arm, from the armpit outwards."""
+        person = self.person
+        if person.arms == "up":
+            line = [(138, -44, 418, 30), (160, -40, 480, 44), (170, -38, 540, 42), (168, -40, 720, 38)]
+        else:
+            out = 34 + 0.6 * person.fat_mm
+            line = [(148, -36, 452, 46), (184 + out * 0.3, -36, 390, 40), (187 + out, -42, 210, 36),
+                    (190 + out, -30, 60, 32), (185 + out, -10, -60, 26)]  # fmt: skip
+        return [(x, y, z, r * person.muscle) for x, y, z, r in line]
+
+    def _arms(self, p: Place) -> Floats:
+        """Distance to the muscles of both arms."""
+        x, out = np.abs(p.x), None
+        for a, b in itertools.pairwise(self.arm_line()):
+            piece = cone(x, p.y, p.z, a, b)
+            out = piece if out is None else np.minimum(out, piece)
+        assert out is not None
+        return out
 
     def build(self, scene: Scene) -> None:
-        """Keep the fields hull, skin, wall (inner wall) and dome."""
+        """Keep the fields arms, hull, skin, wall (inner wall) and dome."""
+        scene.keep("arms", self._arms)
         scene.keep("hull", self._hull)
         scene.keep("wall", self._wall)
         scene.keep("skin", self._skin)
         scene.keep("dome", self._dome)
 
     def _hull(self, p: Place) -> Floats:
-        trunk = self._oval(p, self.hull, 0.45)
+        trunk = self._oval(p, self.hull)
         trunk = np.maximum(trunk, -165 - p.z)
         groove = 9.0 * np.exp(-((p.x / 16.0) ** 2)) * (p.y < 0) * np.exp(-(((p.z - 160) / 190) ** 2))
         trunk = trunk + groove.astype(np.float32)
         thighs = [squircle(p.x - s * (82 - 0.06 * (p.z + 170)), p.y + 12, 70, 76, 0.2) for s in (1, -1)]
         legs = np.maximum(np.minimum(*thighs), p.z + 90)
-        return join(trunk, legs, 30.0)
+        body = join(trunk, legs, 30.0)
+        return join(body, p["arms"], 34.0 if self.person.arms == "up" else 16.0)
 
     def _skin(self, p: Place) -> Floats:
         person, hull = self.person, p["hull"]
@@ -104,6 +131,7 @@ class Trunk:
         thick = thick + 0.5 * fat * np.exp(-(((p.z + 90) / 70) ** 2)) * (1 - front) * 0.5  # buttocks
         thick = thick * (1 - 0.6 * np.exp(-((p.x / 22) ** 2)) * (front < -0.2))  # little over the spinous processes
         thick = np.where(p.z > 480, np.minimum(thick, 0.35 * fat + 3), thick)
+        thick = np.where(p["arms"] < hull + 6, np.minimum(thick, 3.0 + 0.22 * fat), thick)
         out = (hull - thick).astype(np.float32)
         if person.sex == "female":
             size = 38.0 + 0.45 * fat
@@ -115,7 +143,7 @@ class Trunk:
         return out
 
     def _wall(self, p: Place) -> Floats:
-        oval = self._oval(p, self.inner, 0.42)
+        oval = self._oval(p, self.inner)
         return both(oval, p.z - APEX_MM)
 
     def _dome(self, p: Place) -> Floats:

@@ -9,7 +9,6 @@ from vlm.phantom.body.shapes import Floats, Triple, around, both, ellipsoid, mee
 from vlm.phantom.body.trunk import Trunk
 
 SIDES = (("right", 1.0), ("left", -1.0))
-FAT_PLANE_MM = 1.0  # of fat between two muscles
 
 
 class Walls:
@@ -22,39 +21,17 @@ class Walls:
     def draw(self) -> None:
         """From the skin inwards."""
         scene, person = self.scene, self.trunk.person
-        self._arms()
         outer = scene.field(lambda p: p["skin"])
         scene.paint(outer, "skin", "skin")
         scene.paint(outer + 1.8, "subcutaneous_fat", "fat")
         if person.sex == "female":
             self._breasts()
         scene.paint(lambda p: p["hull"], "skeletal_muscle", self.meat)
+        self._bundles()
         self._back_and_flank()
         self._chest_muscles()
         self._pelvis_muscles()
         self._cavities()
-
-    def _arms(self) -> None:
-        """Arms beside the trunk, or raised beside the head."""
-        scene, person = self.scene, self.trunk.person
-        fat = 3.0 + 0.22 * person.fat_mm
-        for _side, sign in SIDES:
-            if person.arms == "up":
-                line = [(sign * 150, -36, 440, 58), (sign * 170, -38, 520, 42), (sign * 168, -40, 700, 38)]
-            else:
-                out = 34 + 0.6 * person.fat_mm
-                line = [(sign * 158, -36, 458, 52), (sign * (184 + out * 0.3), -36, 390, 40),
-                    (sign * (187 + out), -42, 210, 36),
-                        (sign * (190 + out), -30, 60, 32), (sign * (185 + out), -10, -60, 26)]  # fmt: skip
-            points = smooth_line([tuple(p) for p in line], 12.0)
-            for grow, label, tissue in (
-                (fat, "skin", "skin"),
-                (fat - 1.8, "subcutaneous_fat", "fat"),
-                (0.0, "skeletal_muscle", self.meat),
-            ):
-                tube = points.copy()
-                tube[:, 3] = tube[:, 3] * person.muscle + grow
-                scene.paint(scene.tube(tube, reach_mm=6.0), label, tissue)
 
     def _breasts(self) -> None:
         size = 38.0 + 0.45 * self.trunk.person.fat_mm
@@ -76,8 +53,24 @@ class Walls:
             box = ((sign * 84 - 70, sign * 84 + 70), (60, 190), (280, 420))
             self.scene.paint(gland, "breast", "glandular", box=box)
 
-    def _layer(self, shape: Floats, gap: float = FAT_PLANE_MM) -> Floats:
-        return np.abs(shape) - gap / 2
+    def _bundles(self) -> None:
+        """Shoulder, neck, buttock and thigh: many muscles side by side, with fat of uneven depth between them."""
+        rng, person = self.scene.rng("bundles"), self.trunk.person
+        turn = rng.uniform(0, 2 * np.pi, 6)
+        fat = 0.05 + 0.10 * person.visceral + 0.10 * max(0.0, 1.1 - person.muscle) + 0.002 * person.fat_mm
+
+        def planes(p: Place) -> Floats:
+            u = p.x / 17 + 1.4 * np.sin(p.y / 29 + p.z / 60 + turn[0]) + turn[1]
+            v = p.y / 15 + 1.4 * np.sin(p.x / 27 - p.z / 75 + turn[2]) + p.z / 55 + turn[3]
+            deep = fat * (1 + 0.8 * np.sin(p.x / 31 + turn[4]) * np.sin(p.z / 37 + turn[5]))
+            apart = np.minimum(np.abs(np.sin(u)) * 17, np.abs(np.sin(v)) * 15) - 15 * deep
+            trunk = np.minimum(p.z + 55, 425 - p.z)  # the wall of chest and belly has layers of its own
+            return both(apart, np.maximum(p["hull"] + 2.5, np.maximum(trunk, 18 - p["wall"])))
+
+        for low, high in ((-240.0, -50.0), (420.0, 640.0)):
+            self.scene.paint(
+                planes, "torso_fat", "fat", on=("skeletal_muscle",), box=((-230, 230), (-160, 150), (low, high))
+            )
 
     def _back_and_flank(self) -> None:
         """Fat planes of the belly wall, the straight muscles in front, erector spinae, psoas, quadratus lumborum."""
@@ -103,13 +96,6 @@ class Walls:
 
         scene.paint(planes, "torso_fat", "fat", on=("skeletal_muscle",), box=((-175, 175), (-140, 160), (-30, 220)))
 
-        def lats(p: Place) -> Floats:  # latissimus, serratus, trapezius over the chest: thin sheets with fat between
-            room = p["hull"]
-            inner = np.abs(room + 11.0 * thick) - 0.9
-            outside = np.maximum(14.0 - p["wall"], np.maximum(200 - p.z, p.z - 455))
-            return both(inner, outside)
-
-        scene.paint(lats, "torso_fat", "fat", on=("skeletal_muscle",), box=((-180, 180), (-150, 120), (195, 460)))
         for side, sign in SIDES:
 
             def erector(p: Place, sign: float = sign) -> Floats:
@@ -129,31 +115,37 @@ class Walls:
             scene.paint(field, f"autochthon_{side}", self.meat)
 
     def _chest_muscles(self) -> None:
-        scene, trunk = self.scene, self.trunk
-        thick = 8.0 * trunk.person.muscle * (1.5 if trunk.person.sex == "male" else 1.0)
+        """Outside the ribs: pectorals in front, latissimus and the shoulder's muscles behind, fat between and under."""
+        scene, person = self.scene, self.trunk.person
+        gap = 0.8 + 1.6 * person.visceral + 0.03 * person.fat_mm
+        lift = 0.0 if person.arms == "down" else 14.0
+        thin = 1.12 - 0.5 * person.muscle  # mm of fat that a wasted muscle leaves, as a share
 
-        def pectorals(p: Place) -> Floats:  # two sheets in front of the ribs, fat round them
-            sheet = p["hull"]
-            front = np.maximum(np.maximum(340 - p.z, p.z - 468), np.maximum(np.abs(p.x) - 150, 22 - np.abs(p.x)))
-            front = np.maximum(front, 20 - p.y)
-            plane = np.minimum(np.abs(sheet + thick) - 0.8, np.abs(sheet + 1.8 * thick) - 0.7)
-            return both(plane, np.maximum(front, 13 - p["wall"]))
+        def open_(p: Place) -> Floats:
+            chest = np.maximum(205 - p.z, p.z - 470)
+            pectoral = np.maximum(34 - 0.10 * (p.z - 345) - p.y, 342 + lift + 0.12 * np.abs(p.x) - p.z)
+            back = p.y + 12 - 0.16 * (p.z - 230) + 6 * np.sin(p.z / 33)
+            held = np.minimum(pectoral, back)
+            free = np.maximum(14.5 + 1.5 * np.sin(p.z / 9) * np.sin(p.y / 16) - p["wall"], 0.5 - held)
+            under = np.abs(p["wall"] - 16.5 - 2.5 * np.sin(p.z / 41 + p.y / 37)) - gap * (0.6 + 0.5 * np.sin(p.y / 23))
+            between = np.abs(p["hull"] + 9.0 * person.muscle + 2 * np.sin(p.z / 37)) - gap * 0.6 - 2 * thin * (p.y > 20)
+            planes = np.maximum(np.minimum(under, between), 13 - p["wall"])
+            return both(np.minimum(free, planes), np.maximum(chest, p["hull"] + 0.8))
 
-        scene.paint(pectorals, "torso_fat", "fat", on=("skeletal_muscle",), box=((-160, 160), (10, 140), (335, 470)))
+        box = ((-190, 190), (-150, 140), (195, 475))
+        scene.paint(open_, "torso_fat", "fat", on=("skeletal_muscle",), box=box)
 
         def armpit(p: Place) -> Floats:
-            fat = ellipsoid(np.abs(p.x), p.y, p.z, (138, 4, 420), (22, 30, 48))
-            return both(fat, 14 - p["wall"])
+            ball = ellipsoid(np.abs(p.x), p.y, p.z, (136, 2, 425), (22, 26, 46), (0, 0, 14))
+            return both(ball + 3 * np.sin(p.x / 9) * np.sin(p.y / 8), 15 - p["wall"])
 
-        scene.paint(
-            armpit, "torso_fat", "fat_inside", on=("skeletal_muscle",), box=((-185, 185), (-60, 60), (360, 480))
-        )
-        for z, y, width in ((440, -112, 5), (380, -116, 3.5)):  # planes of trapezius and rhomboids
-
-            def plane(p: Place, z: float = z, y: float = y, width: float = width) -> Floats:
-                return both(np.abs(p["hull"] + width * 3.0) - 0.8, np.maximum(np.abs(p.z - z) - 40, p.y - y + 40))
-
-            scene.paint(plane, "torso_fat", "fat", on=("skeletal_muscle",), box=((-150, 150), (-150, -60), (330, 490)))
+        box = ((-185, 185), (-60, 60), (365, 485))
+        scene.paint(armpit, "torso_fat", "fat_inside", on=("skeletal_muscle",), box=box)
+        vessels = [(104, -10, 474, 4.2), (136, -8, 450, 4.0), (158, -20, 470, 3.4), (170, -30, 520, 2.8)]
+        for _, sign in SIDES if person.arms == "up" else ():
+            for shift in (0.0, 7.0):
+                line = smooth_line([(sign * x, y + shift, z - shift, r) for x, y, z, r in vessels], 8)
+                scene.paint_tube(line, None, "blood_artery" if shift == 0 else "blood_vein")
 
     def _pelvis_muscles(self) -> None:
         scene, thick = self.scene, self.trunk.person.muscle
