@@ -116,10 +116,9 @@ def fork(root: Point, tips: NDArray[np.float64], *, root_radius_mm: float, tip_r
         here = np.repeat(nodes[-1], len(groups) // len(nodes[-1]), axis=0)
         nodes.append(here + (0.5 if level < levels else 1.0) * (middle - here))
         if level < levels:
-            spread = np.linalg.eigh(np.einsum("gni,gnj->gij", groups - middle[:, None], groups - middle[:, None]))[1]
-            order = np.argsort(
-                np.einsum("gni,gi->gn", groups - middle[:, None], spread[:, :, 2]), axis=1, kind="stable"
-            )
+            apart = groups - middle[:, None]
+            longest = np.linalg.eigh(np.einsum("gni,gnj->gij", apart, apart))[1][:, :, 2]
+            order = np.argsort(np.einsum("gni,gi->gn", apart, longest), axis=1, kind="stable")
             groups = np.take_along_axis(groups, order[:, :, None], axis=1).reshape(2 * len(groups), -1, 3)
     radii = root_radius_mm * (tip_radius_mm / root_radius_mm) ** (np.arange(levels + 2) / (levels + 1))
     return Tree(tuple(nodes), tuple(float(radius) for radius in radii))

@@ -17,6 +17,7 @@ from vlm.phantom.body.person import Person
 from vlm.phantom.body.scanner import Exposure, expose
 from vlm.phantom.body.scene import Scene
 from vlm.phantom.body.skeleton import Skeleton
+from vlm.phantom.body.slab import finer, masks_of, middles, sub_slices
 from vlm.phantom.body.thorax import Thorax
 from vlm.phantom.body.tissues import Phase, Tissues
 from vlm.phantom.body.trunk import Trunk
@@ -106,22 +107,23 @@ def body(
     wishes = numbered(findings)
     person = Person.of(seed)
     grid = grid or grid_of(person, region, spacing_mm)
-    scene = draw(person, grid, phase)
+    exposure = exposure or Exposure.of(seed, visit)
+    count = sub_slices(grid, exposure.slice_mm)
+    scene = draw(person, finer(grid, count), phase)
     refused: list[str] = []
     drawing = put_in(scene, wishes, refused if skip_impossible else None)
-    exposure = exposure or Exposure.of(seed, visit)
-    hu = expose(scene, exposure, visit)
+    hu = expose(scene, exposure, visit, count=count)
     scan = Scan(
         source="phantom",
         kernel=exposure.kernel,
         contrast=phase != "plain",
-        slice_thickness_mm=grid.spacing_mm[2],
+        slice_thickness_mm=exposure.slice_mm or grid.spacing_mm[2],
         tube_voltage_kv=120.0,
         patient_position="HFS",
     )
-    named = {name: Mask(name, voxels.T, grid) for name, voxels in drawing.masks.items()}
+    named = {name: Mask(name, voxels.T, grid) for name, voxels in masks_of(drawing.masks, count).items()}
     volume = Volume(hu.T, grid, scan)
-    return Body(person, volume, scene.labels.T, named, drawing.truth, drawing.centres, tuple(refused))
+    return Body(person, volume, middles(scene.labels, count).T, named, drawing.truth, drawing.centres, tuple(refused))
 
 
 def numbered(findings: Sequence[str | Wish]) -> list[Wish]:

@@ -32,7 +32,7 @@ class Frame:
                 self.shift[axis] += bend * deviation * field / field.std()
         # a body is nearly its own mirror image: what bends one side bends the other
         mirror = self.shift[:, ::-1] * np.array([-1, 1, 1], dtype=np.float32).reshape(3, 1, 1, 1)
-        self.shift = EVEN * (self.shift + mirror) + ODD * (self.shift - mirror)
+        self.shift = (EVEN * (self.shift + mirror) + ODD * (self.shift - mirror)).astype(np.float32)
         self.shift = np.clip(self.shift, -18, 18)
 
     def reference(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:

@@ -45,13 +45,8 @@ class Heart:
             ellipsoid(x, y, z, (10, -30, 24), (38, 19, 25), (0, 8, 0)),
             ellipsoid(x, y, z, (-32, -4, 38), (15, 18, 11), (0, 0, 30)), 10,  # with its appendage
         )  # fmt: skip
-        found = {
-            "left": left,
-            "muscle": muscle,
-            "right": right,
-            "atrium_right": atrium_right,
-            "atrium_left": atrium_left,
-        }
+        atria = {"atrium_right": atrium_right, "atrium_left": atrium_left}
+        found = {"left": left, "muscle": muscle, "right": right, **atria}
         return {name: np.asarray(mm * s, dtype=np.float32) for name, mm in found.items()}
 
     def _muscles(self, c: dict[str, Floats], blend_mm: float = 14.0) -> Floats:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vlm.phantom.body.labels import LOBES
 from vlm.phantom.body.scene import Field, Place, Scene
@@ -101,9 +102,9 @@ class Lungs:
 
     def _tips(
         self, name: str, number: int, between: Callable[[Place], Floats], rng: np.random.Generator
-    ) -> Floats | None:
+    ) -> NDArray[np.float64] | None:
         """(number, 3) reference points spread through a lobe; None where the body has hardly room for it."""
-        out: list[Floats] = []
+        out: list[NDArray[np.float64]] = []
         low, high = ((4, -100, 175), (140, 90, 500)) if name.endswith("right") else ((-140, -100, 175), (-4, 90, 500))
         for _ in range(12):
             tries = rng.uniform(low, high, (9000, 3))

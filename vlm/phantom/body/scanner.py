@@ -7,6 +7,7 @@ one seed; nothing here changes the labels of the person.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -16,16 +17,22 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from vlm.ct.volume import AIR_HU
-from vlm.phantom.body.labels import LOBES, NUMBER
+from vlm.phantom.body.labels import NUMBER
 from vlm.phantom.body.scene import Scene
 from vlm.phantom.body.shapes import Floats
+from vlm.phantom.body.slab import slabs
 
 Kernel = Literal["soft", "sharp"]
 TILE, TILE_STEP_MM = 96, 1.0  # of the texture that repeats
 # kernel: (blur of edges, mm; share of it that is sharpened again; width of the noise grain, mm)
 KERNELS: dict[str, tuple[float, float, float]] = {"soft": (0.75, 0.0, 0.95), "sharp": (0.45, 0.9, 0.35)}
 METAL_HU = 2800.0
-STREAK_SIZE, STREAK_ANGLES = 192, 120
+REFERENCE_SLICE_MM = 3.0  # the thickness for which ``noise_hu`` is given; a thinner slice has no more
+FADE_MM = 10.0  # over which motion ceases
+SCAN_FIELD_MM = 500.0  # diameter that usual scanners see
+TRUNCATED_MM, TRUNCATION_HU = 7.0, 260.0  # depth and strength of the bright rim of a truncated scan
+STREAK_SIZE, STREAK_ANGLES = 192, 180
+HARDENING, STARVATION = -0.3, 0.8  # mm by which a ray through 10 mm of metal and 100 mm of water errs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +44,9 @@ class Exposure:
     table: bool = True
     blanket: bool = False
     motion_mm: float = 0.0  # of heart and diaphragm, blurred into the picture
+    slice_mm: float | None = None  # thickness of a slice; None: the distance between slices
     circle_mm: float | None = None  # diameter of the reconstruction; None: everything
+    scan_field_mm: float = SCAN_FIELD_MM  # diameter beyond which nothing is measured
     padding_hu: int = AIR_HU
 
     @classmethod
@@ -51,8 +60,11 @@ class Exposure:
         )  # fmt: skip
 
 
-def expose(scene: Scene, exposure: Exposure, visit: int = 0) -> NDArray[np.int16]:
-    """Hounsfield units (Z, Y, X) of a scene, with the noise of one visit; the scene's own values are used up."""
+def expose(scene: Scene, exposure: Exposure, visit: int = 0, *, count: int = 1) -> NDArray[np.int16]:
+    """Hounsfield units (Z, Y, X) of a scene; the scene's own values are used up.
+
+    ``visit`` draws other noise; ``count`` thin slices of the scene (``slab``) make one slice of the scan.
+    """
     _texture(scene)
     if exposure.table:
         _table(scene)
@@ -60,14 +72,20 @@ def expose(scene: Scene, exposure: Exposure, visit: int = 0) -> NDArray[np.int16
         _blanket(scene)
     if exposure.motion_mm > 0:
         _move(scene, exposure.motion_mm)
-    _streaks(scene)
-    _kernel(scene, exposure, visit)
-    out = np.empty(scene.hu.shape, dtype=np.int16)
-    np.clip(np.rint(scene.hu, out=scene.hu), AIR_HU, 3071, out=scene.hu)
-    out[:] = scene.hu
-    if exposure.circle_mm is not None:
-        x, y = (line - line.mean() for line in scene.lines[:2])
-        out[:, np.hypot(x[None, :], y[:, None]) > exposure.circle_mm / 2] = exposure.padding_hu
+    step_mm = scene.grid.spacing_mm[2] * count
+    slice_mm = exposure.slice_mm or step_mm
+    hu = slabs(scene.hu, count, step_mm=step_mm, slice_mm=slice_mm)
+    dx, dy, _ = scene.grid.spacing_mm
+    streaks(hu, (dx, dy), scene.seed)
+    _kernel(hu, exposure, (dx, dy, step_mm), np.random.SeedSequence([scene.seed, 3, visit]))
+    x, y = (line - line.mean() for line in scene.lines[:2])
+    radius = np.hypot(x[None, :], y[:, None])
+    _truncate(hu, radius, exposure.scan_field_mm / 2)
+    out = np.empty(hu.shape, dtype=np.int16)
+    np.clip(np.rint(hu, out=hu), AIR_HU, 3071, out=hu)
+    out[:] = hu
+    circle_mm = min(exposure.circle_mm or np.inf, exposure.scan_field_mm)
+    out[:, radius > circle_mm / 2] = exposure.padding_hu
     return out
 
 
@@ -149,63 +167,98 @@ def _blanket(scene: Scene) -> None:
 
 
 def _move(scene: Scene, mm: float) -> None:
-    """Blur what beats and breathes along z: the heart and the ten millimetres round the diaphragm."""
-    steps = max(1, round(mm / scene.grid.spacing_mm[2]))
-    near = np.isin(
-        scene.labels, [NUMBER[n] for n in NUMBER if n.startswith("heart") or n in ("diaphragm", "pericardium")]
-    )
-    near = ndimage.binary_dilation(near, iterations=steps)
-    near &= np.isin(
-        scene.labels,
-        [
-            NUMBER[n]
-            for n in NUMBER
-            if n.startswith(("heart", "rib")) or n in ("diaphragm", "pericardium", "liver", *LOBES)
-        ],
-    )
-    blurred = ndimage.uniform_filter1d(scene.hu, 2 * steps + 1, axis=0)
-    scene.hu[near] = 0.5 * scene.hu[near] + 0.5 * blurred[near]
+    """What beats and breathes is seen at several places at once: the mean of shifted pictures.
+
+    The heart moves towards its apex, forward and to the left, the domes of the diaphragm along z; the shift
+    fades out over a centimetre.
+    """
+    steps = scene.grid.spacing_mm[::-1]
+    hearts = [n for name, n in NUMBER.items() if name.startswith("heart") or name == "pericardium"]
+    for numbers, along in ((hearts, (0.3, 0.5, -0.8)), ([NUMBER["diaphragm"]], (1.0, 0.0, 0.0))):
+        near = np.isin(scene.labels, numbers)
+        found = ndimage.find_objects(near.astype(np.int8))
+        if not found:
+            continue
+        grow = [int(np.ceil((2 * FADE_MM + mm) / step)) for step in steps]
+        window = tuple(slice(max(0, part.start - g), part.stop + g) for part, g in zip(found[0], grow, strict=True))
+        # a mask every second voxel is enough for a weight that fades
+        share = ndimage.uniform_filter(near[window].astype(np.float32), [2 * g // 2 + 1 for g in grow], mode="nearest")
+        weight = np.clip(3 * share, 0, 1)
+        part = scene.hu[window]
+        shifts = np.linspace(-0.5, 0.5, 2 * max(1, round(mm / min(steps) / 2)) + 1)
+        moved = np.mean(
+            [ndimage.shift(part, [s * mm * a / d for a, d in zip(along, steps, strict=True)], order=1, mode="nearest")
+             for s in shifts], axis=0, dtype=np.float32,
+        )  # fmt: skip
+        part += weight * (moved - part)
 
 
-def _streaks(scene: Scene) -> None:
-    """Slices with metal: what beam hardening leaves of rays that pass through it, projected back."""
+def streaks(hu: Floats, spacing_mm: tuple[float, float], seed: int) -> None:
+    """Slices (Z, Y, X) with metal, in place: what hardened and starved rays through it leave when projected back."""
     from skimage.transform import iradon, radon, resize
 
-    for k in np.flatnonzero(scene.hu.reshape(len(scene.hu), -1).max(axis=1) > METAL_HU):
-        size = (STREAK_SIZE, STREAK_SIZE)
-        water = resize(np.clip(scene.hu[k] / 1000 + 1, 0, 2), size, order=1)
-        metal = resize((scene.hu[k] > METAL_HU).astype(float), size, order=1)
-        angles = np.linspace(0, 180, STREAK_ANGLES, endpoint=False)
-        rays, dense = radon(water, angles, circle=False), radon(metal, angles, circle=False)
-        wrong = -(dense > 0.05) * (0.10 * dense * np.minimum(rays, 80)) + 0.6 * dense
-        back = iradon(wrong, angles, circle=False, output_size=STREAK_SIZE)
-        back = resize(back, scene.hu[k].shape, order=1)
-        scene.hu[k] += 1000 * np.where(scene.hu[k] > METAL_HU, 0, back)
+    reach = [n * step for n, step in zip(hu.shape[1:], spacing_mm[::-1], strict=True)]
+    step_mm = max(reach) / STREAK_SIZE
+    small = [max(2, round(mm / step_mm)) for mm in reach]
+    pads = [((STREAK_SIZE - n) // 2, STREAK_SIZE - n - (STREAK_SIZE - n) // 2) for n in small]
+    part = tuple(slice(low, low + n) for (low, _), n in zip(pads, small, strict=True))
+    angles = np.linspace(0, 180, STREAK_ANGLES, endpoint=False)
+    for k in np.flatnonzero(hu.reshape(len(hu), -1).max(axis=1) > METAL_HU):
+        plane, metal = hu[k], hu[k] > METAL_HU
+        flat = [resize(values, small, order=1) for values in (np.clip(plane / 1000 + 1, 0, 2), metal.astype(float))]
+        passed, through = (radon(np.pad(values, pads), angles, circle=False) * step_mm for values in flat)
+        wrong = HARDENING * through**2 / 10.0 * passed / 100.0  # hardened rays seem to pass through less than they did
+        grain = np.random.default_rng([seed, 15, int(k)]).standard_normal(through.shape)
+        wrong += STARVATION * np.sqrt(through * passed / 100.0) * grain * (through > step_mm)
+        back = iradon(wrong / step_mm, angles, circle=False, output_size=STREAK_SIZE)[part]
+        plane += np.where(metal, 0, 1000 * resize(back, plane.shape, order=1))
 
 
-def _kernel(scene: Scene, exposure: Exposure, visit: int) -> None:
-    """Blur by the kernel and add its noise, slice by slice in frequencies."""
+def _kernel(
+    hu: Floats, exposure: Exposure, spacing_mm: tuple[float, float, float], seed: np.random.SeedSequence
+) -> None:
+    """Blur slices by the kernel and add its noise, in frequencies; slices that overlap share noise."""
     blur, sharpen, grain = KERNELS[exposure.kernel]
-    ny, nx = scene.hu.shape[1:]
+    ny, nx = hu.shape[1:]
     size = fft.next_fast_len(ny, real=True), fft.next_fast_len(nx, real=True)
-    dx, dy = scene.grid.spacing_mm[:2]
+    dx, dy, dz = spacing_mm
     fy, fx = fft.fftfreq(size[0], dy)[:, None], fft.rfftfreq(size[1], dx)[None, :]
     f = np.hypot(fx, fy)
     mtf = np.exp(-2 * (np.pi * f * blur) ** 2) * (1 + sharpen * (1 - np.exp(-((f / 0.35) ** 2))))
     power = np.sqrt(f + 0.02) * np.exp(-2 * (np.pi * f * grain) ** 2)  # a ramp filter makes noise that grows with f
     full = np.sqrt((power**2 * np.where((fx == 0), 1, 2)).sum() / (size[0] * size[1]))
     power, mtf = (power / full).astype(np.float32), mtf.astype(np.float32)
-    finer = min(1.0, float(np.sqrt(3.0 / scene.grid.spacing_mm[2])))
-    for k in range(len(scene.hu)):
-        hu = scene.hu[k]
-        sigma = exposure.noise_hu * finer * _sigma(hu, dx, dy)
-        white = np.random.default_rng([scene.seed, 3, k, visit]).standard_normal(size, dtype=np.float32)
+    slice_mm = exposure.slice_mm or dz
+    finer = min(1.0, float(np.sqrt(REFERENCE_SLICE_MM / slice_mm)))
+    overlap = max(1, round(slice_mm / dz))
+    streams = seed.spawn(len(hu) + overlap - 1)
+    whites: deque[Floats] = deque(maxlen=overlap)
+    for k, stream in enumerate(streams):
+        whites.append(np.random.default_rng(stream).standard_normal(size, dtype=np.float32))
+        if k < overlap - 1:
+            continue
+        plane = hu[k - overlap + 1]
+        white = whites[0] if overlap == 1 else np.sum(whites, axis=0) * np.float32(overlap**-0.5)
         noise = fft.irfft2(fft.rfft2(white) * power, size)[:ny, :nx]
+        sigma = exposure.noise_hu * finer * _sigma(plane, dx, dy)
         if min(dx, dy) < 1.5 * blur + 0.6:
             padded = np.full(size, -1000.0, dtype=np.float32)
-            padded[:ny, :nx] = hu
-            hu[:] = fft.irfft2(fft.rfft2(padded) * mtf, size)[:ny, :nx]
-        hu += noise * sigma
+            padded[:ny, :nx] = plane
+            plane[:] = fft.irfft2(fft.rfft2(padded) * mtf, size)[:ny, :nx]
+        plane += noise * sigma
+
+
+def _truncate(hu: Floats, radius: Floats, field_mm: float) -> None:
+    """Where a body sticks out of the field that is scanned, its tissue inside the border looks too dense."""
+    border = (radius > field_mm) & (radius < field_mm + TRUNCATED_MM)
+    if not border.any():
+        return
+    rim = (radius <= field_mm) & (radius > field_mm - 3 * TRUNCATED_MM)
+    bright = TRUNCATION_HU * np.exp((radius - field_mm) / TRUNCATED_MM)
+    for plane in hu:
+        outside = ndimage.gaussian_filter((border & (plane > -500)).astype(np.float32), 12) > 0.02
+        cut = rim & outside & (plane > -500)
+        plane[cut] += bright[cut]
 
 
 def _sigma(hu: Floats, dx: float, dy: float) -> Floats:

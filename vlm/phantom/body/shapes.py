@@ -35,7 +35,7 @@ class Profile:
         return float(self(np.asarray(z)))
 
 
-def squircle(u: Floats, v: Floats, a: float | Floats, b: float | Floats, boxy: float = 0.5) -> Floats:
+def squircle(u: Floats, v: Floats, a: float | Floats, b: float | Floats, boxy: float | Floats = 0.5) -> Floats:
     """Distance to an oval with radii ``a``, ``b`` round the z axis: an ellipse at ``boxy`` 0, nearly a box at 1."""
     p, q = np.minimum((u / a) ** 2, 4.0), np.minimum((v / b) ** 2, 4.0)
     root = np.sqrt(np.maximum(p + q - boxy * np.minimum(p, 1) * np.minimum(q, 1), 1e-6))

@@ -48,9 +48,8 @@ def slabs(hu: Floats, count: int, *, step_mm: float, slice_mm: float) -> Floats:
         return hu
     centres = np.arange(len(hu) // count) * count + count // 2
     out = np.zeros((len(centres), *hu.shape[1:]), dtype=np.float32)
-    for k, centre in enumerate(centres):
-        for offset, weight in zip(offsets.tolist(), weights, strict=True):
-            out[k] += weight * hu[min(max(centre + offset, 0), len(hu) - 1)]
+    for offset, weight in zip(offsets, weights, strict=True):
+        out += weight * hu[np.clip(centres + offset, 0, len(hu) - 1)]
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -95,7 +96,7 @@ class Thorax:
         [(28, -22, 406, 5.5), (46, -18, 416, 4.5)], [(-44, -26, 394, 5), (-54, -14, 406, 4)],
     )  # fmt: skip
 
-    def _ropes(self) -> list[Floats]:
+    def _ropes(self) -> Sequence[Floats]:
         """What runs through the mediastinum, with the fat round it: (N, 4) lines of reference mm and radius."""
         fat = 1.5 + 2.5 * self.trunk.person.visceral
         lines = [line for name, (_, group) in self.lines.items() if name in ROPES for line in group[:1]]
@@ -120,7 +121,7 @@ class Thorax:
         cone = np.maximum(away - 24, np.maximum(476 - p.z, np.abs(p.y + 8) - 40))
         out = join(join(spine, behind.astype(np.float32), 8), self.heart.whole(p) - 2.0, 12)
         out = join(out, septum.astype(np.float32), 22)
-        return np.minimum(out, cone.astype(np.float32))
+        return np.asarray(np.minimum(out, cone), dtype=np.float32)
 
     def parted(self, p: Place) -> Floats:
         """Distance at single points to what parts the lungs."""

@@ -87,6 +87,7 @@ class Trunk:
     def arm_line(self) -> list[tuple[float, float, float, float]]:
         """(x, y, z, radius) along the muscles of the right arm, from the armpit outwards."""
         person = self.person
+        line: list[tuple[float, float, float, float]]
         if person.arms == "up":
             line = [(138, -44, 418, 30), (160, -40, 480, 44), (170, -38, 540, 42), (168, -40, 720, 38)]
         else:
