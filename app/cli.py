@@ -63,6 +63,21 @@ def named_steps(quiet: bool) -> Iterator[Callable[[str], None]]:
         yield lambda step: status.update(f"{step} …")
 
 
+@contextmanager
+def counted_cases(quiet: bool, word: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar of cases on stderr, when somebody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("cases {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(word, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def put_json(document: object) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
@@ -183,7 +198,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 @app.command(epilog="tomoscribe phantom sample --preset demo --seed 7")
 def phantom(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write the DICOM series to.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write to.")],
     preset: Annotated[
         str | None,
         typer.Option("--preset", help="demo: a chest with a nodule and an effusion; clear; body: a whole person."),
@@ -192,37 +207,49 @@ def phantom(
         list[str] | None, typer.Option("--finding", help='In a body, in words: "12 mm solid nodule, left upper lobe".')
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 7,
-    phase: Annotated[str, typer.Option("--phase", help="Of a body: plain, arterial or portal.")] = "portal",
+    phase: Annotated[str | None, typer.Option("--phase", help="Of a body: plain, arterial or portal.")] = None,
     region: Annotated[str, typer.Option("--region", help="Of a body: chest, abdomen, trunk or all.")] = "trunk",
-    file_format: Annotated[str, typer.Option("--format", help="dicom or nifti (of a body or a scan).")] = "dicom",
-    into: Annotated[
-        Path | None, typer.Option("--into", metavar="SCAN", help="Put each --finding into this scan instead.")
+    prior: Annotated[
+        bool, typer.Option("--prior", help="Also an earlier scan of the body with known change, in OUT.prior.")
+    ] = False,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="dicom (of a cohort: nifti, unless said otherwise) or nifti.")
     ] = None,
+    into: Annotated[
+        list[Path] | None, typer.Option("--into", metavar="SCAN", help="Put findings into this scan instead.")
+    ] = None,
+    cohort: Annotated[
+        int | None, typer.Option("--cohort", metavar="N", help="N cases with truth and reports. Goes on if stopped.")
+    ] = None,
+    prevalence: Annotated[
+        str, typer.Option("--prevalence", help="Of a cohort: ct-rate, or graded (every finding, sizes in steps).")
+    ] = "ct-rate",
+    split: Annotated[
+        str, typer.Option("--split", help="Whose seeds a cohort takes: train, tune or test. They share no person.")
+    ] = "test",
+    workers: Annotated[int, typer.Option("--workers", help="Of a cohort: processes; 0 is one a processor.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Make a CT whose truth is known: a synthetic one, or yours with findings put into it."""
+    """Make a CT whose truth is known: a synthetic one, or yours with findings put into it; or a cohort of them."""
+    from app.commands.phantoms import Wanted, make_cohort, make_sample
     from app.export.place import check_folder, writing
-    from vlm.phantom.into import write_into
-    from vlm.phantom.sample import write_body, write_sample
 
     check_folder(out, "OUT")
+    wanted = Wanted(preset, finding or [], seed, phase, region, prior, file_format, into or [])
     with writing(out, "OUT"):
-        if into is not None:
-            if preset or not finding:
-                raise UsageError("E_USAGE: --into needs a --finding and no --preset. Say what to put into the scan.")
-            truth = write_into(out.resolve(), into, finding, seed=seed, file_format=file_format)
-        elif preset == "body" or (preset is None and finding):
-            truth = write_body(
-                out.resolve(), seed=seed, phase=phase, region=region, findings=finding or (), file_format=file_format
-            )
-        elif finding:
-            raise UsageError("E_USAGE: --finding is for --preset body, expected no other --preset. Leave one out.")
+        if cohort is None:
+            made = make_sample(out.resolve(), wanted)
         else:
-            truth = write_sample(out.resolve(), preset=preset or "demo", seed=seed)
+            with counted_cases(as_json, "drawn") as progress:
+                made = make_cohort(out.resolve(), wanted, cohort, prevalence, split, workers, progress)
     if as_json:
-        put_json(truth)
+        put_json(made)
+    elif cohort is None:
+        typer.echo(f"{made['slices']} slices written to {out}; truth in {made['truth']}", err=True)
     else:
-        typer.echo(f"{truth['slices']} slices written to {out}; truth in {truth['truth']}", err=True)
+        for name, reason in made["failed"].items():
+            typer.echo(f"{name} is left out: {reason}", err=True)
+        typer.echo(f"{made['cases']} cases in {out}; measure the tools on them: tomoscribe measure {out}", err=True)
 
 
 @app.command(epilog="tomoscribe serve")

@@ -7,6 +7,7 @@ made-up identifiers; the same volume and seed give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +49,13 @@ KERNELS = {"soft": "STANDARD", "sharp": "LUNG", "unknown": ""}
 
 
 def write_dicom_series(
-    volume: Volume, folder: Path, *, syntax: Syntax = "explicit", seed: int = 0, reverse: bool = False
+    volume: Volume,
+    folder: Path,
+    *,
+    syntax: Syntax = "explicit",
+    seed: int = 0,
+    visit: int = 0,
+    reverse: bool = False,
 ) -> list[Path]:
     """Write one file per slice into ``folder`` (made when missing); returns them from feet to head.
 
@@ -56,6 +63,7 @@ def write_dicom_series(
         volume: any grid; a sheared one is written as a tilted gantry.
         syntax: a key of UIDS.
         seed: makes the identifiers; another seed is another study of another patient.
+        visit: another study of the same patient, so many years before.
         reverse: number the files and instances from head to feet.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,44 +72,52 @@ def write_dicom_series(
     paths = []
     for k in range(count):
         number = count - k if reverse else k + 1
-        dataset = _slice(volume, k, number, syntax, seed, twelve=twelve)
+        dataset = _slice(volume, k, number, syntax, _Study(seed, visit), twelve=twelve)
         path = folder / f"IM{number:04d}.dcm"
         dataset.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
 
 
-def _slice(volume: Volume, k: int, number: int, syntax: Syntax, seed: int, *, twelve: bool) -> FileDataset:
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """Whose study it is, and how many years before the first."""
+
+    seed: int
+    visit: int
+
+    def uid(self, *parts: object) -> UID:
+        again = ("visit", self.visit) if self.visit else ()
+        return generate_uid(entropy_srcs=["tomoscribe phantom", str(self.seed), *map(str, (*parts, *again))])
+
+
+def _slice(volume: Volume, k: int, number: int, syntax: Syntax, study: _Study, *, twelve: bool) -> FileDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(CT_IMAGE)
-    meta.MediaStorageSOPInstanceUID = _uid(seed, "image", k)
+    meta.MediaStorageSOPInstanceUID = study.uid("image", k)
     meta.TransferSyntaxUID = UID(UIDS[syntax])
     dataset = FileDataset(
         "", {}, file_meta=meta, preamble=b"\0" * 128,
         is_implicit_VR=syntax == "implicit", is_little_endian=syntax != "big_endian",
     )  # fmt: skip
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    _identity(dataset, seed, number)
+    _identity(dataset, study, number)
     _acquisition(dataset, volume)
     _plane(dataset, volume, k)
     _pixels(dataset, volume.hu[:, :, k], syntax, twelve=twelve)
     return dataset
 
 
-def _uid(seed: int, *parts: object) -> UID:
-    return generate_uid(entropy_srcs=["tomoscribe phantom", str(seed), *map(str, parts)])
-
-
-def _identity(dataset: Dataset, seed: int, number: int) -> None:
+def _identity(dataset: Dataset, study: _Study, number: int) -> None:
     dataset.SpecificCharacterSet = "ISO_IR 100"
-    dataset.PatientName, dataset.PatientID = f"PHANTOM^{seed}", f"PHANTOM-{seed}"
+    dataset.PatientName, dataset.PatientID = f"PHANTOM^{study.seed}", f"PHANTOM-{study.seed}"
     dataset.PatientBirthDate, dataset.PatientSex = "", ""
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = _uid(seed, "study"), _uid(seed, "series")
-    dataset.FrameOfReferenceUID = _uid(seed, "frame")
-    dataset.StudyDate, dataset.StudyTime, dataset.StudyID = "20000101", "120000", "1"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study.uid("study"), study.uid("series")
+    dataset.FrameOfReferenceUID = study.uid("frame")
+    dataset.StudyDate, dataset.StudyTime, dataset.StudyID = f"{2000 - study.visit}0101", "120000", "1"
     dataset.AccessionNumber, dataset.ReferringPhysicianName = "", ""
     dataset.SeriesNumber, dataset.AcquisitionNumber, dataset.InstanceNumber = 1, 1, number
-    dataset.PositionReferenceIndicator = ""
+    dataset.PositionReferenceIndicator, dataset.Laterality = "", ""
 
 
 def _acquisition(dataset: Dataset, volume: Volume) -> None:

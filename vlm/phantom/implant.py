@@ -66,13 +66,14 @@ class Implant:
     centre_mm: Point | None = None  # RAS; chosen when None
 
 
-def implant(case: Case, wanted: Sequence[Implant], *, seed: int = 0) -> Phantom:
+def implant(case: Case, wanted: Sequence[Implant], *, seed: int = 0, refused: list[str] | None = None) -> Phantom:
     """Put findings into an open scan.
 
     Args:
         case: the scan; its lungs and airways are found by ``vlm.anatomy``.
         wanted: in this order; a later one keeps off the earlier ones. Fluid and free air come first, as
             they take whatever lies there.
+        refused: takes the reason of each that there is no room for; the others are put in all the same.
 
     Returns:
         A Phantom: a new Volume on the same grid, and a mask and a truth for each implant.
@@ -83,15 +84,13 @@ def implant(case: Case, wanted: Sequence[Implant], *, seed: int = 0) -> Phantom:
     """
     work = _Work(case, texture(case.volume), np.random.default_rng([seed, 11]))
     for number, each in enumerate(wanted, 1):
-        name = f"{each.finding}_{number}"
-        if each.finding == "lung_nodule":
-            work.nodule(name, each)
-        elif each.finding in ("pleural_effusion", "pneumothorax"):
-            work.layer(name, each)
-        elif each.finding == "emphysema":
-            work.holes(name, each)
-        else:
-            work.patch(name, each)
+        try:
+            work.put(f"{each.finding}_{number}", each)
+        except ValueError as error:
+            if refused is None:
+                raise
+            work.masks.pop(f"{each.finding}_{number}", None)
+            refused.append(str(error))
     masks = {name: Mask(name, voxels, case.volume.grid) for name, voxels in work.masks.items()}
     hu = np.asfortranarray(np.clip(np.rint(work.hu), AIR_HU, 32767).astype(np.int16))
     return Phantom(Volume(hu, case.volume.grid, case.volume.scan, case.volume.padding), masks, work.truth)
@@ -246,6 +245,17 @@ class _Work:
         return float(np.count_nonzero(voxels)) * self.grid.voxel_ml
 
     # -- what ---------------------------------------------------------------------------------------------------
+
+    def put(self, name: str, each: Implant) -> None:
+        """Put one finding in under a name."""
+        if each.finding == "lung_nodule":
+            self.nodule(name, each)
+        elif each.finding in ("pleural_effusion", "pneumothorax"):
+            self.layer(name, each)
+        elif each.finding == "emphysema":
+            self.holes(name, each)
+        else:
+            self.patch(name, each)
 
     def nodule(self, name: str, each: Implant) -> None:
         """A ball, bumpy or with spicules, of the volume of a sphere of its diameter."""

@@ -6,18 +6,18 @@ none of the patient's header.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from vlm.ct.read import read
 from vlm.errors import UsageError
 from vlm.evidence import Case
 from vlm.phantom.body.wishes import Wish, read_wish, refuse
-from vlm.phantom.dicom_series import write_dicom_series
+from vlm.phantom.chest import Phantom
+from vlm.phantom.files import Place, records, save_json, save_masks, save_scan
 from vlm.phantom.implant import Implant, Kind, Margin, NoduleTexture, Zone, implant
-from vlm.phantom.sample import FORMATS, Sample, remove_older, save, save_json, save_masks, truth_of
+from vlm.phantom.sample import Sample
 
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 USUAL = {"lung_nodule": 10.0, "pleural_effusion": 200.0, "pneumothorax": 100.0, "emphysema": 10.0}  # mm, mL, mL, %
@@ -71,21 +71,21 @@ def write_into(out: Path, scan: Path, findings: Sequence[str], *, seed: int, fil
         IntakeError: the scan is refused.
         UsageError: a finding is not understood, or there is no room for it.
     """
-    if file_format not in FORMATS:
-        raise UsageError(f"E_USAGE: --format is {file_format!r}, expected one of {', '.join(FORMATS)}.")
+    place = Place.of(out)
+    place.check(file_format)
     implants = [wanted(words) for words in findings]
-    truth = truth_of(out)
     case = Case(read(scan).volume)
     try:
         made = implant(case, implants, seed=seed)
     except ValueError as error:
         raise UsageError(f"E_USAGE: --finding cannot be put into this scan: {error}.") from error
-    remove_older(out)
-    out.mkdir(parents=True, exist_ok=True)
-    save_masks(made.masks, out)
-    save_json({"seed": seed, "findings": [asdict(entry) for entry in made.truth]}, truth)
-    if file_format == "nifti":
-        save(made.volume.grid, made.volume.hu, out / "ct.nii.gz")
-    else:
-        write_dicom_series(made.volume, out, seed=seed)
-    return Sample(slices=made.volume.hu.shape[2], folder=str(out), truth=str(truth))
+    save_implants(made, place, {"seed": seed}, seed=seed, file_format=file_format)
+    return Sample(slices=made.volume.hu.shape[2], folder=str(out), truth=str(place.truth))
+
+
+def save_implants(made: Phantom, place: Place, said_of: Mapping[str, Any], *, seed: int, file_format: str) -> None:
+    """Write a scan with findings put in: the scan, a bit a finding, and truth.json, which comes last."""
+    place.clear()
+    save_masks(made.masks, place)
+    save_scan(made.volume, place, seed=seed, file_format=file_format)
+    save_json({**said_of, "findings": records(made.truth, made.masks)}, place.truth)

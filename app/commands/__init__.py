@@ -1,0 +1,1 @@
+"""What verbs of the command line do that is more than one call."""

@@ -1,0 +1,77 @@
+"""``tomoscribe phantom``: one scan whose truth is known, or a cohort of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from vlm.errors import UsageError
+from vlm.phantom.cohort import Progress, Settings, write_cohort
+from vlm.phantom.into import write_into
+from vlm.phantom.sample import write_body, write_sample
+from vlm.phantom.seeds import Split
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The options of a scan, as they were said."""
+
+    preset: str | None
+    findings: Sequence[str]
+    seed: int
+    phase: str | None
+    region: str
+    prior: bool
+    file_format: str | None
+    into: Sequence[Path]
+
+
+def make_sample(out: Path, wanted: Wanted) -> dict[str, Any]:
+    """Write one scan.
+
+    Raises:
+        UsageError: options that do not go together, or a finding that is impossible.
+    """
+    file_format = wanted.file_format or "dicom"
+    if wanted.into:
+        if wanted.preset or not wanted.findings:
+            raise UsageError("E_USAGE: --into needs a --finding and no --preset. Say what to put into the scan.")
+        if wanted.prior:
+            raise UsageError("E_USAGE: --prior with --into has no earlier scan to draw. Leave one out.")
+        if len(wanted.into) > 1:
+            raise UsageError("E_USAGE: --into is given more than once, expected one scan. Several need --cohort.")
+        return dict(write_into(out, wanted.into[0], wanted.findings, seed=wanted.seed, file_format=file_format))
+    if wanted.preset == "body" or (wanted.preset is None and (wanted.findings or wanted.prior)):
+        return dict(
+            write_body(
+                out, seed=wanted.seed, phase=wanted.phase or "portal", region=wanted.region,
+                findings=wanted.findings, file_format=file_format, prior=wanted.prior,
+            )
+        )  # fmt: skip
+    if wanted.findings or wanted.prior:
+        word = "--finding" if wanted.findings else "--prior"
+        raise UsageError(f"E_USAGE: {word} is for --preset body, expected no other --preset. Leave one out.")
+    return dict(write_sample(out, preset=wanted.preset or "demo", seed=wanted.seed, file_format=file_format))
+
+
+def make_cohort(
+    out: Path, wanted: Wanted, count: int, prevalence: str, split: str, workers: int, progress: Progress | None
+) -> dict[str, Any]:
+    """Write a cohort, or what is missing of it.
+
+    Raises:
+        UsageError: options that do not go together, or a folder that holds something else.
+    """
+    if wanted.preset or wanted.findings:
+        word = "--preset" if wanted.preset else "--finding"
+        raise UsageError(
+            f"E_USAGE: {word} with --cohort, expected neither: the seeds say what ails whom. Leave one out."
+        )
+    settings = Settings(
+        count=count, prevalence=prevalence, split=cast(Split, split), phase=wanted.phase, prior=wanted.prior,
+        file_format=wanted.file_format or "nifti",
+    )  # fmt: skip
+    made = write_cohort(out, settings, scans=wanted.into, workers=workers, progress=progress)
+    return asdict(made) | {"folder": str(out)}
