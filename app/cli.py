@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from app import commands_library
 from vlm.errors import TomoscribeError, UsageError
 
 app = typer.Typer(
@@ -287,6 +288,10 @@ def mcp(
     from app.serving import serve_agent
 
     serve_agent(root, data)
+
+
+app.add_typer(commands_library.index, name="index")
+app.command(epilog='tomoscribe search "calcified nodule, right upper lobe"')(commands_library.search)
 
 
 def main() -> None:

@@ -34,11 +34,17 @@ NEEDED = {
     "pydantic": "report.json",
     "gradio": "the page",
     "mcp": "tools for an agent",
+    "faiss-cpu": "similar cases",
+    "pymilvus": "similar cases from a Milvus server",
 }
-EXTRA = {"gradio": "tomoscribe[page]", "mcp": "tomoscribe[mcp]"}  # what is installed together
+EXTRA = {  # what is installed together
+    "gradio": "tomoscribe[page]",
+    "mcp": "tomoscribe[mcp]",
+    "faiss-cpu": "tomoscribe[retrieval]",
+    "pymilvus": "tomoscribe[milvus]",
+}
 LATER = {
     "language model": "wording and chat by a model; reports are composed by rules",
-    "case library": "similar cases",
     "organ network": "organs of the abdomen; anatomy is found by rules",
 }
 

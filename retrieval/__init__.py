@@ -1,1 +1,1 @@
-"""The memory of cases. Nothing is here yet; ``tomoscribe doctor`` says so."""
+"""The memory of cases: similar scans, organs and sentences, which propose checks and decide nothing."""

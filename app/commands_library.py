@@ -1,0 +1,196 @@
+"""The verbs of the case library: ``index add | stats | remove | rebuild | check`` and ``search``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlm.errors import UsageError
+
+if TYPE_CHECKING:
+    from retrieval.caches import Indexes
+
+index = typer.Typer(help="A library of cases, for similar cases.", no_args_is_help=True, add_completion=False)
+
+LibraryFolder = Annotated[
+    Path | None,
+    typer.Option("--library", metavar="DIR", help="The case library; TOMOSCRIBE_LIBRARY or your data folder."),
+]
+IndexPlace = Annotated[
+    str | None, typer.Option("--index", metavar="URL", help="milvus://host:port instead of FAISS files.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def put_json(document: object) -> None:
+    """Print one JSON document."""
+    import json
+
+    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def opened(folder: Path | None, place: str | None, *, make: bool = False) -> Iterator[Indexes]:
+    """The library and its indexes, closed at the end."""
+    from app.indexing import library_folder
+    from retrieval.caches import Indexes
+    from retrieval.library import CaseLibrary
+
+    library = CaseLibrary(library_folder(folder), make=make)
+    try:
+        indexes = Indexes(library, place, log=lambda line: typer.echo(line, err=True))
+        try:
+            yield indexes
+        finally:
+            indexes.close()
+    finally:
+        library.close()
+
+
+@contextmanager
+def counted(total: int, quiet: bool) -> Iterator[Callable[[int, str], None]]:
+    """A bar on stderr, when somebody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _done, _label: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("cases", total=total)
+        yield lambda done, label: bar.update(task, completed=done, description=label)
+
+
+@index.command("add", epilog="tomoscribe index add reports")
+def add(
+    path: Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help="Our reports, CT-RATE, Merlin, or a CSV.")],
+    library: LibraryFolder = None,
+    place: IndexPlace = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Read each scan with the tools, too.")] = False,
+    workers: Annotated[int, typer.Option("--workers", help="Processes that prepare cases.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Put studies into the library. Run it again to go on after a stop: what is there is left."""
+    from app.indexing import add_studies
+    from app.studies import find_studies
+
+    studies = find_studies(path)
+    with opened(library, place, make=True) as indexes:
+        with counted(len(studies), as_json) as progress:
+            summary = add_studies(indexes.library, studies, measure=measure, workers=workers, progress=progress)
+        indexes.refresh()
+        cases = indexes.library.count()
+    if as_json:
+        put_json({**asdict(summary), "cases": cases})
+        return
+    for skipped in summary.skipped:
+        typer.echo(f"skipped {skipped['study']}: {skipped['reason']}", err=True)
+    typer.echo(
+        f"{summary.added} added, {summary.held} there already, {len(summary.skipped)} skipped; "
+        f"the library holds {cases} cases.",
+        err=True,
+    )
+
+
+@index.command("stats", epilog="tomoscribe index stats")
+def stats(library: LibraryFolder = None, place: IndexPlace = None, as_json: AsJson = False) -> None:
+    """Say what the library holds, and what its indexes are."""
+    from app.showing_cases import library_stats, show_stats
+
+    with opened(library, place) as indexes:
+        found = library_stats(indexes)
+    if as_json:
+        put_json(found)
+    else:
+        show_stats(found)
+
+
+@index.command("remove", epilog="tomoscribe index remove --patient 12345")
+def remove(
+    patient: Annotated[str, typer.Option("--patient", metavar="ID", help="An id as given, or a case's name.")],
+    library: LibraryFolder = None,
+    place: IndexPlace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a patient with every trace."""
+    with opened(library, place) as indexes:
+        gone = indexes.library.remove_patient(patient)
+        indexes.refresh()
+    if as_json:
+        put_json({"removed": gone})
+    else:
+        typer.echo(f"{gone} cases removed.", err=True)
+
+
+@index.command("rebuild", epilog="tomoscribe index rebuild")
+def rebuild(library: LibraryFolder = None, place: IndexPlace = None, as_json: AsJson = False) -> None:
+    """Build every index again from the library."""
+    with opened(library, place) as indexes:
+        built = {name: asdict(facts) for name, facts in indexes.refresh(anew=True).items()}
+    if as_json:
+        put_json(built)
+    else:
+        typer.echo(f"{len(built)} indexes built.", err=True)
+
+
+@index.command("check", epilog="tomoscribe index check")
+def check(library: LibraryFolder = None, place: IndexPlace = None, as_json: AsJson = False) -> None:
+    """Compare every case and every index file with its checksum; exit code 4 where one is damaged."""
+    with opened(library, place) as indexes:
+        found = {
+            "cases": indexes.library.count(),
+            "damaged_cases": list(indexes.library.damaged()),
+            "damaged_indexes": indexes.damaged(),
+        }
+    bad = bool(found["damaged_cases"] or found["damaged_indexes"])
+    if as_json:
+        put_json(found)
+    else:
+        for name in found["damaged_cases"]:  # type: ignore[attr-defined]  # a list
+            typer.echo(f"damaged case: {name}. Add it again from its source.", err=True)
+        for name in found["damaged_indexes"]:  # type: ignore[attr-defined]
+            typer.echo(f"damaged index: {name}. tomoscribe index rebuild", err=True)
+        typer.echo(f"{found['cases']} cases checked{'' if bad else ', all whole'}.", err=True)
+    if bad:
+        raise typer.Exit(4)
+
+
+def search(
+    what: Annotated[str, typer.Argument(metavar='PATH|"TEXT"', help="A scan, a report folder of ours, or words.")],
+    library: LibraryFolder = None,
+    place: IndexPlace = None,
+    count: Annotated[int, typer.Option("--count", "-k", help="How many cases.")] = 5,
+    organ: Annotated[str | None, typer.Option("--organ", help="Compare this organ alone.")] = None,
+    region: Annotated[str | None, typer.Option("--region", help="head, neck, chest, abdomen or pelvis.")] = None,
+    finding: Annotated[list[str] | None, typer.Option("--finding", help="Only cases with it; may be repeated.")] = None,
+    side: Annotated[str | None, typer.Option("--side", help="left or right, of those findings.")] = None,
+    size: Annotated[str | None, typer.Option("--size", metavar="MM-MM", help="of those findings.")] = None,
+    age: Annotated[str | None, typer.Option("--age", metavar="FROM-TO")] = None,
+    phase: Annotated[str | None, typer.Option("--phase", help="plain, arterial, portal or enhanced.")] = None,
+    before: Annotated[str | None, typer.Option("--before", metavar="YYYY-MM-DD", help="Made before this day.")] = None,
+    patient: Annotated[str, typer.Option("--patient", help="Whose cases never come back.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Find similar cases by a scan or a report, or cases by words."""
+    from app.searching import query_of
+    from app.showing_cases import show_similar, similar_rows
+    from retrieval.search import Search, filters_of
+
+    filters = filters_of(
+        organ=organ, region=region, findings=finding or (), side=side, size=size, age=age, phase=phase, before=before
+    )
+    if count < 1:
+        raise UsageError(f"E_USAGE: --count is {count}, expected 1 or more.")
+    with opened(library, place) as indexes:
+        query = query_of(what, patient)
+        rows = similar_rows(Search(indexes.library, indexes).similar(query, count, filters))
+    if as_json:
+        put_json(rows)
+    else:
+        show_similar(rows, by_words=bool(query.text))

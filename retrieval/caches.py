@@ -1,0 +1,270 @@
+"""Indexes of a library, kept as caches: loaded by checksum, brought up to date, built again when in doubt.
+
+Each kind and space of vectors has one index. The library's table names its file, the file's sha256, the
+generation it was made from, and the weights that its vectors were multiplied by or moved by; a query goes
+through the same weights. A file that is missing, cut or changed is noticed and built again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import features
+from retrieval.faiss_index import FaissIndex
+from retrieval.index import EXACT_UP_TO, Block, Facts, Ids, VectorIndex, Vectors, normalised, open_index
+from retrieval.library import CaseLibrary, Kind
+
+MOVED = 0.3  # share of vectors that may come or go before weights and lists are made anew
+CENTRED_FROM = 8  # vectors from which their mean says something; fewer are not centred
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How vectors of a space become unit vectors that can be compared."""
+
+    how: str  # "rarity": multiplied; "mean": moved; "none"
+    values: NDArray[np.float32]  # (dimension,), or empty
+
+    def prepared(self, vectors: Vectors) -> Vectors:
+        """(n, dimension) vectors as the index holds them."""
+        if self.how == "rarity":
+            vectors = vectors * self.values
+        elif self.how == "mean":
+            vectors = vectors - self.values
+        return normalised(vectors)
+
+    def kept(self) -> bytes:
+        """As the library keeps it."""
+        return self.how.encode().ljust(8) + self.values.astype("<f4").tobytes()
+
+    @classmethod
+    def of(cls, kept: bytes) -> Weights:
+        """From ``kept``."""
+        return cls(kept[:8].decode().strip(), np.frombuffer(kept[8:], dtype="<f4").astype(np.float32))
+
+
+@dataclass
+class Opened:
+    """An index ready to be searched."""
+
+    index: VectorIndex
+    weights: Weights
+    generation: int
+
+
+class Indexes:
+    """The indexes of one library."""
+
+    def __init__(self, library: CaseLibrary, place: str | None = None, log: Log = lambda _: None) -> None:
+        """``place`` is None for FAISS files beside the library, or that of a Milvus server."""
+        self.library, self.place, self.log = library, place, log
+        self.folder = library.folder / "index"
+        self._open: dict[tuple[str, str], Opened] = {}
+
+    def close(self) -> None:
+        """Let go of every index."""
+        for opened in self._open.values():
+            opened.index.close()
+        self._open.clear()
+
+    def get(self, kind: Kind, space: str) -> Opened | None:
+        """The index of a kind and space, up to date with the library; None where the library has no such vector."""
+        generation = self.library.generation
+        opened = self._open.get((kind, space))
+        if opened is None or opened.generation != generation:
+            opened = self._current(kind, space, opened, generation)
+            if opened is None:
+                return None
+            self._open[kind, space] = opened
+        return opened
+
+    def _current(self, kind: Kind, space: str, held: Opened | None, generation: int) -> Opened | None:
+        wanted = self._ids(kind, space)
+        if not len(wanted):
+            return None
+        opened = held or self._loaded(kind, space)
+        if opened is None:
+            return self._built(kind, space, len(wanted), generation)
+        if opened.generation != generation:
+            there = opened.index.ids()
+            gone, new = np.setdiff1d(there, wanted), np.setdiff1d(wanted, there)
+            outgrown = isinstance(opened.index, FaissIndex) and opened.index.is_exact and len(wanted) > EXACT_UP_TO
+            if len(gone) + len(new) > MOVED * len(wanted) or outgrown:
+                return self._built(kind, space, len(wanted), generation)
+            opened.index.remove(gone)
+            for ids, vectors in self._blocks(kind, space, opened.weights, new):
+                opened.index.add(ids, vectors)
+        return Opened(opened.index, opened.weights, generation)
+
+    def refresh(self, *, anew: bool = False) -> dict[str, Facts]:
+        """Bring every index up to date and write it; what each is. ``anew``: build all of them again."""
+        found: dict[str, Facts] = {}
+        with self._alone():
+            for kind, space, count in self.library.spaces():
+                generation = self.library.generation
+                opened = self._built(kind, space, count, generation) if anew else self.get(kind, space)
+                if opened is not None:
+                    self._open[kind, space] = opened
+                    self._save(kind, space, opened)
+                    found[f"{kind}-{space}"] = opened.index.facts()
+            self._sweep()
+        return found
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time writes index files."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    # ---- making
+
+    def _ids(self, kind: Kind, space: str) -> Ids:
+        rows = self.library.tables.rows(
+            "select id from vectors where kind = ? and space = ? order by id", (kind, space)
+        )
+        return np.array([row["id"] for row in rows], dtype=np.int64)
+
+    def _raw(self, kind: Kind, space: str, among: Ids | None = None) -> Iterator[Block]:
+        """Vectors as they are kept, in blocks; of these ids only when they are given."""
+        query = "select id, body from vectors where kind = ? and space = ?"
+        if among is not None:
+            if not len(among):
+                return
+            query += f" and id between {int(among.min())} and {int(among.max())}"
+        for rows in self.library.tables.stream(query + " order by id", (kind, space)):
+            chosen = rows
+            if among is not None:
+                inside = np.isin([row["id"] for row in rows], among)
+                chosen = [row for row, wanted in zip(rows, inside, strict=True) if wanted]
+            if chosen:
+                ids = np.array([row["id"] for row in chosen], dtype=np.int64)
+                yield ids, np.stack([decoded(space, row["body"]) for row in chosen])
+
+    def _blocks(self, kind: Kind, space: str, weights: Weights, among: Ids | None = None) -> Iterator[Block]:
+        for ids, vectors in self._raw(kind, space, among):
+            yield ids, weights.prepared(vectors)
+
+    def _weights(self, kind: Kind, space: str, count: int) -> Weights:
+        if space == features.space():
+            counts = np.zeros(features.dimension(), dtype=np.int64)
+            for _, vectors in self._raw(kind, space):
+                counts += (vectors > 0).sum(axis=0)
+            return Weights("rarity", features.rarity(counts, count))
+        if kind == "sentence" or count < CENTRED_FROM:
+            return Weights("none", np.empty(0, dtype=np.float32))
+        # Raw pooled features of one encoder all point the same way: without their mean every scan is like every other.
+        total = sum(vectors.sum(axis=0, dtype=np.float64) for _, vectors in self._raw(kind, space))
+        return Weights("mean", np.asarray(total / count, dtype=np.float32))
+
+    def _built(self, kind: Kind, space: str, count: int, generation: int) -> Opened:
+        self.log(f"index of {count} {kind} vectors, {space}")
+        weights = self._weights(kind, space, count)
+        first = next(iter(self._raw(kind, space)))[1]
+        index = open_index(self.place or self.folder, f"{self._collection(kind, space)}", first.shape[1])
+
+        def blocks() -> Iterator[Block]:
+            return self._blocks(kind, space, weights)
+
+        if isinstance(index, FaissIndex) and count > EXACT_UP_TO:
+            index.build_lists(blocks, count)
+        else:
+            index.build(blocks(), count)
+        return Opened(index, weights, generation)
+
+    def _collection(self, kind: Kind, space: str) -> str:
+        """The name of a collection in a server that several libraries may share."""
+        return f"tomoscribe_{self.library.token('library', '')[:8]}_{kind}_{space}"
+
+    # ---- files
+
+    def _row_name(self, kind: Kind, space: str) -> str:
+        return f"{kind} {space} {self.place or 'faiss'}"
+
+    def _loaded(self, kind: Kind, space: str) -> Opened | None:
+        """The index as it was written; None where there is none or it is not what was written."""
+        rows = self.library.tables.rows("select * from indexes where name = ?", (self._row_name(kind, space),))
+        if not rows or rows[0]["generation"] < 0:
+            return None
+        row, weights = rows[0], Weights.of(rows[0]["weights"])
+        dimension = json.loads(row["facts"])["dimension"]
+        if row["engine"] != "faiss":
+            index = open_index(self.place or "", self._collection(kind, space), dimension)
+            return Opened(index, weights, row["generation"]) if len(index) else None
+        path = self.folder / row["file"]
+        try:
+            with path.open("rb") as stream:
+                whole = hashlib.file_digest(stream, "sha256").hexdigest() == row["sha256"]
+            if not whole:
+                raise ValueError("its checksum is another")
+            loaded = FaissIndex(dimension)
+            loaded.load(path, recall=json.loads(row["facts"])["recall"])
+        except (OSError, ValueError) as error:
+            self.log(f"index file {row['file']} cannot be used ({type(error).__name__}); it is built again")
+            return None
+        return Opened(loaded, weights, row["generation"])
+
+    def _save(self, kind: Kind, space: str, opened: Opened) -> None:
+        file, digest = "", ""
+        if isinstance(opened.index, FaissIndex):
+            file = f"{kind}-{space}-{secrets.token_hex(6)}.faiss"
+            path = self.folder / file
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+            opened.index.save(path)
+            with path.open("rb+") as stream:
+                os.fsync(stream.fileno())
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        dimension = getattr(opened.index, "dimension", 0)
+        facts = json.dumps({**asdict(opened.index.facts()), "dimension": dimension})
+        with self.library.tables.write() as db:
+            db.execute(
+                "insert or replace into indexes (name, engine, file, sha256, generation, weights, facts) "
+                "values (?, ?, ?, ?, ?, ?, ?)",
+                (self._row_name(kind, space), opened.index.facts().engine, file, digest, opened.generation,
+                 opened.weights.kept(), facts),
+            )  # fmt: skip
+
+    def _sweep(self) -> None:
+        """Remove index files that no row names: what a stop left, and what was replaced."""
+        named = {row["file"] for row in self.library.tables.rows("select file from indexes")}
+        for path in self.folder.glob("*.faiss"):
+            if path.name not in named:
+                path.unlink(missing_ok=True)
+
+    def damaged(self) -> list[str]:
+        """Index files that are missing or not what was written."""
+        bad = []
+        for row in self.library.tables.rows("select name, file, sha256 from indexes where file != ''"):
+            path: Path = self.folder / row["file"]
+            try:
+                with path.open("rb") as stream:
+                    whole = hashlib.file_digest(stream, "sha256").hexdigest() == row["sha256"]
+            except OSError:
+                whole = False
+            if not whole:
+                bad.append(str(row["name"]))
+        return bad
+
+
+def decoded(space: str, body: bytes) -> NDArray[np.float32]:
+    """(dimension,) float32 of a vector as the library keeps it."""
+    if space.startswith("findings-"):
+        return features.unpacked(body)
+    return np.frombuffer(body, dtype="<f4").astype(np.float32)

@@ -1,0 +1,388 @@
+"""Search: which cases are like this one, or hold what these words say.
+
+Several rankings (findings, encoders, full text) are fused by reciprocal rank (Cormack, Clarke and Büttcher 2009).
+The query's own patient never comes back; the reconstructions and copies of one study come back as one case.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import features
+from retrieval.caches import Indexes
+from retrieval.facts import ORGANS, REGIONS, Fact, from_text, status
+from retrieval.library import SHIFT_DAYS, CaseLibrary, CaseVector, Kind, StoredCase
+from vlm.errors import UsageError, shown
+from vlm.evidence import Presence
+from vlm.findings.vocabulary import did_you_mean, load_vocabulary
+
+RANK_OFFSET = 60  # of reciprocal rank fusion, as published
+FETCHED = 50  # neighbours asked of each ranking at least: some fall away by exclusion and folding
+COMMON = "and any are for from has have not other the this that there was were which with without"
+STOP_WORDS = frozenset(COMMON.split())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What a case must be to come back; everything that is given must hold."""
+
+    organ: str | None = None  # search the vectors of this organ instead of the whole scan's
+    region: str | None = None
+    findings: tuple[str, ...] = ()  # each present, or a kind of it
+    side: str | None = None  # of those findings
+    size_mm: tuple[float, float] | None = None  # of those findings, both ends included
+    age: tuple[int, int] | None = None
+    phase: str | None = None
+    before: datetime.date | None = None  # certainly made before this day, whatever the shift of dates
+
+    @property
+    def narrow(self) -> bool:
+        """Whether anything but the organ is asked for."""
+        return bool(self.region or self.findings or self.side or self.size_mm or self.age or self.phase or self.before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What similar cases are wanted for."""
+
+    facts: tuple[Fact, ...] = ()
+    text: str = ""  # words to search for in reports
+    vectors: tuple[CaseVector, ...] = ()  # of the encoders
+    patient: str = ""  # whose cases never come back, as given on the way in
+    content: str = ""  # hash of the voxels: a copy of the same scan never comes back, whoever it is filed under
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A finding that one of two cases has, and what is known of it in the other."""
+
+    finding: str
+    other: Presence | None  # None: nobody looked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Similar:
+    """One case that came back."""
+
+    case: StoredCase
+    score: float  # fused; only its order means anything
+    likeness: float | None  # cosine of the findings' vectors, -1 to 1; None: found by words alone
+    ranks: Mapping[str, int]  # ranking -> place in it, from 1
+    shared: tuple[str, ...]  # findings that both have
+    only_there: tuple[Difference, ...]
+    only_here: tuple[Difference, ...]
+    sentence: str = ""  # the sentence that fits best
+    folded: tuple[str, ...] = ()  # names of further series and copies of the same study
+
+
+@dataclass
+class _Ranking:
+    """One list of cases, best first, with what it was ordered by."""
+
+    name: str
+    cases: list[int] = field(default_factory=list)
+    scores: dict[int, float] = field(default_factory=dict)
+    sentences: dict[int, int] = field(default_factory=dict)
+
+
+class Search:
+    """Searches one library."""
+
+    def __init__(self, library: CaseLibrary, indexes: Indexes | None = None) -> None:
+        self.library = library
+        self.indexes = indexes or Indexes(library)
+
+    def close(self) -> None:
+        """Let go of the indexes."""
+        self.indexes.close()
+
+    def similar(self, query: Query, k: int = 5, filters: Filters | None = None) -> list[Similar]:
+        """The k cases most like a query, most alike first."""
+        filters = filters or Filters()
+        barred = self._barred(query)
+        allowed = self._allowed(filters) if filters.narrow else None
+        wanted = max(FETCHED, 5 * k) + len(barred)
+        rankings = [r for r in self._rankings(query, filters, allowed, wanted) if r.cases]
+        fused: dict[int, float] = {}
+        for ranking in rankings:
+            for place, case in enumerate((c for c in ranking.cases if c not in barred), start=1):
+                fused[case] = fused.get(case, 0.0) + 1.0 / (RANK_OFFSET + place)
+        order = sorted(fused, key=lambda case: (-fused[case], case))
+        return self._folded(query, rankings, fused, order, k)
+
+    def _rankings(
+        self, query: Query, filters: Filters, allowed: NDArray[np.int64] | None, wanted: int
+    ) -> Iterable[_Ranking]:
+        """One ranking for each kind of vector that both sides have, and one by words."""
+        kind: Kind = "organ" if filters.organ else "scan"
+        facts = [f for f in query.facts if not filters.organ or f.organ == filters.organ]
+        if facts:
+            yield self._nearest(kind, features.space(), filters.organ or "", features.vector(facts), allowed, wanted)
+        for v in query.vectors:
+            if v.kind == "sentence" or (v.kind == kind and v.part == (filters.organ or "")):
+                yield self._nearest(v.kind, v.space, v.part if v.kind == "organ" else "", v.values, allowed, wanted)
+        if query.text:
+            if said := from_text(query.text):
+                yield self._nearest("sentence", features.space(), "", features.vector(said), allowed, wanted)
+            yield self._by_words(query.text, allowed, wanted)
+
+    def _nearest(
+        self, kind: Kind, space: str, part: str, values: NDArray[np.float32], allowed: NDArray[np.int64] | None, k: int
+    ) -> _Ranking:
+        """Cases by their nearest vector of one kind and space."""
+        ranking = _Ranking(f"{kind} {part} {space.partition('-')[0]}".replace("  ", " "))
+        opened = self.indexes.get(kind, space)
+        if opened is None:
+            return ranking
+        among = self._vector_ids(kind, space, part, allowed)
+        unit = opened.weights.prepared(values[None, :].astype(np.float32))
+        scores, ids = opened.index.search(unit, k if kind == "scan" else 4 * k, among=among)
+        found = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0 and s > 0]
+        owners = self._owners([i for i, _ in found])
+        for name, score in found:
+            if name in owners and owners[name][0] not in ranking.scores:
+                case, sentence = owners[name]
+                ranking.cases.append(case)
+                ranking.scores[case] = score
+                if sentence is not None:
+                    ranking.sentences[case] = sentence
+        return ranking
+
+    def _by_words(self, text: str, allowed: NDArray[np.int64] | None, k: int) -> _Ranking:
+        """Cases by the sentence that shares most words; one that denies what is asked for does not count."""
+        ranking = _Ranking("words")
+        tokens = [word for word in re.findall(r"\w+", text.lower()) if len(word) > 2 and word not in STOP_WORDS]
+        if not tokens:
+            return ranking
+        rows = self.library.tables.rows(
+            "select words.rowid at, sentences.case_id, bm25(words) score from words join sentences "
+            "on sentences.id = words.rowid where words match ? order by score limit ?",
+            (" OR ".join(f'"{token}"' for token in tokens), 20 * k),
+        )
+        inside = None if allowed is None else set(allowed.tolist())
+        asks = any(fact.presence != "absent" for fact in from_text(text))
+        denied = self._denying([row["at"] for row in rows]) if asks else set()
+        for row in rows:
+            case = row["case_id"]
+            if case in ranking.scores or row["at"] in denied or (inside is not None and case not in inside):
+                continue
+            ranking.cases.append(case)
+            ranking.scores[case] = -float(row["score"])
+            ranking.sentences[case] = row["at"]
+        del ranking.cases[k:]
+        return ranking
+
+    def _denying(self, sentences: Sequence[int]) -> set[int]:
+        """Of some sentences, those that say of findings only that they are not there."""
+        rows = self.library.tables.rows(
+            f"select sentence from facts where sentence in ({_marks(sentences)}) group by sentence "
+            "having max(presence != 'absent') = 0",
+            sentences,
+        )
+        return {row["sentence"] for row in rows}
+
+    # ---- who may come back
+
+    def _barred(self, query: Query) -> set[int]:
+        """Cases of the query's own patient, and copies of its scan."""
+        token = self.library.token("patient", query.patient)
+        content = self.library.token("content", query.content) if query.content else "-"
+        rows = self.library.tables.rows(
+            "select id from cases where patient in (select id from patients where token = ? "
+            "union select patient from cases where content = ?)",
+            (token, content),
+        )
+        return {row["id"] for row in rows}
+
+    def _allowed(self, filters: Filters) -> NDArray[np.int64]:
+        """Ids of the cases that the filters let through."""
+        wheres, values = ["1"], list[object]()
+
+        def must(clause: str, *given: object) -> None:
+            wheres.append(clause)
+            values.extend(given)
+
+        if filters.region:
+            must("' ' || regions || ' ' like ?", f"% {filters.region} %")
+        if filters.phase:
+            must("phase = ?", filters.phase)
+        if filters.age:
+            must("age between ? and ?", *filters.age)
+        if filters.before:
+            must("shifted < ?", (filters.before - datetime.timedelta(days=SHIFT_DAYS)).isoformat())
+        for finding in filters.findings or ((None,) if filters.side or filters.size_mm else ()):
+            clause = (
+                "exists (select 1 from facts where case_id = cases.id and presence = 'present' and origin != 'words'"
+            )
+            if finding is not None:
+                kinds = kinds_of(finding)
+                clause += f" and finding in ({_marks(kinds)})"
+                values.extend(kinds)
+            if filters.side:
+                clause += " and side in (?, 'bilateral')"
+                values.append(filters.side)
+            if filters.size_mm:
+                clause += " and size_mm between ? and ?"
+                values.extend(filters.size_mm)
+            wheres.append(clause + ")")
+        rows = self.library.tables.rows(f"select id from cases where {' and '.join(wheres)} order by id", values)
+        return np.array([row["id"] for row in rows], dtype=np.int64)
+
+    def _vector_ids(
+        self, kind: Kind, space: str, part: str, allowed: NDArray[np.int64] | None
+    ) -> NDArray[np.int64] | None:
+        """Ids of the vectors of some cases and one organ; None: all of this kind and space."""
+        if allowed is None and kind != "organ":
+            return None
+        rows = self.library.tables.rows(
+            "select id, case_id from vectors where kind = ? and space = ? and (? = '' or part = ?) order by id",
+            (kind, space, part, part),
+        )
+        found = np.array([(row["id"], row["case_id"]) for row in rows], dtype=np.int64).reshape(-1, 2)
+        return found[:, 0] if allowed is None else found[np.isin(found[:, 1], allowed), 0]
+
+    def _owners(self, vectors: Sequence[int]) -> dict[int, tuple[int, int | None]]:
+        """Vector -> (case, sentence)."""
+        rows = self.library.tables.rows(
+            f"select id, case_id, sentence from vectors where id in ({_marks(vectors)})", vectors
+        )
+        return {row["id"]: (row["case_id"], row["sentence"]) for row in rows}
+
+    # ---- what comes back
+
+    def _folded(
+        self, query: Query, rankings: Sequence[_Ranking], fused: Mapping[int, float], order: Sequence[int], k: int
+    ) -> list[Similar]:
+        held = self.library.cases(order[: max(FETCHED, 5 * k)])
+        contents = self._contents(list(held))
+        first: dict[str, int] = {}
+        also: dict[int, list[str]] = {}
+        for at in (case for case in order if case in held):
+            keys = [f"study {held[at].study}", *([f"content {contents[at]}"] if contents[at] else [])]
+            owner = next((first[key] for key in keys if key in first), at)
+            for key in keys:
+                first.setdefault(key, owner)
+            if owner == at:
+                also[at] = []
+            else:
+                also[owner].append(held[at].name)
+        chosen = list(also)[:k]
+        told = self._sentences([r.sentences[c] for c in chosen for r in rankings if c in r.sentences])
+        return [self._told(query, held[c], fused[c], rankings, also[c], told) for c in chosen]
+
+    def _told(
+        self, query: Query, case: StoredCase, score: float, rankings: Sequence[_Ranking], also: list[str],
+        sentences: Mapping[int, str],
+    ) -> Similar:  # fmt: skip
+        shared, there, here = compared(query.facts, case.facts)
+        likeness = next((r.scores[case.id] for r in rankings if "findings" in r.name and case.id in r.scores), None)
+        sentence = next((sentences[r.sentences[case.id]] for r in rankings if case.id in r.sentences), "")
+        return Similar(
+            case=case, score=score, likeness=None if likeness is None else round(likeness, 4),
+            ranks={r.name: r.cases.index(case.id) + 1 for r in rankings if case.id in r.scores and case.id in r.cases},
+            shared=shared, only_there=there, only_here=here, sentence=sentence, folded=tuple(also),
+        )  # fmt: skip
+
+    def _contents(self, cases: Sequence[int]) -> dict[int, str]:
+        rows = self.library.tables.rows(f"select id, content from cases where id in ({_marks(cases)})", cases)
+        return {row["id"]: row["content"] for row in rows}
+
+    def _sentences(self, ids: Sequence[int]) -> dict[int, str]:
+        rows = self.library.tables.rows(f"select id, text from sentences where id in ({_marks(ids)})", ids)
+        return {row["id"]: row["text"] for row in rows}
+
+
+def compared(
+    here: Iterable[Fact], there: Iterable[Fact]
+) -> tuple[tuple[str, ...], tuple[Difference, ...], tuple[Difference, ...]]:
+    """What two cases share, what only the second has, and what only the first has.
+
+    A kind of a finding is that finding: a nodule here and a lung lesion there are shared.
+    """
+    vocabulary = load_vocabulary()
+    mine, its = status(here), status(there)
+
+    def present(held: Mapping[str, Presence]) -> list[str]:
+        return [key for key, presence in held.items() if presence == "present" and key in vocabulary.findings]
+
+    def akin(key: str, others: Iterable[str]) -> bool:
+        return any(vocabulary.is_a(key, other) or vocabulary.is_a(other, key) for other in others)
+
+    def known(key: str, held: Mapping[str, Presence]) -> Presence | None:
+        """What is known of a finding, also from what includes it: no lesion means no nodule."""
+        found = held.get(key)
+        if found is None and any(held.get(parent) == "absent" for parent in vocabulary.ancestors(key)):
+            return "absent"
+        return found
+
+    shared = tuple(key for key in present(mine) if akin(key, present(its)))
+    only_there = tuple(Difference(finding=k, other=known(k, mine)) for k in present(its) if not akin(k, present(mine)))
+    only_here = tuple(Difference(finding=k, other=known(k, its)) for k in present(mine) if not akin(k, present(its)))
+    return shared, only_there, only_here
+
+
+def kinds_of(finding: str) -> list[str]:
+    """A finding and every kind of it."""
+    vocabulary = load_vocabulary()
+    vocabulary.finding(finding)  # an unknown one is an error that names near ones
+    return [key for key in vocabulary.findings if vocabulary.is_a(key, finding)]
+
+
+def _marks(values: Iterable[object]) -> str:
+    return ", ".join("?" for _ in values)
+
+
+def filters_of(
+    *,
+    organ: str | None,
+    region: str | None,
+    findings: Sequence[str],
+    side: str | None,
+    size: str | None,
+    age: str | None,
+    phase: str | None,
+    before: str | None,
+) -> Filters:
+    """Filters from the words of a command line or a program; a word that means nothing is an error.
+
+    Raises:
+        UsageError: it names what was given and what was expected.
+    """
+    _one_of("--organ", organ, ORGANS)
+    _one_of("--region", region, REGIONS)
+    _one_of("--side", side, ("left", "right"))
+    _one_of("--phase", phase, ("plain", "arterial", "portal", "enhanced"))
+    for finding in findings:
+        kinds_of(finding)
+    years = _range("--age", age)
+    try:
+        day = datetime.date.fromisoformat(before) if before else None
+    except ValueError:
+        raise UsageError(f"E_USAGE: --before is {shown(before)}, expected a day such as 2024-05-31.") from None
+    return Filters(
+        organ=organ, region=region, findings=tuple(findings), side=side, size_mm=_range("--size", size),
+        age=None if years is None else (int(years[0]), int(years[1])), phase=phase, before=day,
+    )  # fmt: skip
+
+
+def _one_of(option: str, given: str | None, known: Sequence[str]) -> None:
+    if given is not None and given not in known:
+        raise UsageError(
+            f"E_USAGE: {option} is {shown(given)}, expected one of {', '.join(known)}{did_you_mean(given, known)}."
+        )
+
+
+def _range(option: str, text: str | None) -> tuple[float, float] | None:
+    """ "5-20" -> (5, 20); "5" -> (5, 5)."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?))?", text)
+    if not found:
+        raise UsageError(f"E_USAGE: {option} is {shown(text)}, expected a range such as 5-20.")
+    return float(found[1]), float(found[2] or found[1])
