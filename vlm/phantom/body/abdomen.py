@@ -34,36 +34,46 @@ class Abdomen(Organs):
 
     def _liver(self) -> None:
         scene, trunk, person = self.scene, self.trunk, self.person
-        s = person.organs["liver"]
+        rng = scene.rng("liver")
         b = 0.9 * person.breath_mm
-        tail, low = person.variants["beaver_tail"], person.variants["caudal_liver"]
+        tip = float(rng.normal(-72, 16)) - (42 if person.variants["beaver_tail"] else 0)
+        low = float(rng.normal(0, 9)) - (16 if person.variants["caudal_liver"] else 0)
+        back, lean, under_left = (float(rng.normal(mean, sd)) for mean, sd in ((1, 6), (0.37, 0.09), (184, 9)))
+        tilt = float(rng.normal(0.62, 0.07))
+        turn = rng.uniform(0, 2 * np.pi, 3)
 
         def shape(p: Place) -> Floats:
             z = p.z - b
-            right = ellipsoid(
-                p.x,
-                p.y,
-                z,
-                (66, -4, 206 - (14 if low else 0)),
-                (84 * s, 100, (98 + (22 if low else 0)) * s),
-                (10, 12, 0),
-            )
-            left = ellipsoid(
-                p.x, p.y, z, (-24 if not tail else -44, 46, 236), ((82 if not tail else 104) * s, 50, 44), (-10, -14, 0)
-            )
-            whole = join(right, left, 26)
-            under = 152 + 0.62 * (80 - p.x) + 0.20 * (40 - p.y) - z  # the under side rises to the left
-            tip = ellipsoid(p.x, p.y, z, (100, -6, 180), (44, 88, 66))
-            whole = meet(whole, join(np.asarray(under * 0.75), tip, 30), 14)
-            wave = 1.6 * np.sin(p.x / 17) * np.sin(p.y / 15 + 1) * np.sin(z / 19)
-            return meet(whole + wave, trunk.abdomen(p) + 1.5, 6)
+            right = ellipsoid(p.x, p.y, z, (66, -4, 206 + low), (84, 100, 96), (10, 12, 0))
+            medial = (9 - p.x + 0.30 * np.minimum(p.y, 0) + 0.25 * np.maximum(-60 - p.y, 0)).astype(np.float32)
+            right = meet(right, medial, 22)
+            # the left lobe: a wedge below the diaphragm, in front of the stomach, that thins out to the left
+            away = 10 - p.x
+            wedge = np.maximum(back + lean * away - p.y, 0.8 * (under_left + 0.36 * away - z))
+            wedge = np.maximum(wedge, np.maximum(tip - p.x + 0.2 * np.abs(p.y - 60), p.x - 60)).astype(np.float32)
+            caudate = ellipsoid(p.x, p.y, z, (9, -16, 214), (20, 19, 30))
+            under = (152 + low + tilt * (80 - p.x) + 0.20 * (40 - p.y) - z) * 0.75  # rises to the left
+            foot = ellipsoid(p.x, p.y, z, (100, -6, 180 + low), (44, 88, 66))
+            if person.variants["caudal_liver"]:  # Riedel's lobe
+                foot = join(foot, ellipsoid(p.x, p.y, z, (98, 4, 128), (22, 42, 52)), 20)
+            right = meet(join(right, foot, 20), join(np.asarray(under, dtype=np.float32), foot, 30), 14)
+            whole = join(join(right, wedge, 20), caudate, 6)
+            wave = 2.2 * np.sin(p.x / 17 + turn[0]) * np.sin(p.y / 15 + turn[1]) * np.sin(z / 19 + turn[2])
+            return meet(whole + wave.astype(np.float32), trunk.abdomen(p) + 1.5, 6)
 
-        scene.paint(shape, "liver", "liver", box=UNDER)
-        ligament = scene.field(
-            lambda p: np.maximum(np.abs(p.x + 6 - 0.12 * p.y) - 1.2, np.maximum(24 - p.y, p.z - 262 - b)),
-            ((-30, 30), (20, 120), (150, 275)),
-        )
-        scene.paint(ligament, "torso_fat", "fat_inside", on=("liver",))
+        liver_ml = 1620.0 * person.organs["liver"] * float(np.prod(person.scale)) ** 0.7
+        taken = ("aorta", "inferior_vena_cava", "esophagus")
+        scene.paint(self.sized(shape, UNDER, liver_ml), "liver", "liver", box=UNDER, off=taken)
+
+        def fissures(p: Place) -> Floats:
+            z = p.z - b
+            venosum = np.maximum(np.abs(p.y - back - lean * (10 - p.x) + 4) - 1.3, np.abs(p.x + 6) - 20)
+            venosum = np.maximum(venosum, np.abs(z - 214) - 26)
+            teres = np.abs(p.x + 6 - 0.25 * (p.y - 40) + 3 * np.sin(p.y / 14 + turn[0])) - 1.0 - 0.06 * (225 - z)
+            teres = np.maximum(teres, np.maximum(34 - p.y, 0.6 * (z - 228)))  # it opens downwards
+            return np.asarray(np.minimum(venosum, teres), dtype=np.float32)
+
+        scene.paint(fissures, "torso_fat", "fat_inside", box=((-45, 40), (-30, 125), (150, 260)), on=("liver",))
         hilum = scene.tube(
             self.line_of("", ((60, -4, 208 + b, 5), (34, 6, 203 + b, 8), (12, 18, 206 + b, 6))), reach_mm=6
         )
@@ -82,21 +92,27 @@ class Abdomen(Organs):
             scene.paint_branches(grow(root, tips, tip_radius_mm=1.0, root_radius_mm=size), label, tissue, on=("liver",))
 
     def _spleen(self) -> None:
-        scene, trunk, s = self.scene, self.trunk, self.person.organs["spleen"]
-        at = self.moved("spleen", (-102, -46, 207 + 0.8 * self.person.breath_mm))
+        """It lies on the diaphragm like a shell, thick in its middle, and takes its form from its neighbours."""
+        scene, trunk, person = self.scene, self.trunk, self.person
+        rng = scene.rng("spleen")
+        at = self.moved("spleen", (-98, -42, 196 + 0.8 * person.breath_mm))
+        thick, turn = float(rng.normal(42, 5)), (float(rng.normal(24, 8)), -14.0, float(rng.normal(20, 8)))
+        long, phase = float(rng.normal(1, 0.1)), float(rng.uniform(0, 6))
 
         def shape(p: Place) -> Floats:
-            ball = ellipsoid(p.x, p.y, p.z, at, (38 * s, 60 * s, 60 * s), (24, -14, 20))
-            hollow = ellipsoid(p.x, p.y, p.z, (at[0] + 48, at[1] + 24, at[2] - 6), (30, 40, 56))
-            notch = 2.2 * np.sin(p.z / 8.0 + p.y / 11)
-            return meet(meet(ball + notch * 0.6, -hollow, 8), trunk.abdomen(p) + 1.5, 6)
+            under = trunk.abdomen(p)
+            ball = ellipsoid(p.x, p.y, p.z, at, (52, 56 * long, 56 / long), turn)
+            shell = -(under + thick) * 0.9
+            notch = 2.0 * np.sin(p.z / 8.0 + p.y / 11 + phase) * np.sin(p.y / 19)
+            return meet(meet(ball + notch.astype(np.float32), shell, 18), under + 1.5, 6)
 
-        box = around(at, 90)
-        self.press(scene.field(shape, box), "spleen", "spleen")
-        if self.person.variants["accessory_spleen"]:
+        box = around(at, 96)
+        sized = self.sized(shape, box, 245.0 * person.organs["spleen"] * float(np.prod(person.scale)) ** 0.7)
+        self.press(scene.field(sized, box), "spleen", "spleen", off=("liver", "aorta"))
+        if person.variants["accessory_spleen"]:
             small = (at[0] + 30, at[1] + 30, at[2] - 42)
             ball = scene.solid(small, (12, 12, 12), lambda u, v, w: ellipsoid(u, v, w, (0, 0, 0), (6, 6, 6.5)))
-            scene.paint_voxels(ball, "spleen", "spleen")
+            scene.paint_voxels(ball, "spleen", "spleen", on=("torso_fat",))
 
     def _kidney(self, side: str, sign: float) -> None:
         scene, person = self.scene, self.person
@@ -105,24 +121,28 @@ class Abdomen(Organs):
         b = 0.5 * person.breath_mm - (22 if side == "right" and person.variants["one_kidney_ptotic"] else 0)
         spine = self.trunk.spine.at(150)
         at = self.moved(name, (sign * (66 if sign > 0 else 64), spine - 4, (144 if sign > 0 else 158) + b))
-        turn = (10.0, sign * 13.0, sign * 32.0)
+        rng = scene.rng(name)
+        turn = (float(rng.normal(10, 5)), sign * float(rng.normal(13, 5)), sign * float(rng.normal(32, 14)))
+        upper = float(rng.normal(1.0, 0.05))  # one pole is plumper than the other
         radii = (30 * s, 24 * s, 56 * s)
 
         def bean(p: Place) -> Floats:
-            whole = ellipsoid(p.x, p.y, p.z, at, radii, turn)
+            whole = join(
+                ellipsoid(p.x, p.y, p.z, (at[0], at[1], at[2] + 9 * s), (radii[0] * upper, radii[1], 46 * s), turn),
+                ellipsoid(p.x, p.y, p.z, (at[0], at[1], at[2] - 9 * s), (radii[0] / upper, radii[1], 46 * s), turn), 6,
+            )  # fmt: skip
             lobes = 0.9 * np.sin((p.z - at[2]) / 7.0) * np.sin(p.x / 9.0) * np.sin(p.y / 8.0)
             return meet(whole + lobes, -self._sinus(p, at, s, sign, 0.0), 6)
 
         box = around(at, 92)
         field = scene.field(bean, box)
-        bed = 2.0 + 15.0 * person.visceral
-        scene.paint(
-            Field(field.window, np.maximum(field.mm - bed, scene.place(field.window)["wall"] + 1.0)),
-            "torso_fat",
-            "fat_inside",
-        )
-        scene.paint(field, name, "kidney_cortex")
         p = scene.place(field.window)
+        # fat lies behind and towards the spine; in front liver or spleen may touch the kidney
+        behind = np.clip((at[1] - p.y) / 40 + sign * (at[0] - p.x) / 60, -0.6, 1)
+        bed = (0.3 + 14.0 * person.visceral) * (0.55 + 0.45 * behind) * self.uneven(p, name)
+        around_it = np.maximum(field.mm - bed.astype(np.float32), p["wall"] + 1.0)
+        scene.paint(Field(field.window, around_it), "torso_fat", "fat_inside", off=("aorta", "inferior_vena_cava"))
+        scene.paint(field, name, "kidney_cortex")
         along = np.sin((p.z - at[2]) / (5.2 * s)) * 3.0
         medulla = np.maximum(field.mm + 6.0, self._pyramids(p, at) + along - 1.0)
         scene.paint(Field(field.window, medulla.astype(np.float32)), name, "kidney_medulla", on=(name,))

@@ -17,36 +17,45 @@ class Gut(Organs):
 
     def stomach(self) -> None:
         """A bag with folds, filled with food below and gas in front."""
-        scene, person, s = self.scene, self.person, self.person.organs["stomach"]
-        s *= 1.15 if person.variants["full_stomach"] else 0.9
+        scene, person = self.scene, self.person
+        rng = scene.rng("stomach")
+        fill = 1.25 if person.variants["full_stomach"] else float(rng.uniform(0.5, 1.05))
+        s = person.organs["stomach"] * fill
         b = 0.8 * person.breath_mm
+        sag = float(rng.normal(10 * (fill - 0.8), 14)) - (
+            12 if person.sex == "female" else 0
+        )  # a hook, or a steer's horn
         line = self.line_of(
             "stomach",
             (
-                (-56, -36, 250 + b, 20),
-                (-68, -14, 242 + b, 29),
-                (-76, 18, 220 + b, 33),
-                (-68, 50, 192 + b, 28),
-                (-38, 60, 170, 23),
-                (2, 52, 162, 19),
-                (26, 34, 166, 14),
+                (-56, -36, 248 + b, 20),
+                (-68, -16, 238 + b, 29),
+                (-78, 18, 216 + b + 0.3 * sag, 33),
+                (-72, 44, 190 + b + 0.7 * sag, 27),
+                (-44, 58, 173 + sag, 22),
+                (-2, 52, 160 + 0.8 * sag, 18),
+                (24, 36, 166 + 0.2 * sag, 14),
                 (38, 22, 166, 10),
             ),
         )
-        line[:, 3] *= s
+        line[:, 3] = np.maximum(line[:, 3] * s * np.linspace(1 + 0.15 * (1 - fill), 1, len(line)), 8.5)
         field = scene.tube(line, reach_mm=10)
         p = scene.place(field.window)
         folds = 1.4 * np.sin(p.z / 4.5 + p.x / 9) * np.sin(p.y / 5.0 + p.x / 7)
         field = Field(
             field.window, np.maximum(field.mm + 2 * np.sin(p.x / 21) * np.sin(p.z / 18), self.trunk.abdomen(p) + 2)
         )
-        self.press(field, "stomach", "gut_wall")
-        inside = Field(field.window, field.mm + 4.2 + folds.astype(np.float32))
-        scene.paint(inside, "stomach", "oral_contrast" if person.variants["oral_contrast"] else "stomach_content")
-        rng = scene.rng("stomach level")
-        level = float(rng.uniform(25, 60)) + person.moved["stomach"][1]
+        off = ("liver", "aorta", "inferior_vena_cava")
+        self.press(field, "stomach", "gut_wall", off=off)
+        wall = 3.0 + 3.0 * max(0.0, 1 - fill)  # an empty stomach is thick-walled
+        inside = Field(field.window, field.mm + wall + folds.astype(np.float32) * (1.6 - 0.6 * fill))
+        on = ("stomach",)
+        scene.paint(
+            inside, "stomach", "oral_contrast" if person.variants["oral_contrast"] else "stomach_content", on=on
+        )
+        level = float(rng.uniform(20, 75)) + person.moved["stomach"][1]
         gas = Field(field.window, np.maximum(inside.mm, (level - p.y).astype(np.float32)))
-        scene.paint(gas, "stomach", "gut_gas")
+        scene.paint(gas, "stomach", "gut_gas", on=on)
 
     def colon(self) -> None:
         """The frame round the belly down to the rectum, with haustra, stool and gas."""
@@ -89,13 +98,15 @@ class Gut(Organs):
         rng = scene.rng("small bowel")
         radius = float(rng.uniform(10.5, 13.5))
         low = np.array([-105.0, -45.0, -75.0])
-        high = np.array([105.0, 92.0, 160.0])
-        tries = rng.uniform(low, high, (2600, 3))
+        high = np.array([105.0, 100.0, 192.0])
+        tries = rng.uniform(low, high, (3600, 3))
         q = self.trunk.at_points(tries)
-        room = np.maximum(q["wall"] + radius + 3, tries[:, 2] - 150 + 0.4 * np.maximum(tries[:, 0], -0.4 * tries[:, 0]))
+        x = tries[:, 0]
+        top = 150 - 0.4 * np.maximum(x, 0) + 40 * np.clip((-10 - x) / 30, 0, 1)  # the jejunum lies high on the left
+        room = np.maximum(q["wall"] + radius + 1, np.maximum(tries[:, 2] - top, 12 - q["dome"]))
         spine = self.trunk.spine(tries[:, 2].astype(np.float32)) + 34 + 10 * (np.abs(tries[:, 0]) < 30)
         keep = (room < 0) & (tries[:, 1] > np.where(tries[:, 2] > -10, spine, -60))
-        keep &= np.abs(tries[:, 0]) < 90 - 40 * person.visceral * (tries[:, 2] < 60)
+        keep &= np.abs(x) < 98 - 40 * person.visceral * (tries[:, 2] < 60)
         chosen = _spread(tries[keep], radius * 1.6)
         if len(chosen) < 8:
             return
@@ -103,7 +114,7 @@ class Gut(Organs):
         line = np.column_stack([path, radius * (0.85 + 0.3 * rng.random(len(path)))])
         line = smooth_line(line, 4.0)
         line[:, :3] += _wander(rng, len(line), 3.0)
-        window = scene.window(((-135, 135), (-75, 122), (-105, 190)))
+        window = scene.window(((-135, 135), (-75, 122), (-105, 215)))
         if any(part.stop - part.start < 2 for part in window):
             return
         p = scene.place(window)

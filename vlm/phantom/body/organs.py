@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vlm.phantom.body.scene import Field, Scene
+import numpy as np
+
+from vlm.phantom.body.scene import Box, Field, Place, Scene, Shape
 from vlm.phantom.body.shapes import Floats, Triple, smooth_line
 from vlm.phantom.body.trunk import Trunk
 
@@ -28,9 +30,32 @@ class Organs:
         """A smooth line of (x, y, z, radius) through an organ of this person."""
         return smooth_line([(*self.moved(name, (x, y, z)), r * size) for x, y, z, r in line], step_mm)
 
-    def press(self, field: Field, label: str, tissue: str, gap: float | None = None) -> Field:
-        """Paint an organ with fat round it."""
+    def press(
+        self, field: Field, label: str, tissue: str, gap: float | None = None, *, off: Sequence[str] = ()
+    ) -> Field:
+        """Paint an organ with fat round it, here more and there none, so that neighbours touch in places."""
         gap = self.gap if gap is None else gap
-        if gap > 0.8:
-            self.scene.paint(field + -gap, "torso_fat", "fat_inside")
-        return self.scene.paint(field, label, tissue)
+        if gap > 0.8 and field.mm.size:
+            depth = np.float32(gap) * self.uneven(self.scene.place(field.window), label)
+            self.scene.paint(Field(field.window, field.mm - depth), "torso_fat", "fat_inside", off=off)
+        return self.scene.paint(field, label, tissue, off=off)
+
+    def uneven(self, p: Place, name: str) -> Floats:
+        """A smooth field from 0 to 1.6, mean near 0.8, of its own for every name."""
+        turn = self.scene.rng(f"fat round {name}").uniform(0, 2 * np.pi, 4)
+        wave = np.sin(p.x / 19 + p.z / 41 + turn[0]) + np.sin(p.y / 17 - p.z / 37 + turn[1])
+        wave += np.sin(p.z / 21 + p.x / 47 + turn[2])
+        return np.asarray(np.clip(0.8 + 0.45 * wave, 0, 1.6), dtype=np.float32)
+
+    def sized(self, shape: Shape, box: Box, ml: float) -> Shape:
+        """A shape grown or shrunk evenly until it holds a volume in this person, whatever cuts it.
+
+        ``shape`` may use the coordinates and the fields wall and dome.
+        """
+        lines = [np.arange(low, high, 6.0) for low, high in box]
+        points = np.stack([axis.ravel() for axis in np.meshgrid(*lines, indexing="ij")], axis=1)
+        mm = np.sort(shape(self.trunk.at_points(points)))
+        voxel_ml = 0.216 * float(np.prod(self.person.scale))
+        rank = min(max(int(ml / voxel_ml), 1), len(mm) - 1)
+        grow = float(np.clip(mm[rank], -20.0, 25.0))
+        return lambda p: np.asarray(shape(p) - np.float32(grow), dtype=np.float32)

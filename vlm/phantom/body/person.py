@@ -49,7 +49,7 @@ class Person:
         sizes = {
             name: float(np.clip(rng.lognormal(0, deviation), 1 - 2.2 * deviation, 1 + 2.6 * deviation))
             for name, deviation in (
-                ("liver", 0.07), ("spleen", 0.15), ("kidney_right", 0.09), ("kidney_left", 0.09), ("heart", 0.08),
+                ("liver", 0.17), ("spleen", 0.32), ("kidney_right", 0.09), ("kidney_left", 0.09), ("heart", 0.08),
                 ("stomach", 0.17), ("bladder", 0.30), ("gallbladder", 0.18), ("pancreas", 0.15), ("aorta", 0.10),
                 ("prostate", 0.18), ("uterus", 0.15), ("colon", 0.14), ("thyroid", 0.15),
             )
@@ -57,7 +57,7 @@ class Person:
         moved = {
             name: as_point(np.clip(rng.normal(0, 1, 3), -2, 2) * reach)
             for name, reach in (
-                ("kidney_right", (4, 4, 11)), ("kidney_left", (4, 4, 11)), ("spleen", (5, 8, 11)),
+                ("kidney_right", (4, 4, 11)), ("kidney_left", (4, 4, 11)), ("spleen", (5, 8, 9)),
                 ("stomach", (9, 6, 12)),
                 ("gallbladder", (8, 6, 10)), ("pancreas", (3, 3, 9)), ("heart", (5, 3, 7)), ("bladder", (3, 3, 3)),
                 ("colon", (8, 6, 18)), ("uterus", (8, 5, 5)),

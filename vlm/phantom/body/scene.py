@@ -145,24 +145,35 @@ class Scene:
         return Field(window, np.asarray(shape(self.place(window)), dtype=np.float32))
 
     def paint(
-        self, shape: Shape | Field, label: str | None, tissue: str, *, box: Box | None = None, on: Sequence[str] = ()
+        self,
+        shape: Shape | Field,
+        label: str | None,
+        tissue: str,
+        *,
+        box: Box | None = None,
+        on: Sequence[str] = (),
+        off: Sequence[str] = (),
     ) -> Field:
-        """Paint a shape; ``on`` names the labels that it may take voxels from. Returns its distances."""
+        """Paint a shape; ``on`` names the labels that it may take voxels from, ``off`` those that it must leave.
+
+        Returns its distances.
+        """
         field = shape if isinstance(shape, Field) else self.field(shape, box)
         if not field.mm.size:
             return field
-        brush = self._brush(label, tissue, on)
+        brush = self._brush(label, tissue, on, off)
         if not self.fine:
             self._block(field, brush)
             return field
         self._paint_fine(field, brush)
         return field
 
-    def _brush(self, label: str | None, tissue: str, on: Sequence[str]) -> Brush:
+    def _brush(self, label: str | None, tissue: str, on: Sequence[str], off: Sequence[str] = ()) -> Brush:
         allowed = None
-        if on:
-            allowed = np.zeros(256, dtype=bool)
+        if on or off:
+            allowed = np.full(256, not on)
             allowed[[NUMBER[name] for name in on]] = True
+            allowed[[NUMBER[name] for name in off]] = False
         return NUMBER[label] if label else 0, self.tissues.index(tissue), self.tissues.hu(tissue), allowed
 
     def _block(self, field: Field, brush: Brush, share: float = 1.0) -> None:
