@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 
 ScanPath = Annotated[Path, typer.Argument(metavar="PATH", help="DICOM folder or file, zip, or NIfTI.")]
+KnownPath = Annotated[Path, typer.Argument(metavar="PATH", help="A scan, or a folder that tomoscribe read wrote.")]
 Series = Annotated[
     str | None, typer.Option("--series", metavar="UID", help="The series to read, where there are several.")
 ]
@@ -170,6 +171,54 @@ def label(
         put_json({"rows": rows, "out": str(out), "pack": pack})
     else:
         typer.echo(f"{rows} reports labelled, written to {out}", err=True)
+
+
+@app.command(epilog='tomoscribe ask report "Is there an effusion?"')
+def ask(
+    path: KnownPath,
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="In anyone's words.")],
+    series: Series = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question about a scan in sentences that are cited and checked."""
+    from app.asking import ask_scan, know
+    from app.showing import show_answer
+
+    with named_steps(as_json) as progress:
+        known = know(path, series=series, progress=progress)
+    told = ask_scan(known, question)
+    if as_json:
+        put_json(told)
+    else:
+        show_answer(told)
+
+
+@app.command(epilog='tomoscribe query report "fluid around the lung" "no kidney stone on the left"')
+def query(
+    path: KnownPath,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="WORDS", help="A finding each; the whole vocabulary when left out.")
+    ] = None,
+    pack: Annotated[
+        str | None, typer.Option("--pack", metavar="P", help="Every column of ct-rate-18, merlin-30, or a file.")
+    ] = None,
+    series: Series = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say for each finding, in anyone's words, whether it is there, is not, or was not assessed."""
+    from app.asking import know, query_scan
+    from app.showing import show_queries
+    from vlm.findings.packs import load_pack
+
+    if pack:
+        load_pack(pack)  # a pack that does not exist is told before a scan is read
+    with named_steps(as_json) as progress:
+        known = know(path, series=series, progress=progress)
+    answers = query_scan(known, words or (), pack)
+    if as_json:
+        put_json(answers)
+    else:
+        show_queries(answers)
 
 
 @app.command(epilog="tomoscribe tools")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -62,6 +63,41 @@ def show_tools(rows: list[ToolRow]) -> None:
         lines += [f"limit not measured: {', '.join(unmeasured)}"] if unmeasured else []
         table.add_row(row["name"], escape("\n".join(lines)), end_section=True)
     Console().print(table)
+
+
+SAID = {
+    "present": "[bold]present[/bold]", "uncertain": "[yellow]uncertain[/yellow]", "absent": "not found",
+    "limited": "not found, with limits", "not_assessed": "not assessed",
+}  # fmt: skip
+
+
+def show_queries(told: Mapping[str, Any]) -> None:
+    """Print what each query came to; what is off for all of them stands once, below."""
+    table = Table("query", "answer", "what it rests on", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for row in told["answers"]:
+        holds = {True: "true", False: "false", None: "cannot say"}[row["holds"]]
+        said = f"{SAID[row['status']]}, so {holds}" if row["denied"] else SAID[row["status"]]
+        read = [f"read as {', '.join(row['findings'])}"] if row["read_by"] not in ("vocabulary", "pack", "") else []
+        parts = [*row["found"].values(), row["why"], row["limit"], *read, " ".join(row["cites"][:8])]
+        table.add_row(escape(row["words"]), said, escape("; ".join(part for part in parts if part)))
+    console = Console()
+    console.print(table)
+    if told["answers"]:
+        columns = told["answers"][0]["columns"]
+        off = [
+            f"{name.replace('_', '-')}: {state['why']}" for name, state in columns.items() if state["state"] == "off"
+        ]
+        console.print(escape(f"Off: {'; '.join(off)}."))
+
+
+def show_answer(told: Mapping[str, Any]) -> None:
+    """Print the sentences of an answer with their citations, then what claims nothing."""
+    console = Console()
+    for said in told["answer"]:
+        doubt = "" if said["verdict"] in ("supported", "neutral") else f" ({said['verdict']}: {said['reason']})"
+        console.print(escape(f"{said['text']} [{', '.join(said['cites'])}]{doubt}"), soft_wrap=True)
+    for note in told["notes"]:
+        console.print(escape(note), style="dim", soft_wrap=True)
 
 
 def show_doctor(checks: list[Check]) -> None:

@@ -17,7 +17,7 @@ import pytest
 from vlm.phantom.chest import chest
 
 COMMAND = str(Path(sys.executable).with_name("tomoscribe"))
-VERBS = ("info", "read", "segment", "label", "tools", "doctor", "phantom", "serve", "mcp")
+VERBS = ("info", "read", "ask", "query", "segment", "label", "tools", "doctor", "phantom", "serve", "mcp")
 
 
 def tomoscribe(*words: str) -> subprocess.CompletedProcess[str]:

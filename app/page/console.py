@@ -9,16 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from app.reopen import Opened
-from vlm.evidence import CONDITIONS, Evidence, Observation, Search
+from vlm.evidence import Evidence, Observation, Search
 from vlm.findings.packs import load_pack, pack_names
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.language.answering import topic_of
-from vlm.language.denials import usable
+from vlm.language.standing import SIZES, STATUSES, size_of, status_of
 from vlm.report import SECTIONS
-
-# Status -> how high it stands; the words are the page's.
-STATUSES = ("present", "uncertain", "absent", "limited", "not_assessed")
-SIZES = ("diameter", "score", "height_loss", "volume", "fraction", "ratio", "thickness")  # the first that was measured
 
 
 def rows(opened: Opened) -> list[dict[str, Any]]:
@@ -39,7 +35,7 @@ def _row(key: str, found: dict[str, Observation | Search], opened: Opened) -> di
     finding = load_vocabulary().finding(key)
     seen = {name: r for name, r in found.items() if isinstance(r, Observation) and r.presence != "absent"}
     searches = {name: r for name, r in found.items() if isinstance(r, Search)}
-    status, why = _status(seen, searches)
+    status, why = status_of(seen, searches)
     told = {n: r for n, r in seen.items() if r.presence == status} or found
     first = min(told, key=lambda name: -_size_value(told[name]))
     record = told[first]
@@ -47,35 +43,16 @@ def _row(key: str, found: dict[str, Observation | Search], opened: Opened) -> di
     return {
         "key": key, "name": finding.name, "section": SECTIONS[finding.section], "status": status, "why": why,
         "count": len(seen), "side": "both" if len(sides) > 1 or "bilateral" in sides else next(iter(sides), ""),
-        "size": _size(record) if seen else "",
+        "size": size_of(record) if seen else "",
         "probability": record.probability if isinstance(record, Observation) else None,
         "tool": record.tool, "cites": list(told), "words": [finding.name, *finding.words, *finding.lay],
         "parents": sorted(load_vocabulary().ancestors(key)), **(place(opened, first) if seen else {}),
     }  # fmt: skip
 
 
-def _status(seen: dict[str, Observation], searches: dict[str, Search]) -> tuple[str, str]:
-    """What is known of a finding, and in what way it is limited."""
-    if any(record.presence == "present" for record in seen.values()):
-        return "present", ""
-    if seen:
-        return "uncertain", ""
-    good = [search for search in searches.values() if usable(search)]
-    failed = dict.fromkeys(key for search in (good or list(searches.values())) for key in search.failed)
-    why = ", ".join(CONDITIONS[key] for key in failed)
-    if not good:
-        return "not_assessed", why
-    return ("limited" if failed or len(good) < len(searches) else "absent"), why
-
-
 def _size_value(record: Evidence) -> float:
     measured = [m.value for q in SIZES if isinstance(record, Observation) and (m := record.measured(q))]
     return measured[0] if measured else 0.0
-
-
-def _size(record: Observation | Search) -> str:
-    measured = next((m for q in SIZES if (m := record.measured(q))), None)
-    return "" if measured is None else str(measured)
 
 
 def place(opened: Opened, name: str) -> dict[str, Any]:

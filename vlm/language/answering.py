@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from vlm.encoder.words import meant_by
 from vlm.evidence import Coverage, Evidence, Ledger, Measured
 from vlm.findings.reader import read_sentence
 from vlm.findings.spelling import tokens_of
@@ -159,6 +160,10 @@ class LedgerAnswerer:
     def answer(self, question: Question) -> Iterator[Event]:
         """Answer a question about findings, structures, parts of the report, or what lies at a point."""
         topic = topic_of(question.text[:MOST_CHARACTERS])
+        strange = not topic.findings and not topic.overview and (topic.unknown or not topic.sites)
+        if strange and not question.evidence and (meant := meant_by(question.text[:MOST_CHARACTERS])):
+            yield Note(text=f"I take this to be about {self.vocabulary.finding(meant.finding).name}.")
+            topic = replace(topic, findings=(meant.finding,))
         if topic.overview:
             yield from self._overview(topic.overview)
         elif topic.findings:

@@ -1,0 +1,98 @@
+"""BERT: the text tower of MiniLM, CXR-BERT and M3D-CLIP. Names of its parts are those of the published files.
+
+In: token ids and a mask of which count. Out: a vector for each token. Devlin et al., NAACL 2019.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+NORM_EPS = 1e-12  # as published
+
+
+class SelfAttention(nn.Module):
+    """Every token looks at every token that counts."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+
+    def forward(self, x: Tensor, counts: Tensor) -> Tensor:
+        """(B, T, C), (B, T) bool -> (B, T, C)."""
+        batch, tokens, width = x.shape
+        q, k, v = (
+            part(x).view(batch, tokens, self.heads, -1).transpose(1, 2) for part in (self.query, self.key, self.value)
+        )
+        seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=counts[:, None, None, :])
+        return seen.transpose(1, 2).reshape(batch, tokens, width)
+
+
+class Added(nn.Module):
+    """A linear layer whose output is added to what came before, then normed."""
+
+    def __init__(self, into: int, out: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(into, out)
+        self.LayerNorm = nn.LayerNorm(out, eps=NORM_EPS)
+
+    def forward(self, x: Tensor, before: Tensor) -> Tensor:
+        """(B, T, into), (B, T, out) -> (B, T, out)."""
+        return self.LayerNorm(self.dense(x) + before)
+
+
+class Layer(nn.Module):
+    """Attention, then two linear layers."""
+
+    def __init__(self, width: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.attention = nn.ModuleDict({"self": SelfAttention(width, heads), "output": Added(width, width)})
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, inner)})
+        self.output = Added(inner, width)
+
+    def forward(self, x: Tensor, counts: Tensor) -> Tensor:
+        """(B, T, C), (B, T) bool -> (B, T, C)."""
+        x = self.attention["output"](self.attention["self"](x, counts), x)
+        return self.output(functional.gelu(self.intermediate["dense"](x)), x)
+
+
+class Embeddings(nn.Module):
+    """Word, place and segment of each token, summed."""
+
+    def __init__(self, words: int, width: int, places: int, segments: int) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(words, width)
+        self.position_embeddings = nn.Embedding(places, width)
+        self.token_type_embeddings = nn.Embedding(segments, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=NORM_EPS)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, T) -> (B, T, C); all tokens are of the first segment."""
+        places = self.position_embeddings.weight[: ids.shape[1]]
+        return self.LayerNorm(self.word_embeddings(ids) + places + self.token_type_embeddings.weight[0])
+
+
+class Bert(nn.Module):
+    """The encoder without its heads."""
+
+    def __init__(
+        self, *, words: int, width: int, layers: int, heads: int, inner: int, places: int = 512, segments: int = 2
+    ) -> None:
+        super().__init__()
+        self.embeddings = Embeddings(words, width, places, segments)
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(width, heads, inner) for _ in range(layers))})
+
+    def forward(self, ids: Tensor, counts: Tensor) -> Tensor:
+        """(B, T) int64, (B, T) bool -> (B, T, C)."""
+        x = self.embeddings(ids)
+        for layer in self.encoder["layer"]:
+            x = layer(x, counts)
+        return x
+
+
+def mean_of(x: Tensor, counts: Tensor) -> Tensor:
+    """(B, T, C), (B, T) bool -> (B, C): the mean over the tokens that count."""
+    weight = counts.unsqueeze(-1).to(x.dtype)
+    return torch.sum(x * weight, dim=1) / weight.sum(dim=1)
