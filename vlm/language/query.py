@@ -76,7 +76,8 @@ def read_query(words: str) -> Query:
         meant = meant_by(_SIDE.sub("", _NO.sub("", text)))
         findings, read_by = ((meant.finding,), f"meaning {meant.alike:.2f}") if meant else ((), "")
     return Query(
-        words=words, findings=findings, sites=_narrower(findings, topic.sites), side=_side(topic), sizes=_sizes(text, reading.quantities),
+        words=words, findings=findings, sites=_narrower(findings, topic.sites), side=_side(topic),
+        sizes=_sizes(text, reading.quantities),
         denied=presence_of(text, (0, len(text))) == "absent" or bool(_NO.match(text)),
         read_by=read_by, unknown=() if findings else reading.unknown,
     )  # fmt: skip
