@@ -160,8 +160,8 @@ class LedgerAnswerer:
     def answer(self, question: Question) -> Iterator[Event]:
         """Answer a question about findings, structures, parts of the report, or what lies at a point."""
         topic = topic_of(question.text[:MOST_CHARACTERS])
-        strange = not topic.findings and not topic.overview and (topic.unknown or not topic.sites)
-        if strange and not question.evidence and (meant := meant_by(question.text[:MOST_CHARACTERS])):
+        puzzling = not topic.findings and not topic.overview and bool(topic.unknown or not topic.sites)
+        if puzzling and not question.evidence and (meant := meant_by(question.text[:MOST_CHARACTERS])):
             yield Note(text=f"I take this to be about {self.vocabulary.finding(meant.finding).name}.")
             topic = replace(topic, findings=(meant.finding,))
         if topic.overview:
