@@ -302,6 +302,31 @@ def phantom(
         typer.echo(f"{made['cases']} cases in {out}; measure the tools on them: tomoscribe measure {out}", err=True)
 
 
+@app.command(epilog="tomoscribe measure cohort")
+def measure(
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="A folder that phantom --cohort made.")],
+    tool: Annotated[list[str] | None, typer.Option("--tool", help="Only this tool; may be said several times.")] = None,
+    workers: Annotated[int, typer.Option("--workers", help="Processes; 0 is one a processor.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the tools find in a cohort: sensitivity by size, false positives, errors. Goes on if stopped.
+
+    The figures are also written to COHORT/figures.json and figures.md.
+    """
+    from app.measuring import markdown
+    from app.measuring import measure as measure_cohort
+
+    with counted_cases(as_json, "read") as progress:
+        figures = measure_cohort(
+            cohort.resolve(), command=" ".join(["tomoscribe measure", cohort.name, *(f"--tool {name}" for name in tool or ())]), tools=frozenset(tool or ()), workers=workers,
+            progress=progress,
+        )  # fmt: skip
+    if as_json:
+        put_json(figures)
+    else:
+        typer.echo(markdown(figures))
+
+
 @app.command(epilog="tomoscribe serve")
 def serve(
     add: Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="Scans to take in at the start.")] = None,

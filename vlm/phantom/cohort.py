@@ -25,6 +25,7 @@ from typing import Any, cast
 
 from vlm.errors import TomoscribeError, UsageError
 from vlm.phantom.body import Phase
+from vlm.phantom.dictation import dictate
 from vlm.phantom.plans import PREVALENCES, Plan, not_drawn, plan, table
 from vlm.phantom.seeds import Split, seeds
 
@@ -162,6 +163,8 @@ def make_case(out: Path, settings: Settings, number: int) -> str:
             _put_into(staging, out, settings, number, wanted)
         else:
             _draw(staging, settings, wanted)
+        truth = json.loads((staging / "truth.json").read_text(encoding="utf-8"))
+        (staging / "report.txt").write_text(dictate(truth, seed=wanted.seed), encoding="utf-8")
         staging.rename(place)
     except (TomoscribeError, ValueError) as error:
         return str(error)
@@ -254,8 +257,7 @@ def _write_table(out: Path, settings: Settings) -> None:
         folder = out / name_of(number)
         if folder.is_dir():
             truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
-            report = folder / "report.txt"
-            text = report.read_text(encoding="utf-8") if report.is_file() else ""
+            text = (folder / "report.txt").read_text(encoding="utf-8")
             rows.append({"case_id": folder.name, "seed": truth["asked"]["seed"], "report": text, **truth["labels"]})
     with (out / "cohort.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["case_id"])

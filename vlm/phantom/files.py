@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vlm.ct.volume import Grid, Mask, Volume
 from vlm.errors import UsageError
 from vlm.evidence import QUANTITIES
+from vlm.phantom.calcium import perfect_score
 from vlm.phantom.chest import Truth
 from vlm.phantom.dicom_series import write_dicom_series
 
@@ -110,6 +111,8 @@ def load_masks(place: Place) -> dict[str, Mask]:
 def record(truth: Truth, mask: Mask | None) -> dict[str, Any]:
     """What truth.json says of one finding: side, site, size, and where its voxels lie."""
     out = asdict(truth) | {"unit": QUANTITIES[truth.quantity][0], "attributes": list(truth.attributes)}
+    if truth.finding.endswith("calcification"):  # tools tell a score
+        out["graded"] = {"quantity": "score", "value": perfect_score(1000 * truth.value)}
     if mask is not None and mask:
         box = mask.box
         out["volume_ml"] = round(mask.volume_ml, 4)

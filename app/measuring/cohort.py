@@ -1,0 +1,169 @@
+"""The tools run over a cohort: parallel, resumable, one bad case told and skipped.
+
+What the tools saw of a case is remembered in ``COHORT/measured``, under a name that changes with the code
+of anatomy and tools; matching and counting are done anew each time.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from app.measuring.figures import figures
+from app.measuring.matching import rows_of
+from app.measuring.stamp import stamp
+from app.measuring.table import markdown
+from vlm.errors import TomoscribeError, UsageError
+from vlm.tools import load_tools
+
+Progress = Callable[[int, int], None]  # cases that are read, cases in all
+CODE = ("ct", "anatomy", "tools")  # folders of vlm that what is seen depends on
+SCHEMA = "tomoscribe-measured/1"
+
+
+def measure(
+    cohort: Path,
+    *,
+    command: str,
+    tools: frozenset[str] = frozenset(),
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run the tools over the cases of a cohort, count, and write figures.json and figures.md beside the cases.
+
+    Args:
+        cohort: a folder with ``case-*/scan`` and ``case-*/truth.json``.
+        command: what the figures say that they were made by.
+        tools: names of tools; all when empty.
+        workers: processes; one a processor when 0.
+
+    Returns:
+        The figures, ready for JSON; ``tools`` is what tools declare as their limits.
+
+    Raises:
+        UsageError: the folder holds no case, or no tool has such a name.
+    """
+    known = load_tools()
+    if unknown := sorted(tools - set(known)):
+        raise UsageError(f"E_USAGE: --tool is {unknown[0]!r}, expected one of {', '.join(known)}.")
+    cases = sorted(path.parent for path in cohort.glob("case-*/truth.json"))
+    if not cases:
+        raise UsageError(
+            f"E_USAGE: {cohort.name} holds no case-*/truth.json, expected a cohort. Make one: tomoscribe phantom."
+        )
+    hosts = sorted(path for path in cohort.glob("hosts/*") if not path.name.startswith("."))
+    seen, failed = _read_all(cohort, [*hosts, *cases], tools, workers, progress)
+    rows = []
+    for case in cases:
+        truth = json.loads((case / "truth.json").read_text(encoding="utf-8"))
+        host = truth.get("host")
+        if case in seen and (host is None or cohort / "hosts" / host in seen):
+            before = seen[cohort / "hosts" / host] if host else None
+            rows += rows_of(case.name, truth, seen[case], before)
+    document = {
+        "schema": SCHEMA,
+        "made_by": stamp(command),
+        "version": version("tomoscribe"),
+        "cohort": _settings(cohort),
+        "cases": len(cases) - len(failed.keys() & {case.name for case in cases}),
+        "failed": failed,
+        "tools_failed": dict(sorted(Counter(name for each in seen.values() for name in each["failures"]).items())),
+        "tools": figures(rows, stamp(command)),
+    }
+    (cohort / "figures.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (cohort / "figures.md").write_text(markdown(document) + "\n", encoding="utf-8")
+    return document
+
+
+def _settings(cohort: Path) -> Any:
+    path = cohort / "cohort.json"
+    return json.loads(path.read_text(encoding="utf-8"))["settings"] if path.is_file() else None
+
+
+def _read_all(
+    cohort: Path, folders: list[Path], tools: frozenset[str], workers: int, progress: Progress | None
+) -> tuple[dict[Path, Any], dict[str, str]]:
+    """What the tools see in each folder's scan, by folder; and why some could not be read."""
+    seen: dict[Path, Any] = {}
+    failed: dict[str, str] = {}
+    kept = cohort / "measured"
+    kept.mkdir(exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=workers or os.cpu_count() or 1, mp_context=context) as pool:
+        begun = {pool.submit(read_case, folder, kept, tools): folder for folder in folders}
+        for number, future in enumerate(as_completed(begun), 1):
+            folder, found = begun[future], future.result()
+            if isinstance(found, str):
+                failed[folder.name] = found
+            else:
+                seen[folder] = found
+            if progress:
+                progress(number, len(folders))
+    return seen, dict(sorted(failed.items()))
+
+
+def read_case(folder: Path, kept: Path, tools: frozenset[str]) -> dict[str, Any] | str:
+    """Everything that the tools see in one scan, remembered on disk; or why it could not be read."""
+    from app.running import Clock, find_anatomy, run_tools, silent
+    from vlm.ct import read
+    from vlm.evidence import Case, Observation, Search
+
+    path = kept / f"{folder.parent.name}-{folder.name}-{_state(tools)}.json"
+    if path.is_file():
+        remembered: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return remembered
+    try:
+        case, clock = Case(read(folder / "scan").volume), Clock(silent)
+    except TomoscribeError as error:
+        return str(error)
+    run = {name: tool for name, tool in load_tools().items() if not tools or name in tools}
+    find_anatomy(case)
+    failures = run_tools(case, run, clock)
+    seen, looked = [], set()
+    for _, record in case.ledger:
+        if isinstance(record, Search) and record.looked:
+            looked.add((record.tool, record.finding))
+        if isinstance(record, Observation) and record.presence != "absent":
+            looked.add((record.tool, record.finding))
+            seen.append(_observed(record))
+    document = {
+        "observations": seen, "looked": sorted(looked), "failures": failures,
+        "observes": {name: list(tool.observes) for name, tool in run.items()},
+    }  # fmt: skip
+    part = path.with_suffix(f".{os.getpid()}")
+    part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+    return json.loads(json.dumps(document))  # type: ignore[no-any-return]
+
+
+def _observed(record: Any) -> dict[str, Any]:
+    region = record.region
+    return {
+        "tool": record.tool, "finding": record.finding, "presence": record.presence, "side": record.side,
+        "site": record.site, "measured": {m.quantity: m.value for m in record.measurements},
+        "attributes": dict(record.attributes),
+        "region": region and {
+            "centroid_mm": region.centroid_mm, "low_mm": region.box_mm.low_mm, "high_mm": region.box_mm.high_mm,
+        },
+    }  # fmt: skip
+
+
+@functools.cache
+def _state(tools: frozenset[str]) -> str:
+    """A hash of the code that what is seen depends on."""
+    import vlm
+
+    digest = hashlib.sha256(json.dumps(sorted(tools)).encode())
+    root = Path(vlm.__file__).parent
+    for path in sorted(path for folder in CODE for path in (root / folder).rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

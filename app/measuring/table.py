@@ -1,0 +1,58 @@
+"""The figures of a cohort as a Markdown table: the tool beside the trivial baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.measuring.matching import Row
+from vlm.evidence import UNIT_WORDS
+
+HEAD = (
+    "tool", "finding", "truths / scans", "found (95 %)", "smallest at 0.9", "by size", "false a scan (95 %)",
+    "size error", "volume error", "place, mm", "F1 of scans",
+)  # fmt: skip
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """A table of every tool and finding, and how it was made; trivial baselines stand in brackets."""
+    lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
+    for tool, findings in document["tools"].items():
+        lines += [f"| {tool} | {finding} | {' | '.join(_cells(row))} |" for finding, row in findings.items()]
+    failed = "".join(f"\n- {name} was left out: {reason}" for name, reason in document["failed"].items())
+    failed += "".join(f"\n- the tool {name} failed in {n} cases" for name, n in document["tools_failed"].items())
+    notes = (
+        f"{document['cases']} cases. Intervals by bootstrap over patients. In square brackets the trivial baseline: "
+        "the cohort's median size, its mean place, every scan called ill."
+    )
+    return "\n".join(lines) + f"\n\n{notes}{failed}\n\n{document['made_by']}"
+
+
+def _cells(row: Row) -> list[str]:
+    if not row["n"]:
+        return [f"0 / {row['scans']}", "", "", "", f"{row['false_positives_per_scan']:.2f}", "", "", "", ""]
+    trivial = row["trivial"]
+    return [
+        f"{row['n']} / {row['scans']}",
+        f"{row['found']:.2f}{_interval(row['found_interval'])}",
+        "not reached"
+        if row["smallest"] is None
+        else f"{row['smallest']:g} {UNIT_WORDS[row['unit']] or row['quantity']}",
+        ", ".join(f"{size}: {share}" for size, share in row["by_size"].items()),
+        f"{row['false_positives_per_scan']:.2f}{_interval(row['false_interval'])}",
+        _median(row, "error", "{:.0%}", trivial["median_error"]),
+        _median(row, "volume_error", "{:.0%}", None),
+        _median(row, "place_mm", "{:.0f}", trivial["median_place_mm"]),
+        f"{row['f1']:.2f} [{trivial['f1']:.2f}]",
+    ]
+
+
+def _interval(bounds: list[float] | None, style: str = "{:.2f}") -> str:
+    return "" if bounds is None else f" ({style.format(bounds[0])}-{style.format(bounds[1])})"
+
+
+def _median(row: Row, name: str, style: str, trivial: float | None) -> str:
+    value = row[f"median_{name}"]
+    if value is None:
+        return ""
+    beside = "" if trivial is None else f" [{style.format(trivial)}]"
+    return style.format(value) + _interval(row[f"median_{name}_interval"], style) + beside
