@@ -317,10 +317,10 @@ def measure(
     from app.measuring import measure as measure_cohort
 
     with counted_cases(as_json, "read") as progress:
+        named = " ".join(["tomoscribe measure", cohort.name, *(f"--tool {name}" for name in tool or ())])
         figures = measure_cohort(
-            cohort.resolve(), command=" ".join(["tomoscribe measure", cohort.name, *(f"--tool {name}" for name in tool or ())]), tools=frozenset(tool or ()), workers=workers,
-            progress=progress,
-        )  # fmt: skip
+            cohort.resolve(), command=named, tools=frozenset(tool or ()), workers=workers, progress=progress
+        )
     if as_json:
         put_json(figures)
     else:

@@ -17,7 +17,9 @@ import pytest
 from vlm.phantom.chest import chest
 
 COMMAND = str(Path(sys.executable).with_name("tomoscribe"))
-VERBS = ("info", "read", "ask", "query", "segment", "label", "tools", "doctor", "phantom", "serve", "mcp")
+VERBS = (
+    "info", "read", "ask", "query", "segment", "label", "tools", "doctor", "phantom", "measure", "serve", "mcp",
+)  # fmt: skip
 
 
 def tomoscribe(*words: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,174 @@
+"""Measuring the tools: what counts as found, what as false, how sure a figure is, and what licenses a denial."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.measuring import markdown, measure
+from app.measuring.figures import figures, licence
+from app.measuring.intervals import Bootstrap, wilson
+from app.measuring.matching import rows_of
+from vlm.errors import UsageError
+from vlm.phantom.chest import chest
+from vlm.phantom.files import Place, records, save_json, save_scan
+
+TOOL = "nodules"
+
+
+def truth(
+    finding: str = "lung_nodule", at: tuple[float, float, float] = (60.0, 0.0, 0.0), **more: Any
+) -> dict[str, Any]:
+    low, high = ([value + step for value in at] for step in (-4.0, 4.0))
+    return {
+        "finding": finding, "side": "right", "quantity": "diameter", "value": 8.0, "volume_ml": 0.27, "attributes": [],
+        "region": {"centroid_mm": list(at), "low_mm": low, "high_mm": high},
+    } | more  # fmt: skip
+
+
+def seen(
+    finding: str = "lung_nodule", at: tuple[float, float, float] = (60.0, 0.0, 0.0), side: str = "right"
+) -> dict[str, Any]:
+    region = {"centroid_mm": list(at), "low_mm": list(at), "high_mm": list(at)}
+    return {
+        "tool": TOOL,
+        "finding": finding,
+        "side": side,
+        "measured": {"diameter": 9.0, "volume": 0.3},
+        "region": region,
+    }
+
+
+def read(*observations: dict[str, Any]) -> dict[str, Any]:
+    observes = ["lung_nodule", "lung_mass", "liver_lesion", "pleural_effusion"]
+    looked = [[TOOL, finding] for finding in observes]
+    return {"observations": list(observations), "looked": looked, "observes": {TOOL: observes}}
+
+
+def row(
+    findings: list[dict[str, Any]], *observations: dict[str, Any], finding: str = "lung_nodule", **more: Any
+) -> dict[str, Any]:
+    rows = rows_of("case-0000", {"findings": findings, **more}, read(*observations))
+    return next(each for each in rows if each["finding"] == finding)
+
+
+def test_a_finding_at_its_place_is_found_and_measured() -> None:
+    found = row([truth()], seen(at=(62.0, 0.0, 0.0)))
+    assert found["truths"][0]["hit"] and found["false"] == 0
+    assert found["truths"][0]["measured"] == 9.0 and found["truths"][0]["off_mm"] == 2.0
+
+
+@pytest.mark.parametrize("wrong", [seen(at=(60.0, 40.0, 0.0)), seen(side="left"), seen("lung_mass")])
+def test_elsewhere_on_the_other_side_or_by_another_name_is_a_miss_and_false(wrong: dict[str, Any]) -> None:
+    assert not row([truth()], wrong)["truths"][0]["hit"]
+    assert row([truth()], wrong, finding=wrong["finding"])["false"] == 1
+
+
+def test_one_observation_finds_one_truth() -> None:
+    pair = [truth(), truth(at=(60.0, 3.0, 0.0))]
+    assert [each["hit"] for each in row(pair, seen())["truths"]].count(True) == 1
+
+
+def test_a_second_piece_of_a_truth_is_not_false() -> None:
+    fluid = truth("pleural_effusion", quantity="volume", value=300.0)
+    assert row([fluid], seen("pleural_effusion"), seen("pleural_effusion"), finding="pleural_effusion")["false"] == 0
+
+
+def test_a_cyst_called_a_lesion_is_not_false() -> None:
+    assert row([truth("liver_cyst")], seen("liver_lesion"), finding="liver_lesion")["false"] == 0
+
+
+def test_what_was_seen_before_anything_was_put_in_does_not_count() -> None:
+    rows = rows_of("case-0000", {"findings": [], "host": "1"}, read(seen()), read(seen(at=(61.0, 1.0, 0.0))))
+    assert not any(each["false"] for each in rows)
+    assert {each["person"] for each in rows} == {"1"}
+
+
+def test_pure_ground_glass_does_not_stand_in_the_row_of_solid_nodules() -> None:
+    rows = rows_of("case-0000", {"findings": [truth(attributes=["ground_glass"])]}, read(seen()))
+    named = {each["finding"]: each for each in rows}
+    assert named["lung_nodule"]["truths"] == [] and named["lung_nodule"]["false"] == 0
+    assert named["lung_nodule, pure ground glass"]["truths"][0]["hit"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "smallest"),
+    [
+        ({4.0: (0, 8), 6.0: (10, 10), 8.0: (10, 10)}, 6.0),
+        ({6.0: (2, 2), 8.0: (2, 2)}, None),  # four truths license nothing
+        ({6.0: (10, 10), 8.0: (2, 8), 10.0: (4, 4)}, None),  # 8 mm is surely missed, and 10 mm too few
+        ({6.0: (9, 10), 8.0: (19, 20)}, 6.0),  # a single miss is no gap
+    ],
+)
+def test_a_limit_is_the_size_from_which_nine_in_ten_are_found(
+    counts: dict[float, tuple[int, int]], smallest: float | None
+) -> None:
+    assert licence(counts)[0] == smallest
+
+
+def test_a_limit_claims_no_size_that_was_not_drawn() -> None:
+    cases = [rows_of(f"case-{n:04d}", {"findings": [truth(value=7.8)]}, read(seen()))[0] for n in range(12)]
+    assert figures(cases, "")[TOOL]["lung_nodule"]["smallest"] == 7.8
+
+
+def test_intervals_widen_when_truths_share_a_patient() -> None:
+    rng = np.random.default_rng(3)
+    people = [f"p{n}" for n in range(60)]
+    alone = [(person, float(rng.random() < 0.5)) for person in people]
+    shared = [(f"p{n // 10}", value) for n, (_, value) in enumerate(sorted(alone, key=lambda pair: pair[1]))]
+    one, other = Bootstrap(people).mean(alone), Bootstrap([person for person, _ in shared]).mean(shared)
+    assert one is not None and other is not None
+    assert other[1] - other[0] > 1.5 * (one[1] - one[0])
+    low, high = wilson(sum(value > 0 for _, value in alone), len(alone))
+    assert abs(one[0] - low) < 0.06 and abs(one[1] - high) < 0.06
+
+
+def test_the_trivial_baseline_calls_every_scan_ill() -> None:
+    rows = [rows_of(f"case-{n}", {"findings": [truth()] if n < 2 else []}, read()) for n in range(8)]
+    figure = figures([each for one in rows for each in one], "")[TOOL]["lung_nodule"]
+    assert figure["trivial"]["f1"] == pytest.approx(2 * 0.25 / 1.25) and figure["f1"] == 0.0
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two chests, one with fluid, and a case whose scan cannot be read."""
+    out = tmp_path_factory.mktemp("measured") / "c"
+    for number, ml in enumerate((400.0, 0.0, 0.0)):
+        place = Place(out / f"case-{number:04d}" / "scan", "")
+        place.clear()
+        drawn = chest(seed=number, spacing_mm=(3.0, 3.0, 4.0), effusion_right_ml=ml)
+        save_scan(drawn.volume, place, seed=number, file_format="nifti")
+        save_json({"findings": records(drawn.truth, drawn.masks)}, place.truth)
+    (out / "case-0002" / "scan" / "ct.nii.gz").write_bytes(b"no scan")
+    return out
+
+
+def test_a_cohort_is_measured_and_a_bad_case_is_told_and_skipped(cohort: Path) -> None:
+    document = measure(cohort, command="test", tools=frozenset({"effusion"}), workers=1)
+    figure = document["tools"]["effusion"]["pleural_effusion"]
+    assert (figure["n"], figure["scans"], figure["found"]) == (1, 2, 1.0)
+    assert figure["median_volume_error"] < 0.2
+    assert list(document["failed"]) == ["case-0002"] and document["cases"] == 2
+    assert json.loads((cohort / "figures.json").read_text()) == json.loads(json.dumps(document))
+    said = (cohort / "figures.md").read_text()
+    assert "| effusion | pleural_effusion | 1 / 2 | 1.00" in said and "case-0002 was left out" in said
+    assert markdown(document) + "\n" == said
+
+
+def test_what_was_read_is_not_read_again(cohort: Path) -> None:
+    measure(cohort, command="test", tools=frozenset({"effusion"}), workers=1)
+    times = {path: path.stat().st_mtime_ns for path in (cohort / "measured").iterdir()}
+    assert len(times) == 2
+    measure(cohort, command="test", tools=frozenset({"effusion"}), workers=2)
+    assert {path: path.stat().st_mtime_ns for path in (cohort / "measured").iterdir()} == times
+
+
+def test_a_folder_that_is_no_cohort_and_a_tool_that_is_none_are_refused(cohort: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no case"):
+        measure(tmp_path, command="")
+    with pytest.raises(UsageError, match="--tool is 'oracle'"):
+        measure(cohort, command="", tools=frozenset({"oracle"}))
