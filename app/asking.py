@@ -7,7 +7,7 @@ why; columns are never blended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from typing import Any
 from app.reading import read_scan
 from app.reopen import context_of, ledger_of
 from app.running import Progress, silent
-from vlm.encoder import availability
+from vlm.anatomy.structures import structures
+from vlm.encoder import Encoder, availability, embed
+from vlm.encoder.zeroshot import score
 from vlm.errors import UsageError
-from vlm.evidence import Ledger, Observation
+from vlm.evidence import Case, Ledger, Observation
 from vlm.findings.packs import load_pack
 from vlm.grounding import Context
 from vlm.language.answering import MOST_CHARACTERS, Call, LedgerAnswerer, Note, Question, Said
@@ -25,6 +27,7 @@ from vlm.language.query import Query, queries_of_pack, queries_of_vocabulary, re
 from vlm.language.standing import Standing, stands
 from vlm.report import Report
 
+AskWords = Callable[[Query], dict[str, Any]]  # a query -> the column of a checkpoint's words
 NOT_UNDERSTOOD = "no finding of the vocabulary is meant by these words"
 
 
@@ -35,6 +38,7 @@ class Known:
     report: Report
     ledger: Ledger
     context: Context
+    case: Case | None = None  # voxels and masks; None when a report was opened
 
 
 def know(path: Path, *, series: str | None = None, progress: Progress = silent) -> Known:
@@ -46,8 +50,8 @@ def know(path: Path, *, series: str | None = None, progress: Progress = silent) 
     """
     written = path / "report.json"
     if not written.is_file():
-        report = read_scan(path, series=series, progress=progress).report
-        return Known(report, ledger_of(report), context_of(report))
+        reading = read_scan(path, series=series, progress=progress)
+        return Known(reading.report, ledger_of(reading.report), context_of(reading.report), reading.case)
     if series is not None:
         raise UsageError("E_USAGE: --series is for a scan; PATH holds a report already. Leave --series out.")
     try:
@@ -61,17 +65,20 @@ def know(path: Path, *, series: str | None = None, progress: Progress = silent) 
         ) from None
 
 
-def query_scan(known: Known, words: Iterable[str], pack: str | None) -> dict[str, Any]:
+def query_scan(
+    known: Known, words: Iterable[str], pack: str | None = None, encoder: Encoder | None = None
+) -> dict[str, Any]:
     """Answers to queries, the columns of a pack, or, when neither is given, to the whole vocabulary."""
     asked = [read_query(text) for text in words]
     asked += queries_of_pack(load_pack(pack)) if pack else ()
-    answers = [answer(query, known.ledger) for query in asked or queries_of_vocabulary()]
+    ask_words = _zero_shot(known, encoder)
+    answers = [answer(query, known.ledger, ask_words) for query in asked or queries_of_vocabulary()]
     cited = {name for row in answers for name in row["cites"]}
     evidence = {n: r.model_dump(mode="json") for n, r in known.report.evidence.items() if n in cited}
     return {"case": known.report.case.id, "pack": pack, "answers": answers, "evidence": evidence}
 
 
-def answer(query: Query, ledger: Ledger) -> dict[str, Any]:
+def answer(query: Query, ledger: Ledger, ask_words: AskWords | None = None) -> dict[str, Any]:
     """One query with its columns. ``holds`` is whether the words are true; None where nobody can say."""
     not_understood = Standing(status="not_assessed", why=NOT_UNDERSTOOD)
     standing = stands(query, ledger) if query.understood else not_understood
@@ -84,7 +91,12 @@ def answer(query: Query, ledger: Ledger) -> dict[str, Any]:
         "status": standing.status, "holds": None if there is None else there != query.denied,
         "why": standing.why, "limit": standing.limit, "cites": list(standing.cites),
         "found": {"side": standing.side, "size": standing.size},
-        "columns": {"tools": {"state": "on", "says": standing.status, "why": standing.why}, **_columns_off()},
+        "columns": {
+            "tools": {"state": "on", "says": standing.status, "why": standing.why},
+            "zero_shot": (ask_words or _no_words)(query),
+            "heads": {"state": "off", "why": "no heads are trained"},
+            "neighbours": {"state": "off", "why": "no library is open"},
+        },
         "probability": probability,
         "abstained": "" if probability is not None else _abstained(query, standing),
     }  # fmt: skip
@@ -104,15 +116,33 @@ def _abstained(query: Query, standing: Standing) -> str:
     return standing.why if standing.status == "not_assessed" else "nothing that answers it is calibrated"
 
 
-def _columns_off() -> dict[str, dict[str, str]]:
-    """The ways of knowing that are off here, each with the reason."""
-    encoder = availability()
-    towers = encoder.reason or "no checkpoint with a text tower is loaded; astra has none"
-    return {
-        "zero_shot": {"state": "off", "why": towers},
-        "heads": {"state": "off", "why": "no heads are trained"},
-        "neighbours": {"state": "off", "why": "no library is open"},
-    }
+def _no_words(_: Query) -> dict[str, Any]:
+    """The column where no checkpoint was named."""
+    reason = availability().reason
+    return {"state": "off", "why": reason or "no checkpoint with a text tower is named; astra has none"}
+
+
+def _zero_shot(known: Known, encoder: Encoder | None) -> AskWords:
+    """How a checkpoint's words are asked of this scan; the scan is embedded once, its structures with it."""
+    if encoder is None:
+        return _no_words
+    if known.case is None:
+        return lambda _: {"state": "off", "why": "a report was opened; give the scan itself"}
+    text = encoder.text
+    if text is None:
+        return lambda _: {"state": "off", "why": "no tokenizer.json lies beside the checkpoint"}
+    embedding = embed(known.case.volume, encoder, structures(known.case).masks)
+
+    def column(query: Query) -> dict[str, Any]:
+        if not query.understood:
+            return {"state": "off", "why": NOT_UNDERSTOOD}
+        best = max((score(embedding, text, key, query.side) for key in query.findings), key=lambda told: told.score)
+        value = -best.score if query.denied else best.score
+        why = "; ".join(part for part in ("a score, no probability: not calibrated", best.note) if part)
+        return {"state": "on", "score": round(value, 4), "organ": best.organ, "encoder": str(encoder.identity),
+                "licence": encoder.licence, "why": why}  # fmt: skip
+
+    return column
 
 
 def ask_scan(known: Known, question: str) -> dict[str, Any]:

@@ -202,6 +202,9 @@ def query(
     pack: Annotated[
         str | None, typer.Option("--pack", metavar="P", help="Every column of ct-rate-18, merlin-30, or a file.")
     ] = None,
+    encoder: Annotated[
+        Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words: Merlin.")
+    ] = None,
     series: Series = None,
     as_json: AsJson = False,
 ) -> None:
@@ -212,9 +215,14 @@ def query(
 
     if pack:
         load_pack(pack)  # a pack that does not exist is told before a scan is read
+    tower = None
+    if encoder is not None:
+        from vlm.encoder.checkpoints import load_checkpoint
+
+        tower = load_checkpoint(encoder)
     with named_steps(as_json) as progress:
         known = know(path, series=series, progress=progress)
-    answers = query_scan(known, words or (), pack)
+        answers = query_scan(known, words or (), pack, tower)
     if as_json:
         put_json(answers)
     else:
@@ -233,12 +241,27 @@ def tools(as_json: AsJson = False) -> None:
         show_tools(rows)
 
 
-@app.command(epilog="tomoscribe doctor")
-def doctor(as_json: AsJson = False) -> None:
-    """Say what is installed, what is off, and how to turn it on."""
-    from app.doctor import examine
-    from app.showing import show_doctor
+@app.command(epilog="tomoscribe doctor weights merlin.pt")
+def doctor(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[weights", help="weights: look into a file of weights.")
+    ] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE]", help="The file of weights.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is installed, what is off, and how to turn it on; or what a file of weights is and lacks."""
+    from app.doctor import examine, examine_weights
+    from app.showing import show_doctor, show_weights
 
+    if what is not None:
+        if what != "weights" or file is None:
+            raise UsageError(f"E_USAGE: doctor {what!r} is not known, expected nothing, or weights FILE.")
+        told = examine_weights(file)
+        if as_json:
+            put_json(told)
+        else:
+            show_weights(told)
+        return
     checks = examine()
     if as_json:
         put_json(checks)

@@ -6,7 +6,7 @@ import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 
 class Check(TypedDict):
@@ -86,3 +86,19 @@ def _encoder() -> Check:
         name="image encoder", state="on" if here.on else "off", found=f"{ASTRA}: {here.reason or use}",
         remedy=here.remedy,
     )  # fmt: skip
+
+
+def examine_weights(file: Path) -> dict[str, Any]:
+    """What a file of weights is, whether it fits, and what does not: JSON.
+
+    Raises:
+        WeightsError: it cannot be opened without running it.
+    """
+    from dataclasses import asdict
+
+    from vlm.encoder.checkpoints import KINDS
+    from vlm.encoder.checkpoints import examine as look
+
+    told = look(file)
+    usable = told.fits and KINDS[told.kind].usable
+    return {"file": file.name, **asdict(told), "fits": told.fits, "usable": usable}

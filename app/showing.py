@@ -110,6 +110,23 @@ def show_doctor(checks: list[Check]) -> None:
     Console().print(table)
 
 
+def show_weights(told: Mapping[str, Any]) -> None:
+    """Print what a file of weights is, and the first keys that do not fit."""
+    console = Console()
+    console.print(escape(f"{told['file']}: {told['kind'] or 'not known'}, {told['format']}, {told['tensors']} tensors, "
+                         f"{told['parameters']:,} numbers, sha256 {told['sha256'][:16]}…"))  # fmt: skip
+    if told["licence"]:
+        console.print(escape(f"Licence: {told['licence']}"))
+    for what in ("missing", "unknown", "misshapen"):
+        if names := told[what]:
+            more = f", and {len(names) - 5} more" if len(names) > 5 else ""
+            console.print(escape(f"{what}: {len(names)}: {', '.join(names[:5])}{more}"))
+    if told["renamed"]:
+        console.print(f"renamed: {told['renamed']} keys had a wrapper's name before their own")
+    verdict = "It fits: query --encoder can use it." if told["usable"] else "It cannot be used."
+    console.print(escape(" ".join(part for part in (verdict, told["note"]) if part)))
+
+
 def show_inventory(inventory: Inventory) -> None:
     """Print the series, the one that would be read, and everything that speaks for or against it."""
     console = Console()

@@ -1,6 +1,7 @@
-"""BERT: the text tower of MiniLM, CXR-BERT and M3D-CLIP. Names of its parts are those of the published files.
+"""BERT: the text tower of MiniLM, CXR-BERT and M3D-CLIP, and of Merlin's Longformer on short texts.
 
-In: token ids and a mask of which count. Out: a vector for each token. Devlin et al., NAACL 2019.
+In: token ids and a mask of which count. Out: a vector for each token. Names of its parts are those of the published
+files. Devlin et al., NAACL 2019. A Longformer's window of 256 tokens to either side is all of a text of 256 tokens.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-NORM_EPS = 1e-12  # as published
+NORM_EPS = 1e-12  # as published; RoBERTa and Longformer have 1e-5
 
 
 class SelfAttention(nn.Module):
@@ -33,10 +34,10 @@ class SelfAttention(nn.Module):
 class Added(nn.Module):
     """A linear layer whose output is added to what came before, then normed."""
 
-    def __init__(self, into: int, out: int) -> None:
+    def __init__(self, into: int, out: int, eps: float) -> None:
         super().__init__()
         self.dense = nn.Linear(into, out)
-        self.LayerNorm = nn.LayerNorm(out, eps=NORM_EPS)
+        self.LayerNorm = nn.LayerNorm(out, eps=eps)
 
     def forward(self, x: Tensor, before: Tensor) -> Tensor:
         """(B, T, into), (B, T, out) -> (B, T, out)."""
@@ -46,11 +47,11 @@ class Added(nn.Module):
 class Layer(nn.Module):
     """Attention, then two linear layers."""
 
-    def __init__(self, width: int, heads: int, inner: int) -> None:
+    def __init__(self, width: int, heads: int, inner: int, eps: float) -> None:
         super().__init__()
-        self.attention = nn.ModuleDict({"self": SelfAttention(width, heads), "output": Added(width, width)})
+        self.attention = nn.ModuleDict({"self": SelfAttention(width, heads), "output": Added(width, width, eps)})
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, inner)})
-        self.output = Added(inner, width)
+        self.output = Added(inner, width, eps)
 
     def forward(self, x: Tensor, counts: Tensor) -> Tensor:
         """(B, T, C), (B, T) bool -> (B, T, C)."""
@@ -61,16 +62,17 @@ class Layer(nn.Module):
 class Embeddings(nn.Module):
     """Word, place and segment of each token, summed."""
 
-    def __init__(self, words: int, width: int, places: int, segments: int) -> None:
+    def __init__(self, words: int, width: int, places: int, segments: int, first_place: int, eps: float) -> None:
         super().__init__()
+        self.first_place = first_place
         self.word_embeddings = nn.Embedding(words, width)
         self.position_embeddings = nn.Embedding(places, width)
         self.token_type_embeddings = nn.Embedding(segments, width)
-        self.LayerNorm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.LayerNorm = nn.LayerNorm(width, eps=eps)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(B, T) -> (B, T, C); all tokens are of the first segment."""
-        places = self.position_embeddings.weight[: ids.shape[1]]
+        places = self.position_embeddings.weight[self.first_place : self.first_place + ids.shape[1]]
         return self.LayerNorm(self.word_embeddings(ids) + places + self.token_type_embeddings.weight[0])
 
 
@@ -78,11 +80,21 @@ class Bert(nn.Module):
     """The encoder without its heads."""
 
     def __init__(
-        self, *, words: int, width: int, layers: int, heads: int, inner: int, places: int = 512, segments: int = 2
+        self,
+        *,
+        words: int,
+        width: int,
+        layers: int,
+        heads: int,
+        inner: int,
+        places: int = 512,
+        segments: int = 2,
+        first_place: int = 0,
+        eps: float = NORM_EPS,
     ) -> None:
         super().__init__()
-        self.embeddings = Embeddings(words, width, places, segments)
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(width, heads, inner) for _ in range(layers))})
+        self.embeddings = Embeddings(words, width, places, segments, first_place, eps)
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(width, heads, inner, eps) for _ in range(layers))})
 
     def forward(self, ids: Tensor, counts: Tensor) -> Tensor:
         """(B, T) int64, (B, T) bool -> (B, T, C)."""

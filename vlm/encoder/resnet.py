@@ -87,7 +87,8 @@ def folded(net: I3ResNet) -> I3ResNet:
         lean = I3ResNet(blocks=counts, width=net.conv1.out_channels, folded=True)
     state = {name: value.float() for name, value in net.state_dict().items()}
     made: dict[str, Tensor] = {}
-    for name in (key.removesuffix(".weight") for key in state if state[key].dim() == 5):
+    convolutions = (key.removesuffix(".weight") for key in state if state[key].dim() == 5)
+    for name in (name for name in convolutions if f"{name}.bias" not in state):  # a head has its own bias, and no norm
         scale, shift = _affine(state, _norm_of(name))
         weight = state[f"{name}.weight"]
         if name == "conv1":

@@ -1,0 +1,226 @@
+"""Public checkpoints: every key accounted for or the file is refused; the same numbers as the peers' own code."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pickle
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from vlm.ct.volume import Grid, Scan, Volume
+from vlm.encoder import WeightsError, embed
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install tomoscribe[encoder]")
+safetensors = pytest.importorskip("safetensors.torch")
+tokenizers = pytest.importorskip("tokenizers")
+
+from vlm.encoder import checkpoints  # noqa: E402
+from vlm.encoder.merlin import MerlinNet, plain  # noqa: E402
+from vlm.encoder.zeroshot import score  # noqa: E402
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IMAGE = {"blocks": (1, 1, 1, 1), "width": 4}
+TEXT = {"words": 12, "width": 24, "layers": 1, "heads": 2, "inner": 48, "places": 300}
+
+
+def tiny() -> MerlinNet:
+    torch.manual_seed(0)
+    return MerlinNet(image=IMAGE, text=TEXT).eval()
+
+
+@pytest.fixture
+def small_merlin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A checkpoint of a tiny Merlin as published: a pickle, wrapped, with keys that nobody uses."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kind = dataclasses.replace(checkpoints.KINDS["merlin"], net=lambda: MerlinNet(image=IMAGE, text=TEXT))
+    monkeypatch.setitem(checkpoints.KINDS, "merlin", kind)
+    state = {f"module.{name}": value for name, value in tiny().state_dict().items()}
+    layer = "module.encode_text.text_encoder.encoder.layer.0.attention.self"
+    state[f"{layer}.query_global.weight"] = torch.zeros(24, 24)
+    state["module.encode_text.text_encoder.pooler.dense.weight"] = torch.zeros(24, 24)
+    torch.save({"state_dict": state}, tmp_path / "merlin.pt")
+    return tmp_path / "merlin.pt"
+
+
+def with_tokenizer(folder: Path) -> None:
+    words = ["<s>", "<pad>", "</s>", "<unk>", "there", "is", "no", "nodule", ".", "lung", "effusion", "pleural"]
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({w: n for n, w in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    made.save(str(folder / "tokenizer.json"))
+
+
+def test_a_file_says_what_it_is(small_merlin: Path) -> None:
+    told = checkpoints.examine(small_merlin)
+    assert (told.kind, told.format, told.fits) == ("merlin", "torch", True)
+    assert told.renamed == told.tensors
+    assert "MIT" in told.licence
+
+
+@pytest.mark.parametrize("fault", ["missing", "unknown", "misshapen", "adapter", "other"])
+def test_a_file_that_does_not_fit_is_refused(fault: str, small_merlin: Path) -> None:
+    state: dict[str, Tensor] = {checkpoints.cleaned(k): v for k, v in torch.load(small_merlin)["state_dict"].items()}
+    head = "encode_image.i3_resnet.contrastive_head.weight"
+    if fault == "missing":
+        del state[head]
+    elif fault == "unknown":
+        state["encode_image.i3_resnet.layer5.weight"] = torch.zeros(2)
+    elif fault == "misshapen":
+        state[head] = torch.zeros(7, 128, 1, 1, 1)
+    elif fault == "adapter":
+        state["encode_image.i3_resnet.layer4.0.conv1.lora_A.default.weight"] = torch.zeros(2)
+    else:
+        state = {"something.else": torch.zeros(3)}
+    path = small_merlin.with_name("faulty.safetensors")
+    safetensors.save_file(state, path)
+    told = checkpoints.examine(path)
+    assert not told.fits
+    assert getattr(told, fault, None) or told.note
+    with pytest.raises(WeightsError, match="cannot be used"):
+        checkpoints.load_checkpoint(path)
+
+
+class Bad:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("run",))
+
+
+def test_a_pickle_that_would_run_something_is_not_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "more": Bad()}, tmp_path / "bad.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bad()))
+    (tmp_path / "noise.pt").write_bytes(b"\x00" * 100)
+    (tmp_path / "noise.safetensors").write_bytes(b"\xff" * 100)
+    for name in ("bad.pt", "plain.pt", "noise.pt", "noise.safetensors", "missing.pt"):
+        with pytest.raises(WeightsError):
+            checkpoints.examine(tmp_path / name)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_checkpoint_answers_in_images_and_words(small_merlin: Path) -> None:
+    with_tokenizer(small_merlin.parent)
+    encoder = checkpoints.load_checkpoint(small_merlin)
+    assert list((small_merlin.parent / "cache").rglob("*.safetensors"))
+    shape = (40, 40, 20)
+    hu = np.asfortranarray(np.random.default_rng(0).integers(-900, 900, shape).astype(np.int16))
+    volume = Volume(hu, Grid(shape, np.diag([6.0, 6.0, 10.0, 1.0])), Scan(source="phantom"))
+    made = embed(volume, encoder)
+    assert made.vector.shape == (512,)
+    assert np.linalg.norm(made.vector) == pytest.approx(1.0, abs=1e-4)
+    assert encoder.text is not None
+    said, denied = encoder.text.embed(["There is pleural effusion.", "There is no pleural effusion."])
+    assert np.linalg.norm(said - denied) > 1e-3
+    told = score(made, encoder.text, "pleural_effusion")
+    assert -2 <= told.score <= 2
+    again = checkpoints.load_checkpoint(small_merlin)
+    assert np.allclose(embed(volume, again).vector, made.vector)
+
+
+def test_padding_changes_no_text(small_merlin: Path) -> None:
+    with_tokenizer(small_merlin.parent)
+    text = checkpoints.load_checkpoint(small_merlin).text
+    assert text is not None
+    alone, beside = text.embed(["no nodule"])[0], text.embed(["no nodule", "there is no lung nodule . " * 5])[0]
+    assert np.abs(alone - beside).max() < 1e-5
+
+
+def test_a_tokenizer_of_another_model_is_refused(small_merlin: Path) -> None:
+    (small_merlin.parent / "tokenizer.json").write_text(
+        tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a")).to_str(), encoding="utf-8"
+    )
+    with pytest.raises(WeightsError, match="expected 12"):
+        checkpoints.load_checkpoint(small_merlin)
+
+
+def test_a_report_is_split_as_the_checkpoint_was_trained() -> None:
+    assert plain("No 3.5-mm Nodule (left).") == "no 3 . 5 - mm nodule ( left )."
+
+
+def test_the_image_tower_is_the_peers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.find_spec("merlin")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the peer's code is not installed: pip install --no-deps merlin-vlm")
+    root = Path(spec.submodule_search_locations[0])
+    for name, folder in (("merlin", root), ("merlin.models", root / "models")):  # its own __init__ wants much more
+        module = ModuleType(name)
+        module.__path__ = [str(folder)]
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in ("merlin.models.inflate", "merlin.models.i3res"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    i3res = importlib.import_module("merlin.models.i3res")
+    monkeypatch.setitem(sys.modules, "merlin.models.inflate", sys.modules["merlin.models.inflate"])
+    width = 4
+    peer = i3res.I3ResNet(_flat_resnet(width), class_nb=1692, conv_class=False)
+    for module in peer.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.running_mean.normal_(std=0.1), module.running_var.uniform_(0.5, 2)
+    peer.eval()
+    ours = tiny().encode_image["i3_resnet"]
+    state = {k: v for k, v in peer.state_dict().items() if not k.startswith("fc.")}
+    state |= {k: v for k, v in ours.state_dict().items() if k.startswith(("classifier", "contrastive_head"))}
+    ours.load_state_dict(state, strict=True)
+    values = torch.rand(1, 1, 64, 64, 32)
+    with torch.inference_mode():
+        theirs: list[Tensor] = []
+        peer.layer4.register_forward_hook(lambda _m, _i, out: theirs.append(out.clone()))
+        peer.avgpool, peer.fc = torch.nn.AdaptiveAvgPool3d(1), torch.nn.Identity()
+        peer(values)
+        found = ours(values)["layer4"]
+    assert torch.allclose(found, theirs[0], atol=1e-5)
+
+
+def _flat_resnet(width: int) -> SimpleNamespace:
+    """A ResNet of the plane with one bottleneck a stage, random, with the parts that the peer inflates."""
+    nn = torch.nn
+    torch.manual_seed(1)
+
+    def stage(into: int, narrow: int, stride: int) -> Any:
+        down = nn.Sequential(nn.Conv2d(into, narrow * 4, 1, stride, bias=False), nn.BatchNorm2d(narrow * 4))
+        block = SimpleNamespace(
+            conv1=nn.Conv2d(into, narrow, 1, bias=False), bn1=nn.BatchNorm2d(narrow),
+            conv2=nn.Conv2d(narrow, narrow, 3, stride, 1, bias=False), bn2=nn.BatchNorm2d(narrow),
+            conv3=nn.Conv2d(narrow, narrow * 4, 1, bias=False), bn3=nn.BatchNorm2d(narrow * 4),
+            downsample=down, stride=stride,
+        )  # fmt: skip
+        return [block]
+
+    return SimpleNamespace(
+        conv1=nn.Conv2d(3, width, 7, 2, 3, bias=False), bn1=nn.BatchNorm2d(width),
+        maxpool=nn.MaxPool2d(3, 2, 1), avgpool=nn.AvgPool2d(7, 1), fc=nn.Linear(width * 32, 1000),
+        layer1=stage(width, width, 1), layer2=stage(width * 4, width * 2, 2),
+        layer3=stage(width * 8, width * 4, 2), layer4=stage(width * 16, width * 8, 2),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["Bert", "Longformer"])
+def test_the_text_towers_are_the_librarys_own(name: str) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    from vlm.encoder.bert import Bert
+
+    sizes = {"vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 48, "max_position_embeddings": 80}
+    ours: dict[str, Any] = {"words": 50, "width": 24, "layers": 2, "heads": 2, "inner": 48, "places": 80}
+    if name == "Longformer":
+        sizes |= {"attention_window": 64, "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5}
+        ours |= {"segments": 1, "first_place": 2, "eps": 1e-5}
+    torch.manual_seed(2)
+    theirs = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**sizes)).eval()
+    net = Bert(**ours).eval()
+    unused = checkpoints.KINDS["merlin"].unused
+    state = {k: v for k, v in theirs.state_dict().items() if not unused.search(f"text_encoder.{k}")}
+    net.load_state_dict(state, strict=True)
+    ids = torch.tensor([[0, 7, 9, 11, 30, 2], [0, 8, 2, 1, 1, 1]])
+    counts = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]], dtype=torch.bool)
+    with torch.inference_mode():
+        expected = theirs(input_ids=ids, attention_mask=counts.long()).last_hidden_state
+        found = net(ids, counts)
+    assert torch.allclose(found[counts], expected[counts], atol=1e-5)
