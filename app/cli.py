@@ -203,7 +203,7 @@ def query(
         str | None, typer.Option("--pack", metavar="P", help="Every column of ct-rate-18, merlin-30, or a file.")
     ] = None,
     encoder: Annotated[
-        Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words: Merlin.")
+        Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words.")
     ] = None,
     series: Series = None,
     as_json: AsJson = False,

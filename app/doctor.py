@@ -100,5 +100,5 @@ def examine_weights(file: Path) -> dict[str, Any]:
     from vlm.encoder.checkpoints import examine as look
 
     told = look(file)
-    usable = told.fits and KINDS[told.kind].usable
+    usable = told.fits and KINDS[told.kind].make is not None
     return {"file": file.name, **asdict(told), "fits": told.fits, "usable": usable}

@@ -224,3 +224,92 @@ def test_the_text_towers_are_the_librarys_own(name: str) -> None:
         expected = theirs(input_ids=ids, attention_mask=counts.long()).last_hidden_state
         found = net(ids, counts)
     assert torch.allclose(found[counts], expected[counts], atol=1e-5)
+
+
+SMALL_TOWER = {"width": 16, "patch": 4, "slab": 2, "depth": 1, "heads": 2, "head": 4, "codes": 8}
+BODY_SCAN = (60, 44, 30)
+
+
+def body_scan() -> Volume:
+    hu = np.random.default_rng(3).integers(-1400, 1900, BODY_SCAN).astype(np.int16)
+    return Volume(np.asfortranarray(hu), Grid(BODY_SCAN, np.diag([1.4, 1.4, 2.5, 1.0])), Scan(source="phantom"))
+
+
+def test_ctclip_gets_a_scan_as_it_was_trained() -> None:
+    from vlm.encoder import prepare
+    from vlm.encoder.ctclip import RECIPE
+
+    recipe = dataclasses.replace(RECIPE, shape=(96, 96, 60))
+    volume = body_scan()
+    stored = volume.hu[::-1, ::-1].astype(np.float32)  # along L, P, S, as in the training files
+    values = torch.from_numpy(np.clip(stored, -1000, 1000).transpose(2, 0, 1).copy())[None, None]
+    size = [
+        int(n * step / want) for n, step, want in zip((30, 60, 44), (2.5, 1.4, 1.4), (1.5, 0.75, 0.75), strict=True)
+    ]
+    expected = torch.nn.functional.interpolate(values, size=size, mode="trilinear", align_corners=False)[0, 0] / 1000
+    for axis, wanted in enumerate((60, 96, 96)):
+        first = max((expected.shape[axis] - wanted) // 2, 0)
+        expected = expected.narrow(axis, first, min(wanted, expected.shape[axis]))
+    pads = [wanted - n for n, wanted in zip(expected.shape, (60, 96, 96), strict=True)]
+    around = [part for pad in reversed(pads) for part in (pad // 2, pad - pad // 2)]
+    expected = torch.nn.functional.pad(expected, around, value=-1)
+    found = prepare(volume, recipe).values
+    assert found.shape == (60, 96, 96)
+    assert np.abs(found - expected.numpy()).max() < 1e-4  # of noise between -1 and 1, in float32
+
+
+def test_hounsfield_units_are_scaled_once_whoever_wrote_the_file(tmp_path: Path) -> None:
+    # The published scripts apply slope and intercept to what the reader has scaled: everything is 1024 HU too low.
+    import nibabel
+
+    from vlm.ct.read import read
+    from vlm.encoder import prepare
+    from vlm.encoder.ctclip import RECIPE
+
+    recipe = dataclasses.replace(RECIPE, shape=(48, 48, 40))
+    hu = np.full((40, 40, 30), -1000, np.int16)
+    hu[8:32, 8:32] = 40
+    inputs = []
+    for name, stored, intercept in (("plain", hu, 0.0), ("stored", hu + 1024, -1024.0)):
+        image = nibabel.Nifti1Image(stored.astype(np.int16), np.diag([2.0, 2.0, 3.0, 1.0]))
+        image.header.set_slope_inter(1.0, intercept)
+        image.header.set_xyzt_units("mm")
+        nibabel.save(image, tmp_path / f"{name}.nii.gz")
+        inputs.append(prepare(read(tmp_path / f"{name}.nii.gz").volume, recipe).values)
+    assert np.array_equal(*inputs)
+    twice = np.clip((inputs[0] * 1000 - 1024) / 1000, -1, 1)
+    assert np.abs(twice - inputs[1]).max() > 0.5
+
+
+def test_a_ctclip_checkpoint_is_told_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vlm.encoder import prepare
+    from vlm.encoder.ctclip import CTCLIP, RECIPE, CTCLIPNet
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(CTCLIP, "recipe", dataclasses.replace(RECIPE, shape=(16, 16, 8)))
+
+    def small() -> CTCLIPNet:
+        return CTCLIPNet(image=SMALL_TOWER, text={**TEXT}, cells=16)
+
+    monkeypatch.setitem(checkpoints.KINDS, "ctclip", dataclasses.replace(checkpoints.KINDS["ctclip"], net=small))
+    torch.manual_seed(5)
+    net = small()
+    net.visual_transformer.vq["_codebook"].embed.normal_()
+    state = dict(net.state_dict())
+    state["visual_transformer.dec_spatial_transformer.norm_out.gamma"] = torch.zeros(3)
+    state["visual_transformer.vq._codebook.cluster_size"] = torch.zeros(1, 8)
+    torch.save(state, tmp_path / "CT-CLIP.pt")
+    told = checkpoints.examine(tmp_path / "CT-CLIP.pt")
+    assert (told.kind, told.fits) == ("ctclip", True)
+    assert "not for commercial use" in told.licence
+    with_tokenizer(tmp_path)
+    encoder = checkpoints.load_checkpoint(tmp_path / "CT-CLIP.pt")
+    made = embed(body_scan(), encoder)
+    assert made.vector.shape == (512,)
+    assert encoder.text is not None
+    assert np.abs(np.linalg.norm(encoder.text.embed(["lung nodule ."]), axis=1) - 1).max() < 1e-5
+    tokens = encoder.features(prepare(body_scan(), encoder.recipe)).values
+    assert tokens.shape == (16, 4, 4, 4)
+    entries = net.visual_transformer.vq["_codebook"].embed[0].numpy()
+    apart = np.abs(tokens.reshape(16, -1).T[:, None] - entries[None]).max(axis=2)
+    assert apart.min(axis=1).max() < 1e-5  # every token is an entry of the codebook

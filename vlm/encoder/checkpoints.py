@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vlm.encoder.weights import EXTRA, WeightsError, cache_folder, converted, unpickled
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import Tensor, nn
 
     from vlm.encoder.protocol import Encoder
@@ -35,13 +36,32 @@ class Kind:
     signs: tuple[str, ...]  # keys that tell it from the others
     unused: re.Pattern[str]  # keys of the file that the model has no use for
     net: Callable[[], nn.Module]  # the empty network, for its names and shapes
-    usable: bool  # whether an encoder is made of it, or it is only recognised
+    make: Callable[[Any, str, str, Tokenizer | None], Encoder] | None  # net, sha256, licence, tokenizer; None: none is
+    words: str = ""  # the key whose rows are the words of its tokenizer
 
 
 def _merlin() -> nn.Module:
     from vlm.encoder.merlin import MerlinNet
 
     return MerlinNet()
+
+
+def _make_merlin(net: Any, sha256: str, licence: str, tokenizer: Tokenizer | None) -> Encoder:
+    from vlm.encoder.merlin import Merlin
+
+    return Merlin(net, sha256, licence, tokenizer)
+
+
+def _ctclip() -> nn.Module:
+    from vlm.encoder.ctclip import CTCLIPNet
+
+    return CTCLIPNet()
+
+
+def _make_ctclip(net: Any, sha256: str, licence: str, tokenizer: Tokenizer | None) -> Encoder:
+    from vlm.encoder.ctclip import CTCLIP
+
+    return CTCLIP(net, sha256, licence, tokenizer)
 
 
 def _image_tower() -> nn.Module:
@@ -57,11 +77,21 @@ KINDS = {
             name="merlin", licence="MIT (Stanford MIMI Lab); text tower from Clinical-Longformer",
             signs=("encode_image.i3_resnet.conv1.weight", "encode_text.linear_layer.weight"),
             unused=re.compile(r"position_ids$|_global\.(?:weight|bias)$|text_encoder\.pooler\."),
-            net=_merlin, usable=True,
+            net=_merlin, make=_make_merlin, words="encode_text.text_encoder.embeddings.word_embeddings.weight",
+        ),
+        Kind(
+            name="ctclip", licence="CC-BY-NC-SA: not for commercial use; text tower from BiomedVLP-CXR-BERT (MIT)",
+            signs=("visual_transformer.to_patch_emb.2.weight", "to_visual_latent.weight"),
+            unused=re.compile(
+                r"position_ids$|rel_pos$|token_type_ids$|_latent_extra\.|^text_transformer\.pooler\."
+                r"|^visual_transformer\.(?:dec_|to_pixels|to_patch_emb_first_frame|discr\.|vgg\.)"
+                r"|_codebook\.(?:initted|cluster_size|embed_avg)$"
+            ),
+            net=_ctclip, make=_make_ctclip, words="text_transformer.embeddings.word_embeddings.weight",
         ),
         Kind(
             name="astra", licence="MIT, as the packages of the weights state",
-            signs=("conv1.weight", "layer3.35.conv3.weight"), unused=re.compile(r"$^"), net=_image_tower, usable=False,
+            signs=("conv1.weight", "layer3.35.conv3.weight"), unused=re.compile(r"$^"), net=_image_tower, make=None,
         ),
     )
 }  # fmt: skip
@@ -170,11 +200,10 @@ def load_checkpoint(path: Path) -> Encoder:
     import torch
     from safetensors.torch import load_file
 
-    from vlm.encoder.merlin import Merlin, tokenizer_beside
-
     known = cache_folder() / f"checkpoint-{_digest(path)[:16]}.safetensors" if path.is_file() else path
     told = examine(known if known.is_file() else path)
-    if not told.fits or not KINDS[told.kind].usable:
+    make = KINDS[told.kind].make if told.fits else None
+    if make is None:
         raise WeightsError(f"E_WEIGHTS: {path.name} cannot be used: {_why(told)}. See tomoscribe doctor weights FILE.")
     if not known.is_file():
         state, _ = opened(path)
@@ -186,8 +215,28 @@ def load_checkpoint(path: Path) -> Encoder:
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(known).items()}
     net.load_state_dict(state, strict=True, assign=True)
     net.requires_grad_(False)
-    words = net.encode_text["text_encoder"].embeddings.word_embeddings.num_embeddings
-    return Merlin(net.eval(), _digest(path), tokenizer_beside(path, words))
+    tokenizer = tokenizer_beside(path, len(state[KINDS[told.kind].words]))
+    return make(net.eval(), _digest(path), told.licence, tokenizer)
+
+
+def tokenizer_beside(weights: Path, words: int) -> Tokenizer | None:
+    """The ``tokenizer.json`` that lies beside a checkpoint, or None.
+
+    Raises:
+        WeightsError: it is of another vocabulary than the checkpoint.
+    """
+    from tokenizers import Tokenizer
+
+    path = weights.parent / "tokenizer.json"
+    if not path.is_file():
+        return None
+    tokenizer = Tokenizer.from_file(str(path))
+    if tokenizer.get_vocab_size() != words:
+        raise WeightsError(
+            f"E_WEIGHTS: tokenizer.json has {tokenizer.get_vocab_size()} words, expected {words}. "
+            "Put the tokenizer of the checkpoint's own text tower beside it."
+        )
+    return tokenizer
 
 
 def _why(told: Examined) -> str:

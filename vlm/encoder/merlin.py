@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +16,10 @@ from torch import Tensor, nn
 
 from vlm.encoder.astra import RECIPE, STRIDE
 from vlm.encoder.bert import Bert
-from vlm.encoder.checkpoints import KINDS
 from vlm.encoder.protocol import Features, Identity, Vector
 from vlm.encoder.recipe import Prepared
 from vlm.encoder.resnet import I3ResNet, folded
 from vlm.encoder.speed import best_device, best_dtype
-from vlm.encoder.weights import WeightsError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -74,10 +71,12 @@ class Merlin:
     """Merlin with a user's checkpoint; frozen."""
 
     recipe = RECIPE
-    licence = KINDS["merlin"].licence
 
-    def __init__(self, net: MerlinNet, sha256: str, tokenizer: Tokenizer | None, *, device: str | None = None) -> None:
+    def __init__(
+        self, net: MerlinNet, sha256: str, licence: str, tokenizer: Tokenizer | None, *, device: str | None = None
+    ) -> None:
         """Take over a loaded net; without a tokenizer there is no text tower."""
+        self.licence = licence
         self.identity = Identity(encoder="merlin", weights=sha256, recipe=RECIPE.key)
         self.device = torch.device(device or best_device())
         self.dtype = getattr(torch, best_dtype(self.device.type))
@@ -115,23 +114,3 @@ class MerlinText:
         counts = torch.tensor([code.attention_mask for code in coded], dtype=torch.bool)
         with torch.inference_mode():
             return np.asarray(nn.functional.normalize(self._net.text(ids, counts), dim=-1).numpy())
-
-
-def tokenizer_beside(weights: Path, words: int) -> Tokenizer | None:
-    """The ``tokenizer.json`` that lies beside a checkpoint, or None.
-
-    Raises:
-        WeightsError: it is of another vocabulary than the checkpoint.
-    """
-    from tokenizers import Tokenizer
-
-    path = weights.parent / "tokenizer.json"
-    if not path.is_file():
-        return None
-    tokenizer = Tokenizer.from_file(str(path))
-    if tokenizer.get_vocab_size() != words:
-        raise WeightsError(
-            f"E_WEIGHTS: tokenizer.json has {tokenizer.get_vocab_size()} words, expected {words}. "
-            "Put the tokenizer of the checkpoint's own text tower beside it."
-        )
-    return tokenizer

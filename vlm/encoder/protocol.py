@@ -36,10 +36,12 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """A feature map: ``values`` (C, x, y, z) float32 along R, A, S; cell i lies at input voxel i * stride."""
+    """A feature map: ``values`` (C, x, y, z) float32 along R, A, S; cell i lies at input voxel offset + i * stride."""
 
     values: NDArray[np.float32]
     stride: tuple[int, int, int]
+    whole: Vector | None = None  # the scan's vector among words, where it is no projection of the map's mean
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def pooled(self) -> Vector:
@@ -133,6 +135,8 @@ def embed(volume: Volume, encoder: Encoder, masks: Iterable[Mask] = (), *, folde
     inside = {name: share for name, (share, _) in weights.items()}
     rows = {"": features.pooled} | {n: flat @ cells for n, (share, cells) in weights.items() if share >= LEAST_SEEN}
     vectors = dict(zip(rows, encoder.project(np.stack(list(rows.values()))), strict=True))
+    if features.whole is not None:  # then parts of the map have no place among words
+        vectors = {"": features.whole}
     made = Embedding(
         identity=str(encoder.identity), scan=volume.sha256, vector=vectors.pop(""), organs=vectors, seen=inside,
         note=prepared.seen.note,
@@ -147,7 +151,7 @@ def _weights(mask: Mask, volume: Volume, prepared: Prepared, features: Features)
     shape = features.values.shape[1:]
     voxels = np.argwhere(mask.voxels)
     at = prepared.index_of(volume.grid.to_ijk(mask.grid.to_mm(voxels)))
-    cells = np.rint(at / np.asarray(features.stride)).astype(np.intp)
+    cells = np.rint((at - np.asarray(features.offset)) / np.asarray(features.stride)).astype(np.intp)
     inside = ((cells >= 0) & (cells < np.asarray(shape))).all(axis=1)
     if not inside.any():
         return 0.0, np.zeros(int(np.prod(shape)), dtype=np.float32)

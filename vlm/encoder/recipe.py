@@ -33,6 +33,8 @@ class Recipe:
     fill: float = 0.0  # what stands where there is no scan, in units of ``out``
     above_hu: float | None = None  # cut to the box of voxels above this first; None: the whole scan
     resize: Literal["linear", "area"] = "linear"
+    aligned: Literal["corners", "cells"] = "corners"  # whether first voxels share their centres or their outer edges
+    clip_first: bool = False  # clip to the window before resampling, not after
     axes: str = "RAS"  # order and direction of the array's axes, such as "SPL"
 
     def __post_init__(self) -> None:
@@ -93,7 +95,8 @@ def prepare(volume: Volume, recipe: Recipe) -> Prepared:
     lines = _lines(volume, recipe)
     values = np.full(recipe.shape, recipe.fill, dtype=np.float32, order="F")
     x, y, z = (slice(line.at, line.at + line.weights.shape[0]) for line in lines)
-    values[x, y, z] = _windowed(_resampled(volume.hu, lines), volume.hu, recipe)
+    clip = recipe.window_hu if recipe.clip_first else None
+    values[x, y, z] = _windowed(_resampled(volume.hu, lines, clip), volume.hu, recipe)
     turned = values.transpose([AXES[letter][0] for letter in recipe.axes])
     turned = turned[tuple(slice(None, None, AXES[letter][1]) for letter in recipe.axes)]
     spacing, lost = volume.grid.spacing_mm, [line.lost for line in lines]
@@ -119,7 +122,7 @@ def _lines(volume: Volume, recipe: Recipe) -> tuple[_Line, _Line, _Line]:
             made.append(_resized(box[axis], grid.shape[axis], recipe.shape[axis], recipe.resize))
         else:
             step = recipe.spacing_mm[axis] / grid.spacing_mm[axis]
-            made.append(_spaced(box[axis], grid.shape[axis], recipe.shape[axis], step))
+            made.append(_spaced(box[axis], grid.shape[axis], recipe.shape[axis], step, recipe.aligned))
     return made[0], made[1], made[2]
 
 
@@ -131,15 +134,20 @@ def _box(volume: Volume, above_hu: float | None) -> tuple[slice, slice, slice]:
     return held.bounds
 
 
-def _spaced(box: slice, n: int, wanted: int, step: float) -> _Line:
-    """Samples ``step`` voxels apart from the first voxel on, held at the border; the middle ``wanted`` of them."""
-    inside = box.stop - box.start
-    samples = round((inside - 1) / step + 1)
+def _spaced(box: slice, n: int, wanted: int, step: float, aligned: str) -> _Line:
+    """Samples ``step`` voxels apart, held at the border; the middle ``wanted`` of them."""
+    inside, lead = box.stop - box.start, 0.0
+    if aligned == "corners":
+        samples = round((inside - 1) / step + 1)
+    else:  # a whole number of cells fills the scan, so a step is a little more or less than asked for
+        samples = max(1, int(inside / step))
+        step = inside / samples
+        lead = (step - 1) / 2
     first = max(0, samples // 2 - wanted // 2) if samples > wanted else 0
     kept = min(samples, wanted)
     at = (wanted - kept) // 2
-    where = box.start + np.minimum((first + np.arange(kept)) * step, inside - 1)
-    start = box.start + (first - at) * step
+    where = box.start + np.clip(lead + (first + np.arange(kept)) * step, 0, inside - 1)
+    start = box.start + lead + (first - at) * step
     low = box.start + max(0.0, first * step - step / 2 if first else 0.0)
     high = max(0.0, n - 0.5 - (where[-1] + step / 2)) if first + kept < samples else float(n - box.stop)
     return _Line(_linear(where, n), at, step, start, (low, high))
@@ -175,7 +183,9 @@ def _linear(where: NDArray[np.float64], n: int) -> sparse.csr_matrix:
     return weights
 
 
-def _resampled(hu: NDArray[np.int16], lines: tuple[_Line, _Line, _Line]) -> NDArray[np.float32]:
+def _resampled(
+    hu: NDArray[np.int16], lines: tuple[_Line, _Line, _Line], clip: tuple[float, float] | None
+) -> NDArray[np.float32]:
     """(X, Y, Z) HU at the samples of three lines; only slices that weigh something are touched."""
     x, y, z = (line.weights for line in lines)
     out = np.zeros((z.shape[0], y.shape[0], x.shape[0]), dtype=np.float32)  # slices first, as in memory
@@ -184,7 +194,8 @@ def _resampled(hu: NDArray[np.int16], lines: tuple[_Line, _Line, _Line]) -> NDAr
         rows = by_slice.indices[by_slice.indptr[k] : by_slice.indptr[k + 1]]
         if not rows.size:
             continue
-        plane = y @ hu.T[k].astype(np.float32)  # (y, X)
+        plane = hu.T[k].astype(np.float32)  # (Y, X)
+        plane = y @ (plane if clip is None else np.clip(plane, *clip))
         plane = (x @ np.ascontiguousarray(plane.T)).T  # (y, x)
         for row, weight in zip(rows, by_slice.data[by_slice.indptr[k] : by_slice.indptr[k + 1]], strict=True):
             out[row] += weight * plane
