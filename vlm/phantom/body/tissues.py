@@ -20,9 +20,9 @@ class Row(TypedDict, total=False):
     """One tissue of the table."""
 
     hu: list[float]
-    spread: float
-    low: float
-    high: float
+    spread: float | list[float]
+    published: dict[str, list[float]]
+    source: str
     texture: list[float]
 
 
@@ -47,10 +47,9 @@ class Tissues:
         for name, row in table().items():
             n = self._index[name]
             kin = "blood" if name.startswith("blood_") else name  # one bolus, one blood
-            own = np.random.default_rng([seed, 7, crc32(kin.encode())]).normal() * row.get("spread", 0.0)
-            own = float(np.clip(own, -2 * row.get("spread", 0.0), 2 * row.get("spread", 0.0)))
-            if column and name.startswith(("blood_", "kidney", "spleen")):
-                own *= 1 + 4 * column  # how well a bolus works differs more than blood does
+            spread = row.get("spread", 0.0)
+            own = float(np.clip(np.random.default_rng([seed, 7, crc32(kin.encode())]).normal(), -2, 2))
+            own *= spread[column] if isinstance(spread, list) else spread
             self.means[n] = row["hu"][column] + own + moved.get(name, 0.0)
             self.texture[n] = row.get("texture", [0.0, 0.0])
 
