@@ -11,6 +11,8 @@ from vlm.phantom.body.organs import Line, Organs
 from vlm.phantom.body.scene import Field, Window
 from vlm.phantom.body.shapes import Floats, smooth_line
 
+LOOP_STEP_MM = 6.0  # between points of the line through the small bowel
+
 
 class Gut(Organs):
     """Draws the hollow organs of the belly."""
@@ -112,7 +114,7 @@ class Gut(Organs):
             return
         path = _walk(chosen)
         line = np.column_stack([path, radius * (0.85 + 0.3 * rng.random(len(path)))])
-        line = smooth_line(line, 4.0)
+        line = smooth_line(line, LOOP_STEP_MM)
         line[:, :3] += _wander(rng, len(line), 3.0)
         window = scene.window(((-135, 135), (-75, 122), (-105, 215)))
         if any(part.stop - part.start < 2 for part in window):
@@ -176,10 +178,10 @@ def _walk(points: Floats) -> Floats:
 def _loops(line: Floats, points: Floats, radius: float) -> tuple[Floats, Floats]:
     """Distance of points to a winding tube, and how far each is from the border to the tube's next loop."""
     tree = cKDTree(line[:, :3])
-    away, index = tree.query(points, k=10, distance_upper_bound=radius * 2.6, workers=1)
+    away, index = tree.query(points, k=7, distance_upper_bound=radius * 2.6, workers=1)
     nearest = index[:, 0]
     ok = nearest < len(line)
-    apart = np.abs(index - nearest[:, None]) > 9
+    apart = np.abs(index - nearest[:, None]) > 36 / LOOP_STEP_MM
     other = np.where(apart & (index < len(line)), away, 60.0).min(axis=1)
     own = np.where(ok, line[np.minimum(nearest, len(line) - 1), 3], 0.0)
     first = np.where(ok, away[:, 0] - own, 30.0)

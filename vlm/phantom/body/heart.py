@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlm.phantom.body.scene import Field, Place, Scene
+from vlm.phantom.body.scene import Box, Field, Place, Scene
 from vlm.phantom.body.shapes import Floats, Triple, ellipsoid, join, smooth_line
 from vlm.phantom.body.trunk import Trunk
 
@@ -28,6 +28,8 @@ class Heart:
         rng = scene.rng("heart")
         self.turn = (float(rng.normal(-28, 5)), 0.0, float(rng.normal(38, 7)))  # steep in the tall, flat in the stout
         self.fat_mm = 1.5 + 5.0 * person.visceral
+        low, high = (np.array(self.at) + self.size * np.array(reach) for reach in ((-95, -75, -75), (95, 80, 78)))
+        self.box: Box = ((low[0], high[0]), (low[1], high[1]), (low[2], high[2]))
 
     def parts(self, p: Place) -> dict[str, Floats]:
         """Distances to the cavity and muscle of the left ventricle, and to the regions of the other chambers."""
@@ -63,10 +65,8 @@ class Heart:
 
     def draw(self) -> None:
         """Pericardium, fat, muscle, blood, coronary arteries."""
-        scene, s = self.scene, self.size
-        x, y, z = self.at
-        box = ((x - 95 * s, x + 95 * s), (y - 75 * s, y + 80 * s), (z - 75 * s, z + 78 * s))
-        room = scene.field(lambda p: np.maximum(np.maximum(self.whole(p), p["wall"] + 3.0), p["dome"] + 1.0), box)
+        scene = self.scene
+        room = scene.field(lambda p: np.maximum(np.maximum(self.whole(p), p["wall"] + 3.0), p["dome"] + 1.0), self.box)
         if not room.mm.size:
             return
         scene.paint(room + -1.2, "pericardium", "pericardium")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vlm.phantom.body.scene import Box, Field, Place, Scene, Shape
+from vlm.phantom.body.scene import Box, Field, Place, Scene, Shape, smoothly
 from vlm.phantom.body.shapes import Floats, Triple, smooth_line
 from vlm.phantom.body.trunk import Trunk
 
@@ -42,10 +42,17 @@ class Organs:
 
     def uneven(self, p: Place, name: str) -> Floats:
         """A smooth field from 0 to 1.6, mean near 0.8, of its own for every name."""
-        turn = self.scene.rng(f"fat round {name}").uniform(0, 2 * np.pi, 4)
-        wave = np.sin(p.x / 19 + p.z / 41 + turn[0]) + np.sin(p.y / 17 - p.z / 37 + turn[1])
-        wave += np.sin(p.z / 21 + p.x / 47 + turn[2])
-        return np.asarray(np.clip(0.8 + 0.45 * wave, 0, 1.6), dtype=np.float32)
+        turn = self.scene.rng(f"fat round {name}").uniform(0, 2 * np.pi, 3).astype(np.float32)
+
+        def wave(x: Floats, y: Floats, z: Floats) -> Floats:
+            found = (
+                np.sin(x / 19 + z / 41 + turn[0])
+                + np.sin(y / 17 - z / 37 + turn[1])
+                + np.sin(z / 21 + x / 47 + turn[2])
+            )
+            return np.asarray(np.clip(0.8 + 0.45 * found, 0, 1.6), dtype=np.float32)
+
+        return smoothly(wave, p.x, p.y, p.z)
 
     def sized(self, shape: Shape, box: Box, ml: float) -> Shape:
         """A shape grown or shrunk evenly until it holds a volume in this person, whatever cuts it.

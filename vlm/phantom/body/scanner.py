@@ -30,6 +30,7 @@ METAL_HU = 2800.0
 REFERENCE_SLICE_MM = 3.0  # the thickness for which ``noise_hu`` is given; a thinner slice has no more
 FADE_MM = 10.0  # over which motion ceases
 SCAN_FIELD_MM = 500.0  # diameter that usual scanners see
+SOFT_HU = -130.0  # above: a person, not the table
 TRUNCATED_MM, TRUNCATION_HU = 7.0, 260.0  # depth and strength of the bright rim of a truncated scan
 STREAK_SIZE, STREAK_ANGLES = 192, 180
 HARDENING, STARVATION = -0.3, 0.8  # mm by which a ray through 10 mm of metal and 100 mm of water errs
@@ -255,9 +256,10 @@ def _truncate(hu: Floats, radius: Floats, field_mm: float) -> None:
         return
     rim = (radius <= field_mm) & (radius > field_mm - 3 * TRUNCATED_MM)
     bright = TRUNCATION_HU * np.exp((radius - field_mm) / TRUNCATED_MM)
-    for plane in hu:
-        outside = ndimage.gaussian_filter((border & (plane > -500)).astype(np.float32), 12) > 0.02
-        cut = rim & outside & (plane > -500)
+    for k in np.flatnonzero((hu[:, border] > SOFT_HU).any(axis=1)):  # the shell of the table is less dense
+        plane = hu[k]
+        outside = ndimage.gaussian_filter((border & (plane > SOFT_HU)).astype(np.float32), 12) > 0.02
+        cut = rim & outside & (plane > SOFT_HU)
         plane[cut] += bright[cut]
 
 

@@ -122,9 +122,7 @@ class Scene:
         so that other shapes may refer to it; every second point is asked."""
         every_second = slice(None, None, 2)
         out = np.asarray(shape(self.place((every_second, every_second, every_second))), dtype=np.float32)
-        for axis, count in enumerate(self.at[0].shape):
-            out = _doubled(out, axis, count)
-        self.fields[name] = out
+        self.fields[name] = _filled(out, self.at[0].shape)
 
     def on_voxels(self, name: str) -> Floats:
         """A kept field on every voxel."""
@@ -137,11 +135,21 @@ class Scene:
             values = np.take(values, index, axis) * (1 - t) + np.take(values, index + 1, axis) * t
         return np.asarray(values, dtype=np.float32)
 
-    def field(self, shape: Shape, box: Box | None = None) -> Field:
-        """Distances of a shape inside a reference box; the box must hold the shape."""
+    def field(self, shape: Shape, box: Box | None = None, allowed: NDArray[np.bool_] | None = None) -> Field:
+        """Distances of a shape inside a reference box; the box must hold the shape.
+
+        Only voxels whose label is ``allowed`` need be asked, where the lattice is the voxels.
+        """
         window = self.window(box)
         if any(part.stop - part.start < 2 for part in window):
             return Field(window, np.zeros((0, 0, 0), dtype=np.float32))
+        if allowed is not None and not self.fine:
+            asked = allowed[self.labels[window]]
+            out = np.full(asked.shape, FAR_MM, dtype=np.float32)
+            at = [axis[window][asked] for axis in self.at]
+            fields = {name: values[window][asked] for name, values in self.fields.items()}
+            out[asked] = shape(Place(at[0], at[1], at[2], (slice(None),), fields))
+            return Field(window, out)
         return Field(window, np.asarray(shape(self.place(window)), dtype=np.float32))
 
     def paint(
@@ -158,10 +166,10 @@ class Scene:
 
         Returns its distances.
         """
-        field = shape if isinstance(shape, Field) else self.field(shape, box)
+        brush = self._brush(label, tissue, on, off)
+        field = shape if isinstance(shape, Field) else self.field(shape, box, brush[3])
         if not field.mm.size:
             return field
-        brush = self._brush(label, tissue, on, off)
         if not self.fine:
             self._block(field, brush)
             return field
@@ -345,7 +353,7 @@ class Scene:
         for n in inside:
             x0, y0, z0, x1, y1, z1 = low_high[n].tolist()
             mm = _segment(x[:, :, x0:x1], y[:, y0:y1], z[z0:z1], a32[n], b32[n], 1.0)
-            cover = np.clip(0.5 - mm * np.float32(1 / self.edge_mm), 0, 1) * share[n]
+            cover = np.minimum(np.maximum(0.5 - mm * np.float32(1 / self.edge_mm), 0), 1) * share[n]
             self._blend(slice(z0, z1), slice(y0, y1), slice(x0, x1), cover, brush)
 
     def paint_voxels(
@@ -375,13 +383,26 @@ def _segment(x: Floats, y: Floats, z: Floats, a: Floats, b: Floats, flat: float)
     u, v, w = x - a32[0], y - a32[1], z - a32[2]
     d = b32[:3] - a32[:3]
     length = max(float(d @ d), 1e-6)
-    t = np.clip((u * d[0] + v * d[1] + w * d[2]) * np.float32(1 / length), 0, 1)
+    t = np.minimum(np.maximum((u * d[0] + v * d[1] + w * d[2]) * np.float32(1 / length), 0), 1)
     u, v, w = u - t * d[0], v - t * d[1], w - t * d[2]
     radius = a32[3] + t * (b32[3] - a32[3])
     if flat == 1.0:
         return np.asarray(np.sqrt(u * u + v * v + w * w) - radius)
     across = np.float32(1 / flat)
     return np.asarray((np.sqrt((u * u + v * v) * across * across + w * w) - radius) * np.float32(0.5 + 0.5 * flat))
+
+
+def smoothly(values: Callable[..., Floats], *at: Floats) -> Floats:
+    """A smooth function of coordinates, asked at every second point and interpolated."""
+    if min(at[0].shape) < 4:
+        return values(*at)
+    return _filled(values(*(axis[::2, ::2, ::2] for axis in at)), at[0].shape)
+
+
+def _filled(values: Floats, shape: tuple[int, ...]) -> Floats:
+    for axis, count in enumerate(shape):
+        values = _doubled(values, axis, count)
+    return values
 
 
 def _doubled(values: Floats, axis: int, count: int) -> Floats:

@@ -182,9 +182,9 @@ class Skeleton:
         line = self.rib_line(sign, number)
         name = f"rib_{side}_{number}"
         size = 4.6 if number in (1, 11, 12) else 5.8
-        points = smooth_line(line, 5.0)
+        points = smooth_line(line, 8.0)
         radius = np.full(len(points), size)
-        radius[:4] *= 0.85
+        radius[:3] *= 0.85
         tube = np.column_stack([points, radius])
         outer = self.scene.tube(tube, flat=0.62, reach_mm=self.scene.edge_mm, fine=True)
         self.scene.paint_voxels(outer, name, "cortical")

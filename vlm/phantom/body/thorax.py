@@ -106,7 +106,7 @@ class Thorax:
         return ropes
 
     def _between(self, p: Place) -> Floats:
-        """What parts the lungs, but for its ropes: the spine, the heart, the thin fold in front."""
+        """What parts the lungs, but for its ropes and the heart: the spine, the folds before and behind the heart."""
         trunk, visceral = self.trunk, self.trunk.person.visceral
         away = np.abs(p.x - trunk.side(p.z))
         back = np.interp(p.z, [180, 230, 300, 420, 500], [25, 22, 17.5, 16.5, 21]).astype(np.float32)
@@ -119,14 +119,13 @@ class Thorax:
         behind = np.abs(p.x + 9) - 12 - 4 * visceral  # round gullet and aorta, behind the heart
         behind = np.maximum(behind, np.maximum(p.y - 6, np.maximum(trunk.spine(p.z) - p.y, p.z - 405)))
         cone = np.maximum(away - 24, np.maximum(476 - p.z, np.abs(p.y + 8) - 40))
-        out = join(join(spine, behind.astype(np.float32), 8), self.heart.whole(p) - 2.0, 12)
-        out = join(out, septum.astype(np.float32), 22)
+        out = join(join(spine, behind.astype(np.float32), 8), septum.astype(np.float32), 22)
         return np.asarray(np.minimum(out, cone), dtype=np.float32)
 
     def parted(self, p: Place) -> Floats:
         """Distance at single points to what parts the lungs."""
         points = np.stack([p.x, p.y, p.z], axis=1)
-        out = self._between(p)
+        out = join(self._between(p), self.heart.whole(p) - 2.0, 18)
         for rope in self.ropes:
             near = cdist(points, rope[:, :3]) - rope[:, 3]
             out = np.minimum(out, near.min(axis=1).astype(np.float32))
@@ -144,6 +143,7 @@ class Thorax:
         lungs = Lungs(scene, trunk)
         space = lungs.draw()
         middle = self._between(scene.place(space.window)) if space.mm.size else space.mm
+        add_to(middle, space.window, scene.field(self.heart.whole, self.heart.box) + -2.0, blend_mm=18.0)
         for rope in self.ropes:
             add_to(middle, space.window, scene.tube(rope, reach_mm=16.0), blend_mm=14.0)
         inside = Field(space.window, np.maximum(space.mm - 1.0, middle).astype(np.float32))
