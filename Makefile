@@ -42,10 +42,12 @@ check: $(READY)  ## style, types, import order
 	$(BIN)/mypy
 	$(BIN)/pytest -n 0 tests/test_architecture.py
 
-BENCHMARKS := reader counterfactuals reading corruptions limits implants real_scans speed page
+BENCHMARKS := reader counterfactuals reading corruptions real_scans speed page
+COHORTS := chests bodies implants ct-rate
 
-bench: $(READY)  ## every measured table, one after the other, about an hour; see benchmarks/README.md
+bench: $(READY)  ## every measured table, one after the other, most of a day; see benchmarks/README.md
 	for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in $(COHORTS); do echo "== limits $$name"; $(BIN)/python -m benchmarks.limits $$name || exit 1; done
 
 clean:
 	rm -rf .venv app/page/node_modules $(DEMO) build dist *.egg-info

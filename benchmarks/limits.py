@@ -1,13 +1,14 @@
-"""How small is what the tools find: chests with findings of graded size, read by every tool.
+"""How small is what the tools find: cohorts of known truth, measured as ``tomoscribe measure`` does.
 
-    python -m benchmarks.limits                 every tool; goes on where it stopped
-    python -m benchmarks.limits --tools effusion,pneumothorax     these tools only; other entries stay
-    python -m benchmarks.limits --cases 6       a quick look, writes nothing into the package
+    python -m benchmarks.limits chests          simple chests with findings of graded size
+    python -m benchmarks.limits bodies          whole bodies, findings of graded size
+    python -m benchmarks.limits implants        findings of graded size put into the shared chests
+    python -m benchmarks.limits ct-rate         bodies with CT-RATE's 18 labels at its prevalence: a table, no limits
+    python -m benchmarks.limits chests --tools effusion,pneumothorax     these tools only; other entries stay
+    python -m benchmarks.limits bodies --cases 6                         a quick look, writes nothing into the package
 
-For each tool and finding: sensitivity by size, the smallest size found nine times in ten,
-false positives per scan, and the error of the measured size. It writes
-``vlm/tools/limits.json``, which every Search quotes, and ``docs/limits.md``. A finding that no
-phantom shows gets no entry.
+Each goes on where it stopped. The first three write ``vlm/tools/limits*.json``, of which every Search quotes the worst;
+all write their section of ``docs/limits.md``.
 """
 
 from __future__ import annotations
@@ -16,30 +17,32 @@ import argparse
 import functools
 import hashlib
 import json
-import math
+import shutil
 import sys
-import time
-from collections import defaultdict
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.stamp import ROOT, stamp, write_section
-from vlm.evidence import QUANTITIES, Case, Evidence, Observation, Search
-from vlm.phantom.calcium import perfect_score
-from vlm.phantom.chest import Phantom, Truth, chest
-from vlm.tools.registry import load_tools
+from app.measuring import markdown, measure
+from benchmarks.real_scans import scan_path
+from benchmarks.stamp import ROOT, write_section
+from vlm.phantom.chest import chest
+from vlm.phantom.cohort import Settings, name_of, write_cohort
+from vlm.phantom.files import Place, records, save_json, save_scan
+from vlm.workers import in_parallel
 
 OUT = ROOT / "benchmarks" / "out" / "limits"
-TARGET = ROOT / "vlm" / "tools" / "limits.json"
-CASES = 60
-CLEAN = 10  # of them without any finding
+TOOLS = ROOT / "vlm" / "tools"
+CLEAN = 10  # chests without any finding
 SPACING_MM = (1.2, 1.2, 1.8)
-ENOUGH = 0.9  # sensitivity at which a size counts as found
-LEAST_TRUTHS = 5  # of a size or larger; fewer do not license a limit
-NEAR_MM = 12.0  # an observation lies so near to the truth it is, or within its size
+# Chests that may be used for more than tests; the patients kept for tests are left out.
+HOSTS = (
+    "acrin-flt-breast-013", "nlst-101287", "cmb-crc-01068", "pyradiomics-lung2", "elastix-right-lung",
+    "acrin-nsclc-042", "rider-pilot-0117", "lidc-idri-0314",
+)  # fmt: skip
 
 NODULES_MM = (3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0)
 EFFUSION_ML = (10.0, 20.0, 40.0, 60.0, 100.0, 200.0, 300.0)
@@ -49,8 +52,6 @@ ATELECTASIS_ML = (10.0, 20.0, 40.0, 80.0)
 EMPHYSEMA_PERCENT = (2.0, 5.0, 10.0, 20.0)
 PERICARDIAL_ML = (30.0, 60.0, 100.0, 150.0, 250.0)
 CALCIUM_MM3 = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
-
-Row = dict[str, Any]  # JSON
 
 
 def spec(number: int) -> dict[str, Any]:
@@ -92,192 +93,105 @@ def spec(number: int) -> dict[str, Any]:
     return common
 
 
-def read_case(
-    number: int, names: tuple[str, ...] = (), spacing_mm: tuple[float, float, float] = SPACING_MM
-) -> list[Row]:
-    """Draw a chest, run the tools, and match what was seen with what was drawn; remembered on disk."""
-    asked = spec(number) | {"spacing_mm": spacing_mm}
-    path = OUT / f"{number:03d}-{state([asked, names])}.json"
-    if path.is_file():
-        rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
-        return rows
-    phantom = chest(**asked)
-    case = Case(phantom.volume)
-    rows = []
-    for name, tool in load_tools().items():
-        if names and name not in names:
-            continue
-        start = time.perf_counter()
-        evidence = tool.run(case)
-        seconds = time.perf_counter() - start
-        for finding in tool.observes:
-            rows.append(_row(name, finding, evidence, phantom, number, seconds))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows), encoding="utf-8")
-    return rows
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """A cohort by name: how many cases, how they are drawn, and where its limits go."""
+
+    cases: int
+    draw: Callable[[Path, int, int], None]  # folder, cases, workers
+    limits: str | None  # file of vlm/tools
 
 
-def _row(tool: str, finding: str, evidence: list[Evidence], phantom: Phantom, number: int, seconds: float) -> Row:
-    """Hits, misses and false positives of one tool for one finding in one chest."""
-    seen = [e for e in evidence if isinstance(e, Observation) and e.finding == finding and e.presence != "absent"]
-    looked = any(isinstance(e, Search) and e.finding == finding and e.looked for e in evidence) or bool(seen)
-    true = [truth for truth in phantom.truth if truth.finding == finding]
-    free = list(range(len(seen)))
-    hits = []
-    for truth in sorted(true, key=lambda t: -t.value):
-        match = next((n for n in free if same(seen[n], truth)), None)
-        if match is not None:
-            free.remove(match)
-        quantity, size = size_of(truth)
-        measure = seen[match].measured(quantity) if match is not None else None
-        hits.append([quantity, size, match is not None, measure.value if measure else None])
-    # A second piece of the same patch, on the right side, is no false positive.
-    false = [n for n in free if not any(same(seen[n], truth) for truth in true)]
-    return {
-        "case": number, "tool": tool, "finding": finding, "looked": looked, "truths": hits, "false": len(false),
-        "seconds": round(seconds, 3),
-    }  # fmt: skip
+def draw_chests(folder: Path, cases: int, workers: int) -> None:
+    """Simple chests, as files of a cohort."""
+    missing = [number for number in range(cases) if not (folder / name_of(number)).is_dir()]
+    for _ in in_parallel(functools.partial(draw_chest, folder), missing, workers=workers):
+        pass
 
 
-def size_of(truth: Truth) -> tuple[str, float]:
-    """Quantity and size by which a truth is graded."""
-    if truth.finding.endswith("calcification"):
-        return "score", perfect_score(1000 * truth.value)
-    return truth.quantity, truth.value
+def draw_chest(folder: Path, number: int) -> None:
+    """One chest; the folder gets its name when it is whole."""
+    staging = folder / f".{name_of(number)}.new"
+    shutil.rmtree(staging, ignore_errors=True)
+    place = Place(staging / "scan", "")
+    place.clear()
+    drawn = chest(**spec(number))
+    save_scan(drawn.volume, place, seed=number, file_format="nifti")
+    save_json({"findings": records(drawn.truth, drawn.masks)}, place.truth)
+    staging.rename(folder / name_of(number))
 
 
-def same(seen: Observation, truth: Truth) -> bool:
-    """Whether an observation is of this truth: side, and place for what has one."""
-    if truth.side and seen.side not in (truth.side, "bilateral", None):
-        return False
-    if truth.finding not in ("lung_nodule", "consolidation", "ground_glass_opacity"):
-        return True
-    if seen.region is None:
-        return False
-    reach = NEAR_MM if truth.quantity == "volume" else max(6.0, truth.value / 2 + 3)
-    reach += (truth.value * 1000) ** (1 / 3) if truth.quantity == "volume" else 0.0
-    return math.dist(seen.region.centroid_mm, truth.centre_mm) <= reach
+def draw_bodies(folder: Path, cases: int, workers: int, *, prevalence: str) -> None:
+    """Bodies by the seeds for tests."""
+    told(write_cohort(folder, Settings(count=cases, prevalence=prevalence), workers=workers).failed)
 
 
-def limits(rows: list[Row], command: str) -> dict[str, dict[str, Row]]:
-    """What the rows say of each tool and finding that some chest showed."""
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row["tool"], row["finding"]].append(row)
-    out: dict[str, dict[str, Row]] = {}
-    for (tool, finding), group in sorted(groups.items()):
-        truths = [truth for row in group for truth in row["truths"]]
-        if not truths or not any(row["looked"] for row in group):
-            continue
-        out.setdefault(tool, {})[finding] = _limit(truths, group) | {"made_by": command}
-    return out
+def draw_implants(folder: Path, cases: int, workers: int) -> None:
+    """Findings put into the shared chests."""
+    scans = [scan_path(name) for name in HOSTS]
+    told(write_cohort(folder, Settings(count=cases, prevalence="graded"), scans=scans, workers=workers).failed)
 
 
-def _limit(truths: list[list[Any]], group: list[Row]) -> Row:
-    """Sensitivity by size and the smallest size from which on it is enough."""
-    quantity = truths[0][0]
-    levels = sorted({_level(size) for _, size, _, _ in truths})
-    by_size = {}
-    for level in levels:
-        here = [hit for _, size, hit, _ in truths if _level(size) == level]
-        by_size[level] = (sum(here), len(here))
-    smallest, sensitivity, interval = None, None, None
-    for index in range(len(levels) - 1, -1, -1):
-        if wilson(*by_size[levels[index]])[1] < ENOUGH:
-            break  # at this size it is surely found too seldom
-        hits, count = (sum(by_size[level][part] for level in levels[index:]) for part in (0, 1))
-        if count >= LEAST_TRUTHS and hits >= ENOUGH * count:
-            smallest, sensitivity, interval = levels[index], round(hits / count, 3), wilson(hits, count)
-    errors = [abs(measured - size) / size for _, size, _, measured in truths if measured is not None and size > 0]
-    return {
-        "quantity": quantity,
-        "unit": QUANTITIES[quantity][0],
-        "smallest": smallest,
-        "sensitivity": sensitivity,
-        "interval": interval,
-        "false_positives_per_scan": round(sum(row["false"] for row in group) / len(group), 3),
-        "median_error": round(float(np.median(errors)), 3) if errors else None,
-        "n": len(truths),
-        "scans": len(group),
-        "by_size": {f"{level:g}": f"{found}/{number}" for level, (found, number) in by_size.items()},
-    }
+def told(failed: dict[str, str]) -> None:
+    """Say which cases are not there."""
+    for name, reason in failed.items():
+        print(f"{name} is left out: {reason}", file=sys.stderr, flush=True)
 
 
-def _level(size: float) -> float:
-    """A size rounded to two digits: drawn volumes differ a little from what was asked for."""
-    digits = 1 - math.floor(math.log10(size)) if size > 0 else 0
-    return round(size, digits)
+COHORTS = {
+    "chests": Cohort(60, draw_chests, "limits.json"),
+    "bodies": Cohort(200, functools.partial(draw_bodies, prevalence="graded"), "limits_bodies.json"),
+    "implants": Cohort(200, draw_implants, "limits_real.json"),
+    "ct-rate": Cohort(200, functools.partial(draw_bodies, prevalence="ct-rate"), None),
+}
 
 
-def wilson(hits: int, number: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    share, square = hits / number, z * z / number
-    middle = (share + square / 2) / (1 + square)
-    half = z * math.sqrt(share * (1 - share) / number + square / (4 * number)) / (1 + square)
-    return round(max(0.0, middle - half), 3), round(min(1.0, middle + half), 3)
-
-
-def state(asked: list[Any]) -> str:
-    """A hash of what a result depends on: what was asked for, and the code that draws and reads it."""
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
-    for folder in ("phantom", "anatomy", "tools"):
-        for path in sorted((ROOT / "vlm" / folder).glob("*.py")):
+def state() -> str:
+    """A hash of the code that draws: another code draws another cohort."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for path in sorted((ROOT / "vlm" / "phantom").rglob("*.*")):
+        if path.suffix in (".py", ".toml"):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def table(found: dict[str, dict[str, Row]]) -> str:
-    """The limits as a Markdown table."""
-    lines = ["| tool | finding | smallest at 0.9 | sensitivity (95 %) | false a scan | median error | by size |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
-    for tool, findings in found.items():
-        for finding, row in findings.items():
-            smallest = (
-                "not reached"
-                if row["smallest"] is None
-                else f"{row['smallest']:g} {row['unit'].replace('1', row['quantity'])}"
-            )
-            sure = (
-                ""
-                if row["sensitivity"] is None
-                else f"{row['sensitivity']:.2f} ({row['interval'][0]:.2f}-{row['interval'][1]:.2f})"
-            )
-            error = "" if row["median_error"] is None else f"{row['median_error']:.0%}"
-            sizes = ", ".join(f"{size}: {row['by_size'][size]}" for size in sorted(row["by_size"], key=float))
-            false = f"{row['false_positives_per_scan']:.2f}"
-            lines.append(f"| {tool} | {finding} | {smallest} | {sure} | {false} | {error} | {sizes} |")
-    return "\n".join(lines)
+def show(what: str, done: int, total: int) -> None:
+    """A line every tenth case."""
+    if done % 10 == 0 or done == total:
+        print(f"{what} {done}/{total}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """Read the cohort and write the limits."""
+    """Draw a cohort, measure the tools on it, and write what they declare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=CASES)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=None, help="where to write; by default vlm/tools/limits.json")
+    parser.add_argument("cohort", choices=COHORTS)
+    parser.add_argument("--cases", type=int, default=None)
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--tools", default="", help="names of tools, with commas; by default all")
-    parser.add_argument("--spacing", type=float, nargs=3, default=SPACING_MM, metavar="MM", help="voxel size")
     options = parser.parse_args()
-    names = tuple(name for name in options.tools.split(",") if name)
-    read_one = functools.partial(read_case, names=names, spacing_mm=tuple(options.spacing))
-    with ProcessPoolExecutor(max_workers=options.workers) as pool:
-        rows = [row for part in pool.map(read_one, range(options.cases)) for row in part]
-    command = " ".join(["python -m benchmarks.limits", *sys.argv[1:]])
-    found = limits(rows, stamp(command))
-    target = options.out or (TARGET if options.cases >= CASES else OUT / "limits.json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    before = json.loads(target.read_text(encoding="utf-8")) if names and target.is_file() else {}
-    known = before | found
-    target.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(table(found))
-    if target == TARGET:
-        write_page(known)
+    cohort = COHORTS[options.cohort]
+    cases = options.cases or cohort.cases
+    tools = frozenset(name for name in options.tools.split(",") if name)
+    folder = OUT / f"{options.cohort}-{cases}-{state()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    cohort.draw(folder, cases, options.workers)
+    document = measure(
+        folder, command=" ".join(["python -m benchmarks.limits", *sys.argv[1:]]), tools=tools, workers=options.workers,
+        progress=functools.partial(show, "read"),
+    )  # fmt: skip
+    print(markdown(document))
+    if cases >= cohort.cases:
+        declare(options.cohort, document, keep=bool(tools))
 
 
-def write_page(known: dict[str, dict[str, Row]]) -> None:
-    """Put the limits that are shipped into ``docs/limits.md``, with the runs that made them."""
-    made = "\n".join(f"- {run}" for run in sorted({r["made_by"] for f in known.values() for r in f.values()}))
-    write_section(ROOT / "docs" / "limits.md", "limits", f"{table(known)}\n\nMade by:\n\n{made}")
+def declare(name: str, document: dict[str, Any], *, keep: bool) -> None:
+    """Write the limits that the tools quote, and the table; ``keep`` leaves rows of tools that were not run."""
+    target = None if (file := COHORTS[name].limits) is None else TOOLS / file
+    if target is not None:
+        before = json.loads(target.read_text(encoding="utf-8")) if keep and target.is_file() else {}
+        text = json.dumps(before | document["tools"], indent=1, sort_keys=True)
+        target.write_text(text + "\n", encoding="utf-8")
+    write_section(ROOT / "docs" / "limits.md", name, markdown(document))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,12 @@
-"""Every measured table says which commit made it, when, and by which command."""
+"""Every measured table says which commit made it, when, and by which command, and stands between marks in its page."""
 
 from __future__ import annotations
 
-import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from app.measuring.stamp import ROOT, stamp
 
-
-def stamp(command: str) -> str:
-    """One line: date, commit (marked when the tree has changes) and the command."""
-    commit = _git("rev-parse", "--short", "HEAD") or "unknown commit"
-    dirty = " with changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
-    return f"{datetime.now(UTC):%Y-%m-%d}, commit {commit}{dirty}: `{command}`"
+__all__ = ["ROOT", "stamp", "write_section"]
 
 
 def write_section(path: Path, name: str, text: str) -> None:
@@ -29,8 +22,3 @@ def write_section(path: Path, name: str, text: str) -> None:
         raise ValueError(f"{path.name} has no part between {begin} and {end}")
     tail = rest.partition(end)[2]
     path.write_text(f"{head}{begin}\n\n{text.strip()}\n\n{end}{tail}", encoding="utf-8")
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()

@@ -172,3 +172,24 @@ def test_a_folder_that_is_no_cohort_and_a_tool_that_is_none_are_refused(cohort: 
         measure(tmp_path, command="")
     with pytest.raises(UsageError, match="--tool is 'oracle'"):
         measure(cohort, command="", tools=frozenset({"oracle"}))
+
+
+def test_every_cohort_that_limits_come_from_has_its_section_of_the_page() -> None:
+    from benchmarks.limits import COHORTS, ROOT
+    from vlm.tools.registry import COHORTS as QUOTED
+
+    page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    assert all(f"<!-- begin {name} -->" in page and f"<!-- end {name} -->" in page for name in COHORTS)
+    assert {cohort.limits for cohort in COHORTS.values() if cohort.limits} == set(QUOTED)
+
+
+def test_a_cohort_without_the_finding_takes_no_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vlm.tools import registry
+
+    known = {"nodules": {"lung_nodule": {"n": 40, "smallest": 8.0, "sensitivity": 0.95, "quantity": "diameter"}}}
+    clear = {"nodules": {"lung_nodule": {"n": 0, "smallest": None, "false_positives_per_scan": 0.1}}}
+    missed = {"nodules": {"lung_nodule": {"n": 40, "smallest": None}}}
+    for cohorts, size in (((known, clear), 8.0), ((known, missed), None)):
+        monkeypatch.setattr(registry, "_limits", lambda cohorts=cohorts: cohorts)
+        limit = registry.measured_limit("nodules", "lung_nodule")[0]
+        assert (limit.value if limit else None) == size

@@ -9,11 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from app.measuring.stamp import stamp
 from app.measuring.table import markdown
 from vlm.errors import TomoscribeError, UsageError
 from vlm.tools import load_tools
+from vlm.workers import in_parallel
 
 Progress = Callable[[int, int], None]  # cases that are read, cases in all
 CODE = ("ct", "anatomy", "tools")  # folders of vlm that what is seen depends on
@@ -97,17 +96,14 @@ def _read_all(
     failed: dict[str, str] = {}
     kept = cohort / "measured"
     kept.mkdir(exist_ok=True)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers or os.cpu_count() or 1, mp_context=context) as pool:
-        begun = {pool.submit(read_case, folder, kept, tools): folder for folder in folders}
-        for number, future in enumerate(as_completed(begun), 1):
-            folder, found = begun[future], future.result()
-            if isinstance(found, str):
-                failed[folder.name] = found
-            else:
-                seen[folder] = found
-            if progress:
-                progress(number, len(folders))
+    read_one = functools.partial(read_case, kept=kept, tools=tools)
+    for number, (folder, found) in enumerate(in_parallel(read_one, folders, workers=workers), 1):
+        if isinstance(found, str):
+            failed[folder.name] = found
+        else:
+            seen[folder] = found
+        if progress:
+            progress(number, len(folders))
     return seen, dict(sorted(failed.items()))
 
 

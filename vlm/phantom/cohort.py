@@ -14,11 +14,8 @@ from __future__ import annotations
 import csv
 import functools
 import json
-import multiprocessing
-import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +25,7 @@ from vlm.phantom.body import Phase
 from vlm.phantom.dictation import dictate
 from vlm.phantom.plans import PREVALENCES, Plan, not_drawn, plan, table
 from vlm.phantom.seeds import Split, seeds
+from vlm.workers import in_parallel
 
 Progress = Callable[[int, int], None]  # cases that are there, cases in all
 SCHEMA = "tomoscribe-cohort/1"
@@ -78,15 +76,12 @@ def write_cohort(
     done, failed = settings.count - len(numbers), {}
     if progress:
         progress(done, settings.count)
-    context = multiprocessing.get_context("spawn")  # threads of this process may not be forked
-    with ProcessPoolExecutor(max_workers=workers or os.cpu_count() or 1, mp_context=context) as pool:
-        begun = {pool.submit(make_case, out, settings, number): number for number in numbers}
-        for future in as_completed(begun):
-            if reason := future.result():
-                failed[name_of(begun[future])] = reason
-            done += 1
-            if progress:
-                progress(done, settings.count)
+    for number, reason in in_parallel(functools.partial(make_case, out, settings), numbers, workers=workers):
+        if reason:
+            failed[name_of(number)] = reason
+        done += 1
+        if progress:
+            progress(done, settings.count)
     _write_table(out, settings)
     return Made(cases=settings.count - len(failed), failed=dict(sorted(failed.items())))
 

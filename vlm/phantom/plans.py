@@ -23,6 +23,7 @@ from vlm.phantom.requests import SIZES, Where, request
 PREVALENCES = ("ct-rate", "graded")
 PHASE_CHANCES = (0.7, 0.1, 0.2)  # plain, arterial, portal: most chest scans have no contrast; made
 PLANE_MM, STEPS_MM = (0.75, 0.95), (1.5, 2.0, 2.5, 3.0)  # voxel width; slice steps of routine chest protocols
+FIRST = ("pleural_effusion", "pneumothorax")  # fluid and free air take whatever lies there, so they come first
 NODULES = (0.5, 0.2, 0.14, 0.09, 0.07)  # chance of 1, 2 … nodules where there is one; made
 BOTH_SIDES = 0.35  # of effusions
 GRADED_CLEAR, GRADED_FINDINGS, GRADED_NODULES = 8, 3, 3  # every eighth case is clear
@@ -88,7 +89,7 @@ def _by_share(seed: int, rng: np.random.Generator, known: Set[str], where: Where
     here = {name: bool(rng.random() < often) for name, often in table()["circumstance"].items()}
     here["old"] = Person.of(seed).age >= 65
     out: list[str] = []
-    for label in table()["label"].values():
+    for label in sorted(table()["label"].values(), key=lambda label: not label["draw"].keys() & set(FIRST)):
         without, within = chances(label)
         present = rng.random() < (within if here[label["with"]] else without)
         able = {finding: share for finding, share in label["draw"].items() if finding in known}
@@ -121,6 +122,7 @@ def _graded(rng: np.random.Generator, known: Set[str], where: Where) -> tuple[st
     picked = [str(name) for name in rng.permutation(pool)[:GRADED_FINDINGS]]
     if region == "chest" and "lung_nodule" in known:
         picked += ["lung_nodule"] * GRADED_NODULES
+    picked.sort(key=lambda finding: finding not in FIRST)
     return ("trunk" if "bladder_stone" in picked else region), [_level(finding, rng, where) for finding in picked]
 
 

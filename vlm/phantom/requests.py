@@ -18,6 +18,7 @@ from vlm.findings.vocabulary import load_vocabulary
 Where = Literal["body", "scan"]  # a scan has no known lobes, so zones are named there
 LOBES = ("left upper lobe", "left lower lobe", "right upper lobe", "right middle lobe", "right lower lobe")
 ZONES = tuple(f"{side} {zone} zone" for side in ("left", "right") for zone in ("upper", "middle", "lower"))
+AT_PLEURA = 0.33  # of nodules put into scans
 IN_LUNG = frozenset(
     {
         "lung_nodule", "lung_mass", "consolidation", "ground_glass_opacity", "bronchiectasis",
@@ -89,12 +90,15 @@ def request(finding: str, rng: np.random.Generator, where: Where = "body", size:
 
 
 def _look(rng: np.random.Generator, mm: float) -> str:
-    """What a nodule is made of and how it is edged: mostly solid and smooth, spicules from 8 mm on."""
+    """What a nodule is made of and how it is edged: mostly solid and smooth, bumps and spicules from 8 mm on."""
     texture = ("solid", "part-solid", "ground-glass", "calcified")[int(rng.choice(4, p=(0.76, 0.06, 0.1, 0.08)))]
-    return f"spiculated {texture}" if mm >= 8 and texture == "solid" and rng.random() < 0.3 else texture
+    margin = ("", "lobulated ", "spiculated ")[int(rng.choice(3, p=(0.5, 0.2, 0.3)))]
+    return f"{margin}{texture}" if mm >= 8 and texture == "solid" else texture
 
 
 def _place(finding: str, rng: np.random.Generator, where: Where) -> str:
+    if finding == "lung_nodule" and where == "scan" and rng.random() < AT_PLEURA:
+        return f"subpleural {('left', 'right')[int(rng.integers(2))]} lung"
     if finding in IN_LUNG:
         names = LOBES if where == "body" else ZONES
         return names[int(rng.integers(len(names)))]

@@ -1,8 +1,8 @@
 """What a tool is, and the list of them.
 
 A tool is one function ``(case) -> list of evidence``. It declares the findings it
-observes and the structures it needs; its measured limits stand in ``limits.json`` and
-``limits_real.json``, written by ``benchmarks/limits.py`` and ``implants.py``. A tool that
+observes and the structures it needs; its measured limits stand in ``limits*.json``, one file a
+cohort, written by ``benchmarks/limits.py`` from what ``tomoscribe measure`` says. A tool that
 cannot look returns a Search that says so; it never returns silence.
 """
 
@@ -64,7 +64,7 @@ def load_tools() -> dict[str, Tool]:
     return dict(sorted(TOOLS.items()))
 
 
-COHORTS = ("limits.json", "limits_real.json")  # phantoms; findings put into real scans
+COHORTS = ("limits.json", "limits_bodies.json", "limits_real.json")  # chests; bodies; findings put into real scans
 
 
 @functools.cache
@@ -76,11 +76,12 @@ def _limits() -> tuple[Mapping[str, Any], ...]:  # JSON: {"nodules": {"lung_nodu
 def measured_limit(name: str, finding: str) -> tuple[Measurement | None, float | None]:
     """The smallest size that a tool finds, and the sensitivity from that size on, as measured.
 
-    Where phantoms and real scans were both measured, the worse of the two speaks. Returns
+    Where several cohorts were measured, the worst of them speaks. Returns
     (None, None) when nobody has measured it, or no size was found often enough: a negation then
     carries that limit.
     """
-    entries = [cohort[name][finding] for cohort in _limits() if finding in cohort.get(name, {})]
+    rows = [cohort[name][finding] for cohort in _limits() if finding in cohort.get(name, {})]
+    entries = [row for row in rows if row["n"]]  # a cohort that did not hold the finding has false positives alone
     if not entries or any(entry.get("smallest") is None for entry in entries):
         return None, None
     worst = max(entries, key=lambda entry: float(entry["smallest"]))
