@@ -5,7 +5,8 @@ line of JSON on stdin, writes one line of JSON for each step to stdout, and ends
 once when the page does. Its memory is limited, and what its libraries print goes nowhere.
 
 Orders: ``{"verb": "survey", "upload": PATH}`` and
-``{"verb": "read", "upload": PATH, "out": PATH, "series": UID or null}``.
+``{"verb": "read", "upload": PATH, "out": PATH, "scan": PATH, "series": UID or null, "prior": PATH or null}``;
+"scan" is where the voxels go as soon as they are there, "prior" a folder that holds such voxels.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +36,9 @@ def main() -> None:
     if "--warm" in sys.argv:  # what a reading needs is loaded while nobody waits
         import app.export
         import app.page.pictures
-        import app.reading  # noqa: F401
+        import app.page.scanned
+        import app.reading
+        import app.reopen  # noqa: F401
 
     say({"ready": True})
     order = json.loads(sys.stdin.readline() or "null")
@@ -70,19 +74,36 @@ def survey(order: Mapping[str, Any], say: Say) -> None:
 
 
 def read(order: Mapping[str, Any], say: Say) -> None:
-    """Read the upload into ``out``, whole or not at all."""
+    """Read the upload into ``out``, whole or not at all; its voxels are on disk before anything is looked for."""
     from app.export import write_report
     from app.page.pictures import write_pictures
+    from app.page.scanned import SCAN_FILES, kept_volume, write_draft, write_scan
+    from app.page.seal import seal
     from app.reading import read_scan
+    from app.reopen import write_prior
 
-    out = Path(order["out"])
-    reading = read_scan(Path(order["upload"]), series=order.get("series"), progress=lambda step: say({"step": step}))
+    out, scan = Path(order["out"]), Path(order["scan"])
+    shutil.rmtree(scan, ignore_errors=True)
+    prior = kept_volume(Path(order["prior"])) if order.get("prior") else None
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        written: list[Future[None]] = []
+        reading = read_scan(
+            Path(order["upload"]), series=order.get("series"), prior=prior, progress=lambda step: say({"step": step}),
+            opened=lambda volume: written.append(beside.submit(write_scan, scan, volume)),
+        )  # fmt: skip
+        for write in written:
+            write.result()
+    write_draft(scan, reading.report)
     staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=".new-"))
     try:
         say({"step": "export"})
         write_report(staging, reading.report, reading.case, reading.sections)
         say({"step": "pictures"})
         write_pictures(staging, reading.case)
+        write_prior(staging, reading.prior)
+        for name in SCAN_FILES:
+            _keep(scan / name, staging / name)
+        seal(staging)
         shutil.rmtree(out, ignore_errors=True)
         staging.replace(out)
     finally:
@@ -90,6 +111,14 @@ def read(order: Mapping[str, Any], say: Say) -> None:
     impression = [sentence.text for sentence in reading.report.section("impression")]
     shape = reading.case.volume.grid.shape
     say({"end": "done", "summary": {"impression": impression[:3], "slices": shape[2]}})
+
+
+def _keep(source: Path, target: Path) -> None:
+    """The same file under a second name; a copy where the disk knows no links. A viewer may be loading the first."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _own_stdout() -> Say:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.running import Clock, run_tools
-from vlm.ct import Volume, read
+from vlm.ct import Note, Volume, read
 from vlm.errors import IntakeError, UsageError
 from vlm.evidence import Case
 from vlm.findings.vocabulary import load_vocabulary
@@ -33,8 +33,10 @@ class Comparison:
     record: dict[str, object]
 
 
-def compare_with(case: Case, path: Path, series: str | None, tools: dict[str, Tool], clock: Clock) -> Comparison:
-    """Read a prior, lay it onto the case, and say what became of each finding.
+def compare_with(
+    case: Case, prior: Path | Volume, series: str | None, tools: dict[str, Tool], clock: Clock
+) -> Comparison:
+    """Lay a prior onto the case, and say what became of each finding; the prior is read first where it is a path.
 
     Raises:
         IntakeError: the prior is refused; the message names it.
@@ -44,22 +46,19 @@ def compare_with(case: Case, path: Path, series: str | None, tools: dict[str, To
     from vlm.grounding.prior import compare
 
     with clock.step("prior"):
-        try:
-            scan = read(path, series=series)
-        except IntakeError as error:
-            raise error.of("the prior") from None
-        order = order_of(case.volume, scan.volume)
-        case.prior = Case(scan.volume)
+        before, notes = _read_prior(prior, series)
+        order = order_of(case.volume, before)
+        case.prior = Case(before)
         failures = run_tools(case.prior, tools, Clock(clock.progress))
         alignment = register(case, case.prior)
         usable = alignment is not None and alignment.accepted
         changes = compare(case, case.prior, alignment, load_vocabulary()) if alignment and usable else None
     record: dict[str, object] = {
-        "input_sha256": scan.volume.sha256,
-        "source": scan.volume.scan.source,
-        "series": scan.volume.scan.series,
+        "input_sha256": before.sha256,
+        "source": before.scan.source,
+        "series": before.scan.series,
         "order": order,
-        "intake": [note.code for note in scan.notes],
+        "intake": [note.code for note in notes],
         "tools_failed": failures,
         "alignment": None if alignment is None else alignment_record(alignment),
         "matches": {} if changes is None else matches_record(changes),
@@ -68,6 +67,16 @@ def compare_with(case: Case, path: Path, series: str | None, tools: dict[str, To
     height_mm = case.volume.grid.extent_mm[2]
     part = alignment is not None and alignment.overlap_mm < WHOLE * height_mm
     return Comparison(changes=changes, part=part, record=record)
+
+
+def _read_prior(prior: Path | Volume, series: str | None) -> tuple[Volume, tuple[Note, ...]]:
+    if isinstance(prior, Volume):
+        return prior, ()
+    try:
+        scan = read(prior, series=series)
+    except IntakeError as error:
+        raise error.of("the prior") from None
+    return scan.volume, scan.notes
 
 
 def order_of(now: Volume, before: Volume) -> str:

@@ -6,7 +6,7 @@ together and decides nothing about findings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,9 @@ from app.running import Clock, Progress, find_anatomy, run_tools, silent
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.laterality import laterality
-from vlm.ct import ReadScan, read
+from vlm.ct import ReadScan, Volume, read
 from vlm.evidence import Case, Ledger, Observation
-from vlm.grounding import Context
+from vlm.grounding import Context, Prior
 from vlm.language.compose import ScanFacts, compose
 from vlm.language.drafting import checked
 from vlm.language.wording import Wording
@@ -32,29 +32,32 @@ MOSTLY = 0.5  # covered share from which a region belongs to the scan's name
 
 @dataclass
 class Reading:
-    """A finished reading: the report, the case it is about, and which section tells which evidence."""
+    """A finished reading: the report, the case it is about, which section tells which evidence, and its prior."""
 
     report: Report
     case: Case
     sections: dict[str, str]
+    prior: Prior | None = None
 
 
 def read_scan(
     path: Path,
     *,
     series: str | None = None,
-    prior: Path | None = None,
+    prior: Path | Volume | None = None,
     prior_series: str | None = None,
     progress: Progress = silent,
+    opened: Callable[[Volume], object] | None = None,
 ) -> Reading:
     """Read a CT and draft its checked report; nothing is written.
 
     Args:
         path: DICOM folder or file, zip, or NIfTI.
         series: UID or pseudonym of the series to read where there are several.
-        prior: an earlier scan of the same patient, to compare with.
+        prior: an earlier scan of the same patient, to compare with; a path, or read already.
         prior_series: the series of the prior to read.
         progress: called with the name of each step.
+        opened: called with the volume as soon as it is there, before anything is looked for.
 
     Raises:
         IntakeError: the input is refused; the message says why and what to do.
@@ -66,6 +69,8 @@ def read_scan(
         scan = read(path, series=series)
         tools = importing.result()
     case = Case(scan.volume)
+    if opened is not None:
+        opened(scan.volume)
     with clock.step("anatomy"):
         find_anatomy(case)
         facts = scan_facts(case)
@@ -83,7 +88,9 @@ def read_scan(
         timings_s=clock.seconds,
     )
     sections = {name: s.section for s in reversed(sentences) for name in s.cites}
-    return Reading(report=report, case=case, sections=sections)
+    return Reading(
+        report=report, case=case, sections=sections, prior=None if comparison is None else comparison.changes
+    )
 
 
 def scan_facts(case: Case) -> ScanFacts:

@@ -7,20 +7,20 @@ viewer needs to say what lies under the crosshair. Nothing is read anew.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from app.page.pictures import by_label, read_json
+from app.page.scanned import Scanned, geometry_of
 from vlm.ct import Box, Grid, Point
 from vlm.evidence import Coverage, Evidence, Ledger, Measured, Measurement, Observation, Region, Search
-from vlm.grounding import Context
-from vlm.report import EvidenceRecord, MeasurementRecord, RegionRecord, Report
+from vlm.grounding import Context, Prior
+from vlm.report import EvidenceRecord, MeasurementRecord, RegionRecord, Report, evidence_record
 
 
 def ledger_of(report: Report) -> Ledger:
@@ -36,11 +36,43 @@ def ledger_of(report: Report) -> Ledger:
     return ledger
 
 
-def context_of(report: Report) -> Context:
-    """What the checker needs beside the ledger: the true numbers of the technique."""
+def write_prior(folder: Path, prior: Prior | None) -> None:
+    """Keep what a comparison found, so that the checker knows it when a sentence is edited; nothing without one."""
+    if prior is None:
+        return
+
+    def kept(seen: Observation | None) -> dict[str, Any] | None:
+        record = None if seen is None else evidence_record(seen, version="", mask_file=None)
+        return None if record is None else record.model_dump(mode="json", by_alias=True)
+
+    told = {
+        "matches": {name: kept(old) for name, old in prior.matches.items()},
+        "resolved": [kept(old) for old in prior.resolved],
+    }
+    (folder / "prior.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def prior_of(folder: Path) -> Prior | None:
+    """What ``write_prior`` kept."""
+    if not (folder / "prior.json").is_file():
+        return None
+    told = read_json(folder / "prior.json")
+
+    def seen(record: Any) -> Observation:
+        found = _evidence(EvidenceRecord.model_validate(record))
+        if not isinstance(found, Observation):
+            raise ValueError("prior.json holds what is no observation")
+        return found
+
+    matches = {name: None if old is None else seen(old) for name, old in told["matches"].items()}
+    return Prior(matches=matches, resolved=tuple(seen(old) for old in told["resolved"]))
+
+
+def context_of(report: Report, prior: Prior | None) -> Context:
+    """What the checker needs beside the ledger: the true numbers of the technique, and the prior."""
     geometry = report.case.geometry
     numbers = ((float(geometry.shape[2]), ""), (float(f"{geometry.spacing_mm[2]:.3g}"), "mm"))
-    return Context(technique=numbers)
+    return Context(technique=numbers, prior=prior)
 
 
 def _evidence(record: EvidenceRecord) -> Evidence:
@@ -82,16 +114,7 @@ def _region(record: RegionRecord) -> Region:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spot:
-    """What lies at a point: HU, labels of the evidence there and of the structure."""
-
-    hu: int | None  # None outside the scan
-    label: int
-    structure: str
-
-
-class Opened:
+class Opened(Scanned):
     """A finished reading on disk."""
 
     def __init__(self, folder: Path) -> None:
@@ -100,74 +123,33 @@ class Opened:
         Raises:
             ValueError: what stands there is damaged or of another version.
         """
-        self.folder = folder
+        super().__init__(folder)
         self.report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
         self.ledger = ledger_of(self.report)
-        self.context = context_of(self.report)
-        self.legend: list[dict[str, Any]] = read_json(folder / "legend.json")
+        self.context = context_of(self.report, prior_of(folder))
+        self.legend = read_json(folder / "legend.json")
         self.structures: list[dict[str, Any]] = read_json(folder / "structures.json")
-        geometry = self.report.case.geometry
-        self.grid = Grid(geometry.shape, np.array(geometry.affine))
 
     @functools.cached_property
-    def hu(self) -> NDArray[np.int16]:
-        """(X, Y, Z) int16 HU, on disk."""
-        return self._array("ct.nii")
+    def grid(self) -> Grid:
+        """Where the voxels lie, as the report says."""
+        geometry = self.report.case.geometry
+        return Grid(geometry.shape, np.array(geometry.affine))
 
     @functools.cached_property
     def labels(self) -> NDArray[np.uint8]:
         """(X, Y, Z) uint8, numbers of the legend."""
-        return self._array("labels.nii.gz")
+        return self.array("labels.nii.gz")
 
     @functools.cached_property
     def structure_labels(self) -> NDArray[np.uint8]:
         """(X, Y, Z) uint8, numbers of the structures."""
-        return self._array("structures.nii.gz")
+        return self.array("structures.nii.gz")
 
-    def _array(self, name: str) -> NDArray[Any]:
-        array: NDArray[Any] = np.asanyarray(nibabel.load(self.folder / name).dataobj)
-        if array.shape != self.grid.shape:
-            raise ValueError(f"{name} is {array.shape}, the report says {self.grid.shape}")
-        return array
-
-    def index_of(self, mm: Point) -> tuple[int, int, int] | None:
-        """The voxel at a point in RAS mm, or None outside the scan."""
-        i, j, k = (round(float(value)) for value in self.grid.to_ijk(mm))
-        inside = all(0 <= at < n for at, n in zip((i, j, k), self.grid.shape, strict=True))
-        return (i, j, k) if inside else None
-
-    def at(self, mm: Point) -> Spot:
-        """What lies at a point in RAS mm."""
-        index = self.index_of(mm)
-        if index is None:
-            return Spot(hu=None, label=0, structure="")
-        names = by_label(self.structures)
-        structure = names.get(int(self.structure_labels[index]), {}).get("name", "")
-        return Spot(hu=int(self.hu[index]), label=int(self.labels[index]), structure=str(structure).replace("_", " "))
-
-    def block(self, low_mm: Point, high_mm: Point) -> tuple[slice, slice, slice] | None:
-        """Index slices of the voxels in a box with corners in RAS mm; None outside the scan."""
-        corners = self.grid.to_ijk(np.array([low_mm, high_mm]))
-        low = np.maximum(np.floor(corners.min(axis=0) + 0.5).astype(int), 0)
-        high = np.minimum(np.floor(corners.max(axis=0) + 0.5).astype(int), np.array(self.grid.shape) - 1)
-        if (high < low).any():
-            return None
-        x, y, z = (slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
-        return x, y, z
-
-    def region(self, low_mm: Point, high_mm: Point) -> dict[str, float] | None:
-        """Mean, spread, least and most HU in a box with corners in RAS mm, and its size; None outside the scan."""
-        block = self.block(low_mm, high_mm)
-        if block is None:
-            return None
-        values = self.hu[block].astype(np.float64)
-        return {
-            "mean_hu": round(float(values.mean()), 1),
-            "sd_hu": round(float(values.std()), 1),
-            "least_hu": float(values.min()),
-            "most_hu": float(values.max()),
-            "ml": round(values.size * self.grid.voxel_ml, 2),
-        }
+    def structure_at(self, index: tuple[int, int, int]) -> str:
+        """The structure at a voxel, in words."""
+        name = by_label(self.structures).get(int(self.structure_labels[index]), {}).get("name", "")
+        return str(name).replace("_", " ")
 
     def evidence_in(self, low_mm: Point, high_mm: Point) -> tuple[str, ...]:
         """Ids of the evidence whose masks reach into a box with corners in RAS mm."""
@@ -178,12 +160,9 @@ class Opened:
 
 def summary_of(opened: Opened) -> Mapping[str, object]:
     """What the page shows of a case before anything is asked of it."""
-    report = opened.report
     return {
-        "shape": list(opened.grid.shape),
-        "spacing_mm": list(report.case.geometry.spacing_mm),
-        "affine": [list(row) for row in report.case.geometry.affine],
-        "scan": dict(report.case.scan),
+        **geometry_of(opened),
+        "scan": dict(opened.report.case.scan),
         "legend": opened.legend,
         "structures": opened.structures,
     }

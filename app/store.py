@@ -200,8 +200,9 @@ class Store:
         """Remove what a stop left: uploads that never ended, files of what is read, folders of no case."""
         for row in self.rows("select id from cases where state = 'arriving'"):
             self.remove_case(row["id"])
-        for row in self.rows("select id from cases where state = 'ready'"):
-            shutil.rmtree(self.path(row["id"]) / "upload", ignore_errors=True)
+        for row in self.rows("select id, state from cases"):
+            for name in ("upload", "scan") if row["state"] == "ready" else ("scan",):
+                shutil.rmtree(self.path(row["id"]) / name, ignore_errors=True)
         known = {row["id"] for row in self.rows("select id from cases")}
         for path in (self.folder / "cases").glob("*"):
             if path.name not in known:

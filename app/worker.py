@@ -77,7 +77,9 @@ class ReadingWorker:
             "verb": "read",
             "upload": str(uploaded(folder)),
             "out": str(folder / "reading"),
+            "scan": str(folder / "scan"),
             "series": job.settings.get("series"),
+            "prior": str(self._store.path(prior) / "reading") if (prior := job.settings.get("prior")) else None,
         }
         end: dict[str, Any] = {}
         for said in child.ask(order):
@@ -90,11 +92,18 @@ class ReadingWorker:
             self._at_work = None
             if not self._closed:
                 self._next = Child(self._scratch, warm=True)
-        return _outcome(end)
+        outcome = _outcome(end)
+        if outcome.state != "done":
+            shutil.rmtree(folder / "scan", ignore_errors=True)
+        return outcome
 
     def tidy(self, job: Job) -> None:
-        """Remove the uploaded files of a case that was read: their headers name the patient, its reading does not."""
-        shutil.rmtree(self._store.path(job.case_id) / "upload", ignore_errors=True)
+        """Remove the uploaded files of a case that was read: their headers name the patient, its reading does not.
+
+        The voxels that were on screen meanwhile are a part of the reading by now.
+        """
+        for name in ("upload", "scan"):
+            shutil.rmtree(self._store.path(job.case_id) / name, ignore_errors=True)
 
     def stop(self) -> None:
         """End the reading that is at work."""

@@ -11,8 +11,11 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.sync_api import Browser
+
     from app.page.desk import Desk
     from tests.page_case import Finished
+    from tests.page_site import Site, Visit
 
 SHARED = Path(os.environ.get("TOMOSCRIBE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -51,6 +54,33 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     from tests.page_case import make_finished  # loads the whole reading: only where a test wants it
 
     return make_finished(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, finished: Finished) -> Iterator[Site]:
+    """A served page; ann has a finished case there."""
+    from tests.page_site import serving
+
+    with serving(tmp_path_factory.mktemp("site"), finished) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, for one module: while it runs, nothing else in the process can run an event loop."""
+    from tests.page_site import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Site) -> Iterator[Visit]:
+    """Open the page as a user; afterwards nothing may have failed on it, and nothing gone off the machine."""
+    from tests.page_site import visiting
+
+    with visiting(browser, site) as visit:
+        yield visit
 
 
 @pytest.fixture

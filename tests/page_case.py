@@ -11,6 +11,8 @@ import nibabel
 from app.export import write_report
 from app.page.desk import Desk
 from app.page.pictures import write_pictures
+from app.page.scanned import write_scan
+from app.page.seal import seal
 from app.reading import read_scan
 from vlm.phantom.chest import chest
 
@@ -34,7 +36,9 @@ def make_finished(folder: Path) -> Finished:
     nibabel.save(image, scan)
     reading = read_scan(scan)
     write_report(folder / "reading", reading.report, reading.case, reading.sections)
+    write_scan(folder / "reading", reading.case.volume)
     write_pictures(folder / "reading", reading.case)
+    seal(folder / "reading")
     return Finished(scan=scan, reading=folder / "reading")
 
 

@@ -2,133 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import shutil
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pydicom
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from app.page.desk import Desk
-from app.page.routes import NIIVUE, STATIC
-from app.page.users import add_user
-from app.server import free_port, running
-from app.serving import Settings
-from tests.page_case import Finished, put_case
+from tests.page_case import Finished
+from tests.page_site import IN_CHROMIUM, Site, Visit, axe, crosshair, entry, login, near, needs_npm
 from vlm.phantom.chest import chest
 from vlm.phantom.dicom_series import write_dicom_series
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-    pytest.mark.xdist_group("page"),
-]
-
-FLAGS = [
-    *("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"),
-]
-AXE = STATIC.parent / "node_modules" / "axe-core" / "axe.min.js"
-SOON_MS = 30_000
-Visit = Callable[..., Page]
-needs_npm = pytest.mark.skipif(not (STATIC.parent / NIIVUE).is_file(), reason="needs NiiVue and axe: make viewer")
-
-
-@dataclass
-class Site:
-    """A page that is being served, with one finished case of ann's."""
-
-    url: str
-    desk: Desk
-    case: str
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, finished: Finished) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
-    for name in ("ann", "bob"):
-        add_user(folder / "users", name, f"{name} password")
-    settings = Settings(data=folder / "data", port=free_port(), users=folder / "users")
-    with running(settings) as desk:
-        url = f"http://127.0.0.1:{settings.port}"
-        yield Site(url=url, desk=desk, case=put_case(desk, "ann", finished))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@dataclass
-class Watched:
-    """What went wrong on a page, and where it sent requests."""
-
-    faults: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-
-@pytest.fixture
-def visit(browser: Browser, site: Site) -> Iterator[Visit]:
-    """Open the page as a user; afterwards nothing may have failed on it, and nothing gone off the machine."""
-    contexts: list[BrowserContext] = []
-    watched = Watched()
-
-    def open_page(*, user: str = "ann", case: bool = True, query: str = "?slices", **look: Any) -> Page:
-        token = base64.b64encode(f"{user}:{user} password".encode()).decode()
-        context = browser.new_context(
-            viewport=look.pop("viewport", {"width": 1440, "height": 900}),
-            extra_http_headers={"Authorization": f"Basic {token}"},
-            **look,
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(SOON_MS)
-        page.on("console", lambda m: watched.faults.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: watched.faults.append(str(error)))
-        page.on("request", lambda request: watched.asked.append(request.url))
-        page.goto(site.url + "/" + query + (f"#{site.case}" if case else ""))
-        page.wait_for_selector("#report .sentence" if case else ".worklist h2")
-        if case:
-            page.wait_for_selector("#viewer .stage[data-ready]")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not watched.faults
-    assert not [url for url in watched.asked if not url.startswith((site.url, "data:", "blob:"))]
-
-
-def crosshair(page: Page) -> list[float]:
-    return [round(value, 1) for value in page.evaluate("tomoscribe.viewer.view.mm()")]
-
-
-def near(page: Page, mm: list[float], tolerance_mm: float) -> bool:
-    return all(abs(a - b) <= tolerance_mm for a, b in zip(crosshair(page), mm, strict=True))
-
-
-def entry(site: Site, finding: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(e for e in site.desk.document(site.case, "ann")["legend"] if e["finding"] == finding)
-    return found
-
-
-def axe(page: Page) -> list[tuple[str, str]]:
-    """Serious violations of WCAG A and AA: (rule, first element)."""
-    page.evaluate(AXE.read_text("utf-8"))
-    run = "() => axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
-    found = page.evaluate(run)["violations"]
-    return [(v["id"], str(v["nodes"][0]["target"])) for v in found if v["impact"] in ("serious", "critical")]
+pytestmark = IN_CHROMIUM
 
 
 def test_a_sentence_moves_the_crosshair_to_its_finding(visit: Visit, site: Site) -> None:
@@ -228,9 +117,13 @@ def test_t14_a_folder_is_uploaded_read_and_opened_and_no_name_stays(visit: Visit
     row = page.locator("#cases tr[data-state=arrived]").first
     row.wait_for()
     row.locator("button:has-text('Read')").click()
-    page.wait_for_selector("#report .sentence", timeout=240_000)  # it opens by itself when it is read
+    page.wait_for_selector("#undo", timeout=240_000)  # it opens by itself, and its report arrives
     page.wait_for_selector("#viewer .stage[data-ready]")
     assert "ZZTEST" not in page.content() + page.title() + page.url
+    case = site.desk.store.path(page.url.rpartition("#")[2])
+    end = time.monotonic() + 30
+    while sorted(path.name for path in case.iterdir()) != ["reading"] and time.monotonic() < end:  # tidied behind it
+        page.wait_for_timeout(50)
     assert not [path for path in site.desk.store.folder.rglob("*") if path.is_file() and b"ZZTEST" in path.read_bytes()]
 
 
@@ -291,26 +184,6 @@ def test_a_phone_shows_image_and_words_without_sideways_scroll(visit: Visit) -> 
     page.tap("#report button.sentence >> nth=0")
 
 
-@needs_npm
-@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
-def test_the_viewer_draws_with_webgl_and_follows_sentences(visit: Visit, site: Site, large: bool) -> None:
-    page = visit(case=False, query="", viewport={"width": 800, "height": 560})
-    if large:  # every scan counts as a large one: a preview first
-        script = (STATIC / "niivue_view.js").read_text("utf-8").replace("PREVIEW_FROM = 24e6", "PREVIEW_FROM = 0")
-        page.route("**/own/niivue_view.js", lambda route: route.fulfill(body=script, content_type="text/javascript"))
-    page.locator("button:has-text('Open') >> nth=-1").evaluate("node => node.click()")
-    page.wait_for_selector("#viewer .stage[data-ready=webgl2]", timeout=120_000)
-    if large:
-        page.wait_for_selector("#viewer .stage[data-full]", timeout=120_000)
-        assert page.evaluate("tomoscribe.viewer.view.nv.volumes.map((one) => one.name)") == ["ct.nii", "labels.nii.gz"]
-    page.locator("#report button.sentence:has-text('pleural effusion, about')").evaluate("node => node.click()")
-    assert near(page, entry(site, "pleural_effusion")["mm"], 0.2)
-    page.evaluate("tomoscribe.viewer.setWindow('lung')")
-    assert page.evaluate("tomoscribe.viewer.view.state().range") == [-1350, 150]
-    page.evaluate("document.querySelector('#to-worklist').click()")
-    page.wait_for_selector("#viewer canvas", state="detached")  # the context is given back, and nothing draws anew
-
-
 def test_f16_without_niivue_the_server_draws_and_the_page_says_so(visit: Visit) -> None:
     page = visit(case=False, query="")
     page.route("**/own/niivue.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
@@ -320,8 +193,7 @@ def test_f16_without_niivue_the_server_draws_and_the_page_says_so(visit: Visit) 
 
 
 def client_of(site: Site, user: str = "ann") -> Client:
-    token = base64.b64encode(f"{user}:{user} password".encode()).decode()
-    return Client(site.url, headers={"Authorization": f"Basic {token}"}, verbose=False)
+    return Client(site.url, headers=login(user), verbose=False)
 
 
 def test_programs_ask_and_query_with_the_same_rights(site: Site) -> None:
@@ -336,11 +208,10 @@ def test_programs_ask_and_query_with_the_same_rights(site: Site) -> None:
 
 @pytest.mark.parametrize("named", ["/etc/passwd", "../../page.sqlite", "", "http://127.0.0.1:{trap}/x"])
 def test_t3_t16_a_program_can_name_no_file_and_no_address(site: Site, named: str) -> None:
-    token = base64.b64encode(b"ann:ann password").decode()
     with socket.create_server(("127.0.0.1", 0)) as trap:
         trap.settimeout(0.2)
         body = {"data": [{"path": named.format(trap=trap.getsockname()[1]), "meta": {"_type": "gradio.FileData"}}]}
-        with httpx.Client(base_url=site.url, headers={"Authorization": f"Basic {token}"}, timeout=20) as http:
+        with httpx.Client(base_url=site.url, headers=login("ann"), timeout=20) as http:
             event = http.post("/gradio_api/call/read", json=body).json()["event_id"]
             answer = http.get(f"/gradio_api/call/read/{event}").text
         with pytest.raises(TimeoutError):

@@ -15,7 +15,7 @@ from PIL import Image
 from app.page.desk import Desk
 from app.page.exports import to_html, to_json, to_markdown
 from app.page.reviews import reviewed_report, steps_of
-from app.page.slices import slice_png
+from app.page.slices import Look, slice_png
 from app.page.uploads import UploadError
 from app.page.verdict import verdict_of
 from app.reopen import Opened
@@ -190,7 +190,7 @@ def test_slices_show_the_patients_right_on_the_left(finished: Finished) -> None:
     entry = next(e for e in opened.legend if e["finding"] == "lung_nodule")
     index = opened.index_of(tuple(entry["mm"]))
     assert index is not None
-    png = slice_png(opened, "axial", index[2], level=40, width=400, masks=True, lit=entry["label"])
+    png = slice_png(opened, "axial", index[2], Look(lit=entry["label"]))
     (finished.reading / "slice.png").write_bytes(png)
     pixels = np.asarray(Image.open(finished.reading / "slice.png")).astype(int)
     assert pixels.shape[:2] == (opened.grid.shape[1], opened.grid.shape[0])

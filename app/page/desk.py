@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -20,22 +20,28 @@ from typing import Any
 from app.export.footnotes import footnote
 from app.jobs import ACTIVE, Job, Jobs
 from app.page import console, reviews
-from app.page.slices import slice_png
+from app.page.pictures import heat_maps
+from app.page.scanned import Scanned, drafted, geometry_of, is_written
+from app.page.seal import check_seal
+from app.page.slices import Look, slice_png
 from app.page.uploads import UploadError, check_announced
 from app.page.verdict import verdict_of
 from app.page.words import step_words
 from app.reopen import Opened, summary_of
-from app.store import CaseRow, Store, now
+from app.store import CaseRow, MissingCaseError, Store, now
 from app.worker import ReadingWorker, survey_upload
 from vlm.ct import Point
 from vlm.errors import UsageError
 from vlm.language.answering import Call, Event, LedgerAnswerer, Note, Question, suggestions
-from vlm.report import SECTIONS
 
 POLL_S = 0.2  # how often a program that waits looks again
 MOST_ARRIVING = 10  # uploads of one user
 MOST_OPEN = 4  # readings kept open at once; each holds its label maps
 PICTURES = ("ct.nii", "preview.nii", "labels.nii.gz", "structures.nii.gz")
+EMPTY: dict[str, Any] = {  # what a case has before it is read
+    "notice": "", "sections": [], "undo": 0, "evidence": {}, "findings": [], "packs": {}, "limits": [],
+    "suggestions": [], "messages": [], "legend": [], "structures": [], "heat": [], "prior": None,
+}  # fmt: skip
 
 
 class Desk:
@@ -102,11 +108,12 @@ class Desk:
             shutil.rmtree(self.store.path(name) / "upload", ignore_errors=True)
         return self.store.case(name, owner)
 
-    def read(self, name: str, owner: str, *, series: str | None = None) -> Job:
-        """Queue the reading of a case.
+    def read(self, name: str, owner: str, *, series: str | None = None, prior: str | None = None) -> Job:
+        """Queue the reading of a case; ``prior`` is an earlier case of the same patient and owner, to compare with.
 
         Raises:
-            UsageError: the case has nothing to read, or no such series.
+            UsageError: the case has nothing to read, no such series, or the prior has not been read.
+            MissingCaseError: the prior is nobody's, or somebody else's.
             QueueFullError: too much is waiting.
         """
         case = self.store.case(name, owner)
@@ -114,7 +121,9 @@ class Desk:
             raise UsageError(f"E_USAGE: the case is {case.state}, expected one whose files have arrived.")
         if series and series not in {entry["id"] for entry in case.intake.get("series", ())}:
             raise UsageError("E_USAGE: the case has no such series.")
-        return self.jobs.submit(name, owner, {"series": series})
+        if prior is not None and (prior == name or self.store.case(prior, owner).state != "ready"):
+            raise UsageError("E_USAGE: the prior is a case that has no report, expected one that was read.")
+        return self.jobs.submit(name, owner, {"series": series, "prior": prior})
 
     def read_and_wait(self, name: str, owner: str) -> dict[str, Any]:
         """Look at a case, queue it, wait for it, and give back its report as report.json has it.
@@ -156,11 +165,15 @@ class Desk:
         }  # fmt: skip
         job = self.jobs.latest(case.id)
         if job is not None and case.state in ("reading", "failed", "refused", "cancelled", "ready"):
-            row["job"] = {
-                "state": job.state, "position": self.jobs.position(job) if job.state == "waiting" else 0,
-                "step": step_words(job.step), "steps": job.steps, "message": job.message, "seconds": job.seconds,
-            }  # fmt: skip
+            row["job"] = self._at_work(job)
         return row
+
+    def _at_work(self, job: Job) -> dict[str, Any]:
+        """A job in a person's words."""
+        return {
+            "state": job.state, "position": self.jobs.position(job) if job.state == "waiting" else 0,
+            "step": step_words(job.step), "steps": job.steps, "message": job.message, "seconds": job.seconds,
+        }  # fmt: skip
 
     # ---- one reading
 
@@ -175,8 +188,10 @@ class Desk:
             raise UsageError(f"E_USAGE: the case is {case.state}; it has no report yet.")
         with self._lock:
             if name not in self._opened:
+                folder = self.store.path(name) / "reading"
                 try:
-                    self._opened[name] = Opened(self.store.path(name) / "reading")
+                    check_seal(folder)
+                    self._opened[name] = Opened(folder)
                 except (OSError, ValueError) as error:
                     raise UsageError(
                         f"E_USAGE: the case's reading is damaged ({type(error).__name__}). Read it again."
@@ -186,17 +201,65 @@ class Desk:
             self._opened.move_to_end(name)
             return self._opened[name]
 
+    def scanned(self, name: str, owner: str) -> Scanned:
+        """The scan of a case: its finished reading, or the voxels of one that is under way.
+
+        Raises:
+            UsageError: there are none yet.
+        """
+        if self.store.case(name, owner).state != "reading":
+            return self.opened(name, owner)
+        folder = self.store.path(name) / "scan"
+        if not is_written(folder):
+            raise UsageError("E_USAGE: the case is waiting; its scan is not on disk yet.")
+        return Scanned(folder)
+
     def document(self, name: str, owner: str) -> dict[str, Any]:
-        """Everything that the page shows of a finished case."""
-        opened, case = self.opened(name, owner), self.store.case(name, owner)
+        """Everything that the page shows of a case: finished, or as far as its reading has come."""
+        case = self.store.case(name, owner)
+        return self._under_way(case) if case.state == "reading" else self._finished(case)
+
+    def _under_way(self, case: CaseRow) -> dict[str, Any]:
+        job = self.jobs.latest(case.id)
+        folder = self.store.path(case.id) / "scan"
+        draft = drafted(folder)
         return {
-            "id": name, "number": case.number, "created": case.created, "intake": case.intake, **summary_of(opened),
+            "id": case.id, "number": case.number, "created": case.created, "intake": case.intake, "state": "reading",
+            "job": None if job is None else self._at_work(job), **EMPTY,
+            **(geometry_of(Scanned(folder)) if is_written(folder) else {}),
+            **({"notice": draft.notice, "sections": reviews.by_section(reviews.applied(draft, ()))} if draft else {}),
+        }  # fmt: skip
+
+    def _finished(self, case: CaseRow) -> dict[str, Any]:
+        name, owner = case.id, case.owner
+        opened = self.opened(name, owner)
+        return {
+            "id": name, "number": case.number, "created": case.created, "intake": case.intake, "state": "ready",
+            **summary_of(opened), "prior": self._prior(opened, name, owner), "heat": heat_maps(opened.folder),
             "notice": opened.report.notice, **self.report(name, owner),
             "evidence": {key: self._evidence(opened, key) for key in opened.report.evidence},
             "findings": console.rows(opened), "packs": console.packs(),
             "limits": [f"{note.message} ({note.code})" for note in opened.report.intake]
             + [f"{off.capability}: {off.reason}. {off.remedy}" for off in opened.report.capabilities_off],
             "suggestions": suggestions(opened.ledger), "messages": self.messages(name, owner),
+        }  # fmt: skip
+
+    def _prior(self, opened: Opened, name: str, owner: str) -> dict[str, Any] | None:
+        """The case that this one was compared with, and how it lies on it; None when there is none any more."""
+        job = self.jobs.latest(name)
+        try:
+            prior = self.store.case(job.settings.get("prior") or "", owner) if job else None
+            if prior is None:
+                return None
+            before = self.opened(prior.id, owner)
+        except (MissingCaseError, UsageError):
+            return None
+        record = opened.report.provenance.get("prior")
+        alignment = record.get("alignment") if isinstance(record, dict) else None
+        to_current = alignment["to_current_mm"] if alignment and alignment["accepted"] else None
+        return {
+            "id": prior.id, "title": f"Prior, case {prior.number}", **geometry_of(before), "legend": before.legend,
+            "to_current_mm": to_current,
         }  # fmt: skip
 
     @staticmethod
@@ -208,14 +271,7 @@ class Desk:
         """The report's sentences by section, as they stand after the person's steps."""
         steps = reviews.steps_of(self.store, name)
         standing = reviews.applied(self.opened(name, owner).report, steps)
-        sections = [
-            {"key": key, "title": title, "sentences": [
-                {**entry.sentence.model_dump(mode="json"), "state": entry.state, "was": entry.was}
-                for entry in standing if entry.sentence.section == key
-            ]}
-            for key, title in SECTIONS.items()
-        ]  # fmt: skip
-        return {"sections": [part for part in sections if part["sentences"]], "undo": len(steps)}
+        return {"sections": reviews.by_section(standing), "undo": len(steps)}
 
     def judge(self, name: str, owner: str, *, sentence: str, text: str) -> dict[str, Any]:
         """The checker's verdict of a sentence as it is being typed."""
@@ -230,19 +286,24 @@ class Desk:
         reviews.review(self.store, name, opened, author=owner, name=sentence, action=action, text=text)
         return self.report(name, owner)
 
-    def slice(self, name: str, owner: str, plane: str, index: int, **look: Any) -> bytes:
-        """One slice as PNG."""
-        return slice_png(self.opened(name, owner), plane, index, **look)
+    def slice(self, name: str, owner: str, plane: str, index: int, look: Look, *, heat: str = "") -> bytes:
+        """One slice as PNG; ``heat`` is the finding whose heat map lies over it."""
+        scan = self.scanned(name, owner)
+        file = next((entry["file"] for entry in heat_maps(scan.folder) if entry["finding"] == heat), "") if heat else ""
+        return slice_png(scan, plane, index, replace(look, heat=file))
 
     def picture(self, name: str, owner: str, file: str) -> Path:
         """A file that the viewer loads, one of PICTURES."""
-        if file not in PICTURES:
+        folder = self.scanned(name, owner).folder
+        if file not in PICTURES and file not in {entry["file"] for entry in heat_maps(folder)}:
             raise UsageError("E_USAGE: there is no such picture.")
-        return self.opened(name, owner).folder / file
+        if not (folder / file).is_file():
+            raise UsageError("E_USAGE: the picture is not there yet.")
+        return folder / file
 
     def point(self, name: str, owner: str, mm: Point) -> dict[str, Any]:
         """What lies at a point: HU, structure, and the evidence whose mask is there."""
-        opened = self.opened(name, owner)
+        opened = self.scanned(name, owner)
         spot = opened.at(mm)
         entry = next((e for e in opened.legend if e["label"] == spot.label), None)
         evidence = entry["evidence"] if entry else []
@@ -250,7 +311,7 @@ class Desk:
 
     def region(self, name: str, owner: str, low: Point, high: Point) -> dict[str, float] | None:
         """HU in a box, or None outside the scan."""
-        return self.opened(name, owner).region(low, high)
+        return self.scanned(name, owner).region(low, high)
 
     def query(self, name: str, owner: str, words: str) -> dict[str, Any]:
         """Free words against the findings console."""

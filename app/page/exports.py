@@ -5,9 +5,12 @@ Text becomes HTML by ``html.escape`` alone. Files are named by the case's number
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException, Response
@@ -30,20 +33,37 @@ LISTED = ("impression", "to_review", "not_assessed")
 
 
 def export(desk: Desk, name: str, owner: str, file: str) -> Response:
-    """``report.md``, ``report.json`` or ``report.html`` of a case."""
+    """``report.md``, ``report.json``, ``report.html``, or ``report.zip`` with all three, masks and key images."""
     makers: Mapping[str, tuple[str, Callable[[Report], str]]] = {
         "report.md": ("text/markdown", to_markdown),
         "report.json": ("application/json", to_json),
         "report.html": ("text/html", to_html),
     }
-    if file not in makers:
+    if file not in makers and file != "report.zip":
         raise HTTPException(404)
     opened, case = desk.opened(name, owner), desk.store.case(name, owner)
     report = reviews.reviewed_report(opened, reviews.steps_of(desk.store, name))
+    if file == "report.zip":
+        texts = {text: make(report) for text, (_, make) in makers.items()}
+        return Response(_zipped(opened.folder, texts), media_type="application/zip", headers=_named(case.number, file))
     kind, make = makers[file]
+    return Response(make(report), media_type=f"{kind}; charset=utf-8", headers=_named(case.number, file))
+
+
+def _named(number: int, file: str) -> dict[str, str]:
     shown = "inline" if file.endswith(".html") else "attachment"
-    headers = {"Content-Disposition": f'{shown}; filename="case-{case.number}-{file}"'}
-    return Response(make(report), media_type=f"{kind}; charset=utf-8", headers=headers)
+    return {"Content-Disposition": f'{shown}; filename="case-{number}-{file}"'}
+
+
+def _zipped(folder: Path, texts: Mapping[str, str]) -> bytes:
+    """The report as it stands now, with the masks and key images that its reading wrote."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, text in texts.items():
+            archive.writestr(name, text, zipfile.ZIP_DEFLATED)
+        for path in sorted([*folder.glob("masks/*"), *folder.glob("key/*")]):  # packed already
+            archive.write(path, path.relative_to(folder).as_posix())
+    return stream.getvalue()
 
 
 def to_markdown(report: Report) -> str:

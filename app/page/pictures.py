@@ -1,33 +1,36 @@
-"""What the page's viewers show: the scan, a coarse preview, and the masks as label maps with a legend.
+"""What the page's viewers lay over a scan (``app.page.scanned``): the masks as label maps with a legend.
 
 Written once by the process that read the scan, in RAS millimetres:
 
-    ct.nii               int16 HU, not packed: slices are cut from it without loading it
-    preview.nii          the same in blocks of about 3 mm, on screen before the scan is
     labels.nii.gz        uint8: what the evidence points at; legend.json says what each number is
     structures.nii.gz    uint8: lungs, heart, aorta …; structures.json says what each number is
+
+and, by whatever scores a scan (no part of this version does):
+
+    heat.json            a list of {"finding": key, "file": "heat-KEY.nii.gz", "score": 0..1, "tool": name}
+    heat-KEY.nii.gz      0..1 on a grid of its own in the scan's RAS mm: where the score comes from
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from app.export.key_images import window_for
 from app.export.masks import write_nifti
 from vlm.anatomy.structures import structures
-from vlm.ct import Grid, Mask, Volume
+from vlm.ct import Grid, Mask
 from vlm.evidence import Case, Coverage, Measured, Observation
 from vlm.findings.vocabulary import load_vocabulary
 
-PREVIEW_MM = 3.0
 MOST_LABELS = 255
+HEAT_FILE = re.compile(r"heat-[a-z0-9_]{1,64}\.nii\.gz")
 
 # Okabe and Ito's colours without black and without the sky blue of the crosshair: apart for colour-blind eyes.
 COLOURS = ((230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
@@ -35,9 +38,7 @@ QUIET = (150, 150, 150)  # structures
 
 
 def write_pictures(folder: Path, case: Case) -> None:
-    """Write everything that the viewers load into ``folder``."""
-    _write_volume(folder / "ct.nii", case.volume)
-    _write_volume(folder / "preview.nii", case.volume.coarse(target_mm=PREVIEW_MM))
+    """Write what the viewers lay over the scan into ``folder``."""
     entries = legend(case)
     masks = [case.masks[entry["mask"]] for entry in entries]
     write_nifti(folder / "labels.nii.gz", _painted(masks, case.volume.grid), case.volume.grid)
@@ -86,15 +87,13 @@ def _painted(masks: Sequence[Mask], grid: Grid) -> NDArray[np.uint8]:
     return labels
 
 
-def _write_volume(path: Path, volume: Volume) -> None:
-    """Write HU as an unpacked NIfTI-1 file, z slowest."""
-    image = nibabel.Nifti1Image(volume.hu, volume.grid.affine, dtype=np.int16)
-    image.header.set_xyzt_units("mm")
-    image.header.set_slope_inter(1, 0)
-    image.set_qform(volume.grid.affine, code=1)
-    image.set_sform(volume.grid.affine, code=1)
-    with path.open("wb") as stream:
-        image.to_stream(stream)
+def heat_maps(folder: Path) -> list[dict[str, Any]]:
+    """The heat maps of a reading, each with the words for its finding; none where nothing made any."""
+    if not (folder / "heat.json").is_file():
+        return []
+    names = load_vocabulary().findings
+    entries = [e for e in read_json(folder / "heat.json") if e["finding"] in names and HEAT_FILE.fullmatch(e["file"])]
+    return [{**entry, "name": names[entry["finding"]].name} for entry in entries]
 
 
 def read_json(path: Path) -> Any:

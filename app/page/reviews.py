@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from app.reopen import Opened
 from app.store import Store, now
 from vlm.errors import UsageError
 from vlm.grounding import Statement, Verdict, check
-from vlm.report import Report, Sentence
+from vlm.report import SECTIONS, Report, Sentence
 
 ACTIONS = ("accept", "edit", "reject", "undo")
 MOST_CHARACTERS = 1000  # of a sentence
@@ -117,6 +118,18 @@ def _reviewed(sentence: Sentence, last: Step | None, words: Step | None) -> Revi
         update={"text": words.text, "author": "human", "verdict": words.verdict, "reason": words.reason}
     )
     return Reviewed(sentence=edited, state=STATES[last.action], was=sentence.text)
+
+
+def by_section(standing: Sequence[Reviewed]) -> list[dict[str, Any]]:
+    """Sentences as the page shows them, section by section; sections that say nothing are left out."""
+    sections = [
+        {"key": key, "title": title, "sentences": [
+            {**entry.sentence.model_dump(mode="json"), "state": entry.state, "was": entry.was}
+            for entry in standing if entry.sentence.section == key
+        ]}
+        for key, title in SECTIONS.items()
+    ]  # fmt: skip
+    return [part for part in sections if part["sentences"]]
 
 
 def reviewed_report(opened: Opened, steps: Sequence[Step]) -> Report:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -21,12 +22,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.page.desk import Desk
 from app.page.exports import export
+from app.page.slices import Look
 from app.page.uploads import receive_file
 from vlm.ct import Point
 from vlm.language.answering import MOST_CHARACTERS
 
 MOST_JSON = 64 << 10  # bytes
 MOST_ASKED = 30  # questions of one user in a minute
+HIDDEN = re.compile(r"[0-9,]{0,2000}")
 STATIC = Path(__file__).with_name("static")
 NIIVUE = Path("node_modules/@niivue/niivue/dist/niivue.umd.js")
 
@@ -45,9 +48,10 @@ class NewCase(Body):
 
 
 class Read(Body):
-    """Which series to read; the chosen one when none is named."""
+    """Which series to read, the chosen one when none is named; and a case to compare with."""
 
     series: str | None = Field(default=None, max_length=64)
+    prior: str | None = Field(default=None, max_length=32)
 
 
 class Place(Body):
@@ -182,7 +186,7 @@ def case_routes(desk: Desk) -> APIRouter:
     @router.post("/cases/{name}/read")
     async def read(request: Request, name: str) -> dict[str, str]:
         asked = await body_of(request, Read)
-        return {"job": desk.read(name, user_of(request), series=asked.series).state}
+        return {"job": desk.read(name, user_of(request), series=asked.series, prior=asked.prior).state}
 
     @router.post("/cases/{name}/cancel")
     def cancel(request: Request, name: str) -> dict[str, bool]:
@@ -219,12 +223,16 @@ def reading_routes(desk: Desk) -> APIRouter:
         index: int,
         level: float = 40,
         width: float = 400,
-        masks: bool = True,
+        strength: float = 0.35,
+        hidden: str = "",
         lit: int = 0,
+        heat: str = "",
     ) -> Response:
-        if not math.isfinite(level + width):
+        if not all(map(math.isfinite, (level, width, strength))) or not HIDDEN.fullmatch(hidden):
             raise HTTPException(422)
-        png = desk.slice(name, user_of(request), plane, index, level=level, width=width, masks=masks, lit=lit)
+        labels = frozenset(int(label) for label in hidden.split(",") if label)
+        look = Look(level=level, width=width, strength=min(strength, 1.0), hidden=labels, lit=lit)
+        png = desk.slice(name, user_of(request), plane, index, look, heat=heat)
         return Response(png, media_type="image/png")
 
     @router.post("/point")

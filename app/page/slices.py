@@ -6,52 +6,85 @@ Drawn as workstations draw: the patient's right on the left of the picture, the 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.reopen import Opened
+from app.page.scanned import Scanned
+from vlm.ct import Grid
 from vlm.errors import UsageError
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis that runs through the slices
-COVER, LIT_COVER, OTHER_COVER = 0.35, 0.6, 0.15  # how much a mask hides of what lies under it
+LIT, UNLIT = 1.6, 0.4  # how much stronger, or weaker, a mask is drawn when one of them is lit
+HEAT_FROM, HEAT_COLOUR, HEAT_COVER = 0.2, (255, 120, 30), 0.6
 
 
-def slice_png(
-    opened: Opened, plane: str, index: int, *, level: float, width: float, masks: bool, lit: int = 0
-) -> bytes:
-    """A slice as PNG, one pixel a voxel.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How a slice is drawn: the window in HU, how much masks hide, which are hidden, and which one stands out."""
 
-    Args:
-        opened: the reading.
-        plane: a key of PLANES.
-        index: which slice; the nearest one is drawn for an index outside.
-        level, width: the window, HU.
-        masks: whether to paint what the evidence points at.
-        lit: label that stands out; 0 for none.
+    level: float = 40.0
+    width: float = 400.0
+    strength: float = 0.35  # 0: masks cannot be seen; 1: they hide what lies under them
+    hidden: frozenset[int] = frozenset()
+    lit: int = 0  # 0: none
+    heat: str = ""  # file of a heat map, or none
+
+
+def slice_png(opened: Scanned, plane: str, index: int, look: Look) -> bytes:
+    """A slice as PNG, one pixel a voxel; the nearest slice is drawn for an index outside.
+
+    Raises:
+        UsageError: the plane is none of PLANES.
     """
     if plane not in PLANES:
         raise UsageError(f"E_USAGE: plane is {plane!r}, expected one of {', '.join(PLANES)}.")
     axis = PLANES[plane]
     index = min(max(index, 0), opened.grid.shape[axis] - 1)
     grey = np.take(opened.hu, index, axis).astype(np.float32)
-    grey = np.clip((grey - (level - width / 2)) * (255.0 / max(width, 1.0)), 0, 255)
+    grey = np.clip((grey - (look.level - look.width / 2)) * (255.0 / max(look.width, 1.0)), 0, 255)
     pixels = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
-    if masks:
-        _paint(pixels, np.take(opened.labels, index, axis), opened, lit)
+    if look.strength > 0:
+        _paint(pixels, np.take(opened.labels, index, axis), opened, look)
+    if look.heat:
+        _warm(pixels, opened, axis, index, look.heat)
     upright = pixels[::-1, ::-1].swapaxes(0, 1)  # RAS: every axis grows against the direction of the screen
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(upright)).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 
-def _paint(pixels: NDArray[np.uint8], labels: NDArray[np.uint8], opened: Opened, lit: int) -> None:
+def _paint(pixels: NDArray[np.uint8], labels: NDArray[np.uint8], opened: Scanned, look: Look) -> None:
     """Colour the voxels of each mask in place."""
+    present = set(np.unique(labels).tolist())
     for entry in opened.legend:
         number = int(entry["label"])
-        here = labels == number
-        if (entry["finding"] is None and number != lit) or not here.any():
+        if number not in present or (number in look.hidden and number != look.lit):
             continue
-        cover = COVER if not lit else LIT_COVER if number == lit else OTHER_COVER
-        pixels[here] = (pixels[here] * (1 - cover) + np.array(entry["colour"]) * cover).astype(np.uint8)
+        cover = min(1.0, look.strength * (1.0 if not look.lit else LIT if number == look.lit else UNLIT))
+        _cover(pixels, labels == number, np.float32(cover), entry["colour"])
+
+
+def _warm(pixels: NDArray[np.uint8], opened: Scanned, axis: int, index: int, file: str) -> None:
+    """Lay a heat map over a slice in place; it has a grid of its own, the nearest of its voxels is taken."""
+    warm = nibabel.load(opened.folder / file)
+    spans = [np.arange(n) for n in opened.grid.shape]
+    spans[axis] = np.array([index])
+    mm = opened.grid.to_mm(np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1)).squeeze(axis)
+    x, y, z = warm.shape
+    at = np.rint(Grid((x, y, z), np.asarray(warm.affine, dtype=np.float64)).to_ijk(mm)).astype(int)
+    inside = ((at >= 0) & (at < warm.shape)).all(axis=-1)
+    values = np.zeros(inside.shape, dtype=np.float32)
+    values[inside] = np.asanyarray(warm.dataobj)[tuple(at[inside].T)]
+    here = values > HEAT_FROM
+    _cover(pixels, here, HEAT_COVER * np.minimum(values[here], 1.0)[:, None], HEAT_COLOUR)
+
+
+def _cover(
+    pixels: NDArray[np.uint8], here: NDArray[np.bool_], share: NDArray[np.floating] | np.float32, colour: Sequence[int]
+) -> None:
+    pixels[here] = (pixels[here] * (1 - share) + np.array(colour) * share).astype(np.uint8)

@@ -92,7 +92,7 @@ export function mount(slot) {
     ask({ text });
   };
   async function ask(question) {
-    if (!desk.case || stopping) return;
+    if (desk.case?.state !== 'ready' || stopping) return;
     const open = desk.case;
     const answer = turn(question.text);
     stopping = new AbortController();
@@ -102,7 +102,7 @@ export function mount(slot) {
         address('/ask'),
         question,
         (event) => {
-          if (desk.case === open) answer.append(line(event));
+          if (desk.case?.id === open.id) answer.append(line(event));
           answer.scrollIntoView({ block: 'nearest' });
         },
         stopping.signal,
@@ -119,10 +119,12 @@ export function mount(slot) {
     stopping?.abort();
     log.replaceChildren();
     chips.replaceChildren();
+    foot.hidden = open?.state !== 'ready';
     if (!open) return;
     for (const [first, ...events] of open.messages) turn(first.text).append(...events.map(line));
     chips.append(...open.suggestions.map((text) => button(text, () => ask({ text }), { class: 'b chip' })));
   };
+  const foot = el('div', { class: 'foot' }, chips, el('div', { class: 'row asking' }, field, send, stop));
   slot.replaceChildren(
     el(
       'div',
@@ -133,7 +135,7 @@ export function mount(slot) {
         'Answers come from this report’s evidence alone, and are checked like its sentences.',
       ),
       log,
-      el('div', { class: 'foot' }, chips, el('div', { class: 'row asking' }, field, send, stop)),
+      foot,
     ),
   );
   on('case', draw);

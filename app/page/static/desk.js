@@ -1,7 +1,9 @@
 // What every part of the page shares: the open case, one crosshair, and events between the parts.
 //
-// Events: "case" (a case was opened, or null), "report" (its sentences changed), "go" (somebody asks for a
-// point: {mm, label, window, from}), "moved" (the crosshair stands there), "view" (worklist or reading).
+// Events: "case" (a case was opened, has come a stage further, or null), "progress" (of a reading: its job),
+// "report" (its sentences changed), "go" (somebody asks for a point: {mm, label, window, from}), "moved" (the
+// crosshair stands there), "view" (worklist or reading), "heat" (a finding whose heat map is wanted, or null),
+// "beside" (another scan to show beside this one, or null: see beside.js).
 import { complain } from './dom.js';
 import { get } from './net.js';
 
@@ -23,6 +25,8 @@ export function moved(here) {
   tell('moved', here);
 }
 
+// Where a case's routes stand; a scan that is no case of the page says so itself.
+export const base = (open) => open.base ?? `/api/cases/${open.id}`;
 export const address = (rest = '') => `/api/cases/${desk.case.id}${rest}`;
 
 // Where a sentence leads: the first of its evidence that has a place.
@@ -36,22 +40,40 @@ export function show(view) {
   tell('view', view);
 }
 
+const FOLLOW_MS = 400; // how often a reading that is under way is looked at
+const pause = (ms) => new Promise((ok) => setTimeout(ok, ms));
 let asked = 0;
+
+// Open a case. One that is still being read shows its scan as soon as there is one, then its sentences, then the rest.
 export async function open(id) {
   const mine = ++asked;
+  let found;
   try {
-    const found = await get(`/api/cases/${id}`);
-    if (mine !== asked) return;
-    desk.case = found;
-    desk.here = null;
-    desk.box = null;
-    history.replaceState(null, '', `${location.pathname}${location.search}#${id}`); // Gradio's page has a base: no bare '#'
-    show('reading');
-    tell('case', found);
+    do {
+      if (found) await pause(FOLLOW_MS);
+      const next = await get(`/api/cases/${id}`);
+      if (mine !== asked) return;
+      take(found, next);
+      found = next;
+    } while (found.state === 'reading');
   } catch (fault) {
+    if (mine !== asked) return;
     complain(fault.message);
     close();
   }
+}
+
+function take(before, found) {
+  desk.case = found;
+  if (!before) {
+    desk.here = null;
+    desk.box = null;
+    history.replaceState(null, '', `${location.pathname}${location.search}#${found.id}`); // Gradio's page has a base: no bare '#'
+    show('reading');
+  }
+  const stage = (one) => [one?.state, Boolean(one?.shape), one?.sections.length].join();
+  if (stage(before) !== stage(found)) tell('case', found);
+  else tell('progress', found.job);
 }
 
 export function close() {
@@ -77,7 +99,7 @@ export function ask(question) {
 // Short keys work in the reading view, where nobody is typing.
 export function onKey(keys) {
   document.addEventListener('keydown', (event) => {
-    const typing = event.target.closest?.('input, textarea, select, [contenteditable], [role=tab]');
+    const typing = event.target.closest?.('input:not([type=checkbox]), textarea, select, [contenteditable], [role=tab]');
     if (typing || event.ctrlKey || event.metaKey || event.altKey || document.body.dataset.view !== 'reading') return;
     if (document.querySelector('dialog[open]')) return;
     const act = keys[event.key];

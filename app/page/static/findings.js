@@ -1,6 +1,6 @@
 // The findings console: every finding of the vocabulary with what this scan says of it; sorted, filtered, asked.
-import { announce, complain, el, hidden, mark, word } from './dom.js';
-import { address, desk, go, on } from './desk.js';
+import { announce, button, complain, el, hidden, mark, word } from './dom.js';
+import { address, desk, go, on, tell } from './desk.js';
 import { post } from './net.js';
 
 const ORDER = ['present', 'uncertain', 'absent', 'limited', 'not_assessed'];
@@ -82,6 +82,17 @@ export function mount(slot) {
     );
   };
 
+  function heatOf(row) {
+    const map = desk.case.heat.find((one) => one.finding === row.key);
+    return map
+      ? button('Heat', () => tell('heat', row.key), {
+          class: 'tiny',
+          title: `Heat map, score ${map.score.toFixed(2)} by ${map.tool}`,
+          'aria-label': `Heat map of ${row.name}`,
+        })
+      : '';
+  }
+
   function line(row) {
     const name = row.mm
       ? el(
@@ -105,7 +116,7 @@ export function mount(slot) {
         ` ${WORDS[row.status] ?? word(row.status)}`,
         row.why ? el('div', { class: 'why' }, row.why) : '',
       ),
-      el('td', {}, name, row.count > 1 ? ` (${row.count})` : ''),
+      el('td', {}, name, row.count > 1 ? ` (${row.count})` : '', heatOf(row)),
       el('td', {}, row.side),
       el('td', {}, row.size),
       el(

@@ -1,6 +1,6 @@
 // Between millimetres (RAS) and voxels, by the scan's own affine.
 
-function inverse([[a, b, c], [d, e, f], [g, h, i]]) {
+export function inverse([[a, b, c], [d, e, f], [g, h, i]]) {
   const det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
   return [
     [e * i - f * h, c * h - b * i, b * f - c * e],
@@ -9,7 +9,22 @@ function inverse([[a, b, c], [d, e, f], [g, h, i]]) {
   ].map((row) => row.map((value) => value / det));
 }
 
-const times = (matrix, vector) => matrix.map((row) => row[0] * vector[0] + row[1] * vector[1] + row[2] * vector[2]);
+export const times = (matrix, vector) => matrix.map((row) => row[0] * vector[0] + row[1] * vector[1] + row[2] * vector[2]);
+
+// A rigid change of place, given as the rows of its 4 x 4 matrix: there and back.
+export function transform(matrix) {
+  const turn = matrix.slice(0, 3).map((row) => row.slice(0, 3));
+  const shift = matrix.slice(0, 3).map((row) => row[3]);
+  const back = inverse(turn);
+  return {
+    there: (mm) => times(turn, mm).map((value, i) => value + shift[i]),
+    back: (mm) =>
+      times(
+        back,
+        mm.map((value, i) => value - shift[i]),
+      ),
+  };
+}
 
 export class Grid {
   constructor({ shape, affine }) {

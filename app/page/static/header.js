@@ -43,8 +43,7 @@ export function mount(slot) {
   );
   on('case', (open) => {
     back.hidden = !open;
-    title.textContent = open
-      ? `Case ${open.number} · ${open.shape[2]} slices of ${+open.spacing_mm[2].toFixed(2)} mm`
-      : '';
+    const size = open?.shape ? ` · ${open.shape[2]} slices of ${+open.spacing_mm[2].toFixed(2)} mm` : '';
+    title.textContent = open ? `Case ${open.number}${size}${open.state === 'reading' ? ' · being read' : ''}` : '';
   });
 }

@@ -6,6 +6,7 @@ const KEYS = [
   ['1 – 5', 'lung, mediastinum, bone, liver, brain window'],
   ['c  d  b', 'crosshair, length, box'],
   ['m  l  r', 'masks, next layout, reset'],
+  ['o', 'prior beside this scan, where there is one'],
   ['n  p', 'next and previous sentence that has a place'],
   ['arrows, Page Up, Page Down', 'move the crosshair a voxel'],
   ['right button, middle button, wheel', 'window, pan, scroll'],

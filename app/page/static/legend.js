@@ -1,6 +1,6 @@
-// The legend of the masks: each can be shown, hidden and lit; one slider fades them all.
-import { el, swatch } from './dom.js';
-import { go } from './desk.js';
+// The legend of the masks: each can be shown, hidden and lit; one slider fades them all. Below it, the heat maps.
+import { button, el, swatch } from './dom.js';
+import { go, tell } from './desk.js';
 
 export function legend(viewer) {
   const list = el('ul', { class: 'legend' });
@@ -18,18 +18,43 @@ export function legend(viewer) {
       },
     },
   });
+  const heat = el('div', { class: 'row heat' });
   const node = el(
     'details',
     { class: 'legend-box' },
     el('summary', {}, 'Masks'),
     el('label', { class: 'row' }, 'Strength', fade),
     list,
+    heat,
   );
 
   const mark = () => {
     for (const item of list.children) item.toggleAttribute('data-lit', +item.dataset.label === viewer.look.lit);
   };
+  // Heat maps belong to the legend, too: one at a time, or why there is none.
+  const warm = (entry) => {
+    for (const one of heat.querySelectorAll('button'))
+      one.setAttribute('aria-pressed', String(one.dataset.finding === entry?.finding));
+  };
+  const fillHeat = (open) => {
+    const maps = open.heat ?? [];
+    heat.replaceChildren(
+      'Heat maps: ',
+      ...maps.map((entry) =>
+        button(
+          entry.name,
+          (event) => tell('heat', event.target.getAttribute('aria-pressed') === 'true' ? null : entry.finding),
+          { 'aria-pressed': 'false', 'data-finding': entry.finding },
+        ),
+      ),
+      maps.length ? '' : el('span', { class: 'quiet' }, 'off, no image encoder scored this scan'),
+    );
+  };
   const fill = (open) => {
+    node.hidden = !open?.legend.length;
+    list.replaceChildren();
+    if (node.hidden) return;
+    fillHeat(open);
     list.replaceChildren(
       ...open.legend.map((entry) => {
         if (!entry.finding) viewer.look.off.add(entry.label);
@@ -63,5 +88,5 @@ export function legend(viewer) {
     viewer.view?.masks();
     mark();
   };
-  return { node, fill, mark };
+  return { node, fill, mark, warm };
 }

@@ -1,13 +1,14 @@
 // The scan drawn by NiiVue on WebGL2: planes as a workstation shows them, masks as a coloured overlay.
 import { complain, el } from './dom.js';
-import { address, desk } from './desk.js';
-import { WINDOWS } from './viewer.js';
+import { base, desk } from './desk.js';
+import { WINDOWS } from './tools.js';
 
 const AXIAL = 0,
   CORONAL = 1,
   SAGITTAL = 2;
 const MODE = { none: 0, length: 2, pan: 3, box: 6, crosshair: 8, window: 9 }; // NiiVue's DRAG_MODE
 const PREVIEW_FROM = 24e6; // voxels from which a coarse preview is shown first
+const HEAT_FROM = 0.2; // of 1: less is not worth a colour
 const LARGE = [
   { sliceType: AXIAL, position: [0, 0, 0.66, 1] },
   { sliceType: CORONAL, position: [0.66, 0, 0.34, 0.5] },
@@ -93,11 +94,11 @@ class NiivueView {
     });
     this.canvas.addEventListener('webglcontextlost', (event) => {
       event.preventDefault();
-      if (!this.closed) viewer.load(open); // the graphics driver took it: draw anew
+      if (!this.closed) viewer.restart(); // the graphics driver took it: draw anew
     });
   }
 
-  // A large scan is on screen as a coarse preview at once; its masks and its full resolution come behind it.
+  // A large scan is on screen as a coarse preview at once; its full resolution comes behind it.
   async start() {
     this.library = await niivue();
     if (!this.library) throw new Error('its file is not whole: run “make viewer” again.');
@@ -106,24 +107,32 @@ class NiivueView {
     await this.nv.attachToCanvas(this.canvas, false);
     const large = this.open.shape.reduce((a, b) => a * b, 1) > PREVIEW_FROM;
     this.scan = await this.add(this.source(large ? 'preview.nii' : 'ct.nii'));
-    if (!large) await this.addMasks();
     this.nv.onLocationChange = (where) => this.located(Array.from(where.mm).slice(0, 3));
     this.nv.onDragRelease = (drag) => this.dragged(drag);
     this.nv.onIntensityChange = () => this.viewer.say(this.mm());
     this.layout(this.look.layout);
-    this.tool('crosshair');
-    if (large) {
-      this.addMasks()
-        .then(() => this.sharpen())
-        .catch((fault) => complain(`Only the preview could be loaded: ${fault.message}`));
-    }
+    this.tool(desk.tool);
+    if (large) this.sharpen().catch((fault) => complain(`Only the preview could be loaded: ${fault.message}`));
+    else this.stage.dataset.full = '1';
     return this;
+  }
+
+  // What the reading found in the scan is laid over it, as soon as there is a reading.
+  async lay(open) {
+    this.open = open;
+    if (!open.legend.length || this.laid) return;
+    this.laid = true;
+    try {
+      await this.addMasks();
+    } catch (fault) {
+      complain(`The masks could not be loaded: ${fault.message}`);
+    }
   }
 
   source(file) {
     const [level, width] = this.levels();
     return {
-      url: address(`/picture/${file}`),
+      url: `${base(this.open)}/picture/${file}`,
       name: file,
       colormap: 'gray',
       cal_min: level - width / 2,
@@ -141,11 +150,34 @@ class NiivueView {
 
   async addMasks() {
     this.overlay = await this.add({
-      url: address('/picture/labels.nii.gz'),
+      url: `${base(this.open)}/picture/labels.nii.gz`,
       name: 'labels.nii.gz',
       opacity: this.look.opacity,
     });
-    if (!this.closed) this.masks();
+    if (this.closed) return;
+    this.masks();
+    this.stage.dataset.masks = '1';
+  }
+
+  // A heat map of the reading over everything else, or none.
+  async heat(entry) {
+    const wanted = (this.heated = entry);
+    if (this.warm) this.nv.removeVolume(this.warm);
+    this.warm = null;
+    if (entry) {
+      const warm = await this.library.NVImage.loadFromUrl({
+        url: `${base(this.open)}/picture/${entry.file}`,
+        name: entry.file,
+        colormap: 'warm',
+        cal_min: HEAT_FROM,
+        cal_max: 1,
+        opacity: 0.5,
+      });
+      if (this.closed || this.heated !== wanted) return;
+      this.nv.addVolume(warm);
+      this.warm = warm;
+    }
+    this.stage.dataset.heat = entry?.finding ?? '';
   }
 
   // The full scan takes the preview's place below the masks; the crosshair stays where it was.

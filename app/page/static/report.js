@@ -1,12 +1,13 @@
 // The report, section by section. A sentence shows its evidence on hover or focus, leads to it on click,
 // and can be accepted, edited or rejected; the last step can be taken back.
 import { announce, button, complain, el, hidden, mark, swatch } from './dom.js';
-import { address, desk, go, on, onKey, setReport, target } from './desk.js';
+import { address, close, desk, go, on, onKey, setReport, target } from './desk.js';
 import { editor } from './editor.js';
 import { post } from './net.js';
+import { progress } from './progress.js';
 
 const STATES = { accepted: 'accepted', edited: 'edited by hand', rejected: 'rejected' };
-const EXPORTS = { 'report.md': 'Markdown', 'report.json': 'JSON', 'report.html': 'Print' };
+const EXPORTS = { 'report.md': 'Markdown', 'report.json': 'JSON', 'report.html': 'Print', 'report.zip': 'All' };
 const SHOWN = 6; // lines of evidence in a hint
 
 async function take(step) {
@@ -76,7 +77,7 @@ function sentenceItem(sentence, numbers) {
       sentence.reason ? el('span', { class: 'reason' }, ` ${sentence.reason}`) : '',
       sentence.state ? el('span', { class: 'done' }, STATES[sentence.state]) : '',
     ),
-    tools(sentence, () => edit(item, sentence)),
+    desk.case.state === 'ready' ? tools(sentence, () => edit(item, sentence)) : '',
     explained ? hint(sentence, id) : '',
   );
   return item;
@@ -131,6 +132,51 @@ function stepThrough(by) {
   next?.scrollIntoView({ block: 'nearest' });
 }
 
+// The row above the sentences: the last step back, and the report to take away.
+function head(open) {
+  return el(
+    'div',
+    { class: 'row spread' },
+    button('Undo', () => take({ action: 'undo' }), { id: 'undo', disabled: open.undo === 0 }),
+    el(
+      'span',
+      { class: 'row' },
+      Object.entries(EXPORTS).map(([file, name]) =>
+        el(
+          'a',
+          {
+            class: 'b',
+            href: address(`/export/${file}`),
+            target: file.endsWith('.html') ? '_blank' : null,
+            rel: 'noopener',
+            download: file.endsWith('.html') ? null : '',
+          },
+          name,
+          hidden(' export'),
+        ),
+      ),
+    ),
+  );
+}
+
+// Before the report is there: how far its reading is, and a way to end it.
+function underWay(job) {
+  const cancel = async () => {
+    try {
+      await post(address('/cancel'));
+      close();
+    } catch (fault) {
+      complain(fault.message);
+    }
+  };
+  return el(
+    'div',
+    { class: 'row spread under-way' },
+    el('span', { role: 'status', id: 'under-way' }, progress(job)),
+    button('Cancel', cancel, { 'aria-label': 'Cancel this reading' }),
+  );
+}
+
 export function mount(slot) {
   if (slot.dataset.mounted) return;
   slot.dataset.mounted = '1';
@@ -157,30 +203,9 @@ export function mount(slot) {
       ),
     );
     slot.replaceChildren(
-      el('p', { class: 'notice' }, open.notice),
-      el(
-        'div',
-        { class: 'row spread' },
-        button('Undo', () => take({ action: 'undo' }), { id: 'undo', disabled: open.undo === 0 }),
-        el(
-          'span',
-          { class: 'row' },
-          Object.entries(EXPORTS).map(([file, name]) =>
-            el(
-              'a',
-              {
-                class: 'b',
-                href: address(`/export/${file}`),
-                target: file.endsWith('.html') ? '_blank' : null,
-                rel: 'noopener',
-                download: file.endsWith('.html') ? null : '',
-              },
-              name,
-              hidden(' export'),
-            ),
-          ),
-        ),
-      ),
+      ...(open.state === 'reading' ? [underWay(open.job)] : []),
+      open.notice ? el('p', { class: 'notice' }, open.notice) : '',
+      open.state === 'ready' ? head(open) : '',
       ...parts,
       limits(open),
     );
@@ -201,6 +226,7 @@ export function mount(slot) {
       : '';
   on('case', draw);
   on('report', draw);
+  on('progress', (job) => document.querySelector('#under-way')?.replaceChildren(progress(job)));
   on('moved', (here) => {
     for (const node of slot.querySelectorAll('button.sentence'))
       node.classList.toggle('here', here.label > 0 && +node.dataset.label === here.label);

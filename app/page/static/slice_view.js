@@ -1,8 +1,8 @@
 // The scan without WebGL2: three slices drawn by the server, a slider each, the same crosshair.
 import { el } from './dom.js';
-import { address } from './desk.js';
+import { base } from './desk.js';
 import { Grid } from './geometry.js';
-import { WINDOWS } from './viewer.js';
+import { WINDOWS } from './tools.js';
 
 // plane: axis through the slices, axis along the columns, axis along the rows. RAS: all run against the screen.
 const LETTERS = { axial: 'RA', coronal: 'RS', sagittal: 'AS' }; // what lies to the left and at the top
@@ -11,7 +11,7 @@ const PLANES = { axial: [2, 0, 1], coronal: [1, 0, 2], sagittal: [0, 1, 2] };
 class SliceView {
   kind = 'slices';
 
-  layouts = { large: 'Large' };
+  layouts = { large: 'Axial large', axial: 'Axial', coronal: 'Coronal', sagittal: 'Sagittal' };
 
   tools = ['crosshair'];
 
@@ -20,13 +20,19 @@ class SliceView {
     this.grid = new Grid(open);
     this.ijk = open.shape.map((n) => n >> 1);
     this.cells = Object.fromEntries(Object.keys(PLANES).map((plane) => [plane, this.cell(plane)]));
-    stage.replaceChildren(
-      el(
-        'div',
-        { class: 'slices' },
-        Object.values(this.cells).map((cell) => cell.node),
-      ),
+    this.node = el(
+      'div',
+      { class: 'slices', 'data-layout': look.layout in PLANES ? look.layout : 'large' },
+      Object.values(this.cells).map((cell) => cell.node),
     );
+    stage.replaceChildren(this.node);
+  }
+
+  lay(open) {
+    this.open = open;
+    this.stage.dataset.full = '1';
+    if (open.legend.length) this.stage.dataset.masks = '1';
+    this.show();
   }
 
   cell(plane) {
@@ -103,11 +109,14 @@ class SliceView {
   show() {
     const [level, width] = WINDOWS[this.look.window];
     const { shape } = this.open;
+    const strength = this.look.masks ? this.look.opacity : 0;
+    const query = new URLSearchParams({ level, width, strength, hidden: [...this.look.off], lit: this.look.lit });
+    if (this.warm) query.set('heat', this.warm);
     for (const [plane, [through, across, down]] of Object.entries(PLANES)) {
       const { image, lines, slider } = this.cells[plane];
-      const query = new URLSearchParams({ level, width, masks: this.look.masks, lit: this.look.lit });
-      const source = address(`/slice/${plane}/${this.ijk[through]}?${query}`);
-      if (image.getAttribute('src') !== source) image.src = source;
+      const source = `${base(this.open)}/slice/${plane}/${this.ijk[through]}?${query}`;
+      const seen = this.look.layout === plane || !(this.look.layout in PLANES);
+      if (seen && image.getAttribute('src') !== source) image.src = source;
       image.alt = `${plane} slice ${this.ijk[through] + 1} of ${shape[through]}`;
       slider.value = this.ijk[through];
       lines[0].style.top = `${(1 - (this.ijk[down] + 0.5) / shape[down]) * 100}%`;
@@ -124,7 +133,17 @@ class SliceView {
     this.show();
   }
 
-  layout() {}
+  layout(name) {
+    this.look.layout = name;
+    this.node.dataset.layout = name in PLANES ? name : 'large';
+    this.show();
+  }
+
+  heat(entry) {
+    this.warm = entry?.finding ?? '';
+    this.stage.dataset.heat = this.warm;
+    this.show();
+  }
 
   tool() {}
 

@@ -1,21 +1,15 @@
 // The viewer's frame: tools and windows, the stage, the legend, and the line that says where the crosshair stands.
 // The pictures are drawn by NiiVue (niivue_view.js), or as slices from the server (slice_view.js) without WebGL2.
 import { announce, button, complain, el } from './dom.js';
-import { address, ask, desk, moved, on, onKey, target } from './desk.js';
+import { Beside } from './beside.js';
+import { address, ask, desk, moved, on, onKey, target, tell } from './desk.js';
 import { Grid } from './geometry.js';
 import { legend } from './legend.js';
 import { post } from './net.js';
+import { TOOLS, WINDOWS, paintTools } from './tools.js';
 
-// Level and width, HU: the settings of common workstations.
-export const WINDOWS = {
-  lung: [-600, 1500],
-  mediastinum: [40, 400],
-  bone: [400, 1800],
-  liver: [90, 150],
-  brain: [40, 80],
-};
-const TOOLS = { crosshair: ['Crosshair', 'c'], length: ['Length', 'd'], box: ['Box', 'b'] };
 const PAUSE_MS = 120; // the server is asked when the hand rests
+const NEAR_MM = 0.5;
 
 export const canDraw = () => {
   if (new URLSearchParams(location.search).has('slices')) return false;
@@ -24,6 +18,8 @@ export const canDraw = () => {
   gl?.getExtension('WEBGL_lose_context')?.loseContext();
   return able;
 };
+
+const drawing = async (kind) => (await import(kind === 'slices' ? './slice_view.js' : './niivue_view.js')).draw;
 
 class Viewer {
   constructor(slot) {
@@ -37,52 +33,84 @@ class Viewer {
     };
     this.stage = el('div', { class: 'stage' });
     this.corner = el('div', { class: 'corner', 'aria-hidden': 'true' });
+    this.screen = el('div', { class: 'screen' }, el('div', { class: 'open-scan' }, this.stage, this.corner));
     this.bar = el('div', { class: 'bar', role: 'toolbar', 'aria-label': 'Viewer' });
     this.where = el('div', { class: 'where', id: 'where' }, 'No point chosen.');
     this.pointed = el('div', { class: 'row pointed' });
     this.legend = legend(this);
     slot.replaceChildren(
       this.bar,
-      el('div', { class: 'screen' }, this.stage, this.corner),
+      this.screen,
       el('div', { class: 'under' }, this.where, this.pointed),
       this.legend.node,
     );
     on('case', (open) => this.load(open));
     on('go', (target) => this.go(target));
+    on('heat', (finding) => this.heat(finding));
+    on('beside', (other) => this.beside(other));
     this.keys();
   }
 
+  // A case was opened, or the reading of the open one has come a stage further.
   async load(open) {
+    if (open?.shape && open.id === this.open?.id) {
+      this.lay(open);
+      return;
+    }
+    this.beside(null);
     this.view?.close();
     this.view = null;
-    this.stage.replaceChildren(el('p', { class: 'quiet' }, open ? 'Loading the scan …' : ''));
+    this.open = open?.shape ? open : null;
     this.corner.textContent = '';
-    delete this.stage.dataset.ready;
-    if (!open) return;
-    Object.assign(this.look, { window: 'mediastinum', lit: 0, off: new Set() });
+    this.where.textContent = 'No point chosen.';
+    for (const key of Object.keys(this.stage.dataset)) delete this.stage.dataset[key];
+    this.stage.replaceChildren(
+      el('p', { class: 'quiet' }, this.open ? 'Loading the scan …' : open ? 'The scan is not there yet …' : ''),
+    );
+    this.legend.fill(null);
     this.pointed.replaceChildren();
-    this.queued = null;
+    this.queued = this.put = null;
+    if (!this.open) return;
+    Object.assign(this.look, { window: 'mediastinum', lit: 0, off: new Set() });
     const view = await this.start(open);
     if (!view) return;
-    if (desk.case !== open) {
+    if (this.open?.id !== open.id) {
       view.close();
       return;
     }
     this.view = view;
+    this.lay(desk.case);
+    this.stage.dataset.ready = this.view.kind;
+  }
+
+  // What the reading found, over the scan that is on screen. The crosshair goes to where the impression leads, unless
+  // somebody has moved it while the scan was being read.
+  lay(open) {
+    this.open = open;
+    if (!this.view) return;
     this.paint();
     this.legend.fill(open);
-    const first = this.queued ?? this.firstPoint(open);
-    this.go(first);
-    this.stage.dataset.ready = this.view.kind;
+    this.view.lay(open);
+    const still = !this.put || this.view.mm().every((value, i) => Math.abs(value - this.put[i]) < NEAR_MM);
+    if (!this.queued && !still) return;
+    this.go(this.queued ?? this.firstPoint(open));
+    this.queued = null;
+    this.put = this.view.mm();
+  }
+
+  // The graphics driver took the picture away.
+  restart() {
+    this.open = null;
+    this.load(desk.case);
   }
 
   // NiiVue where the browser can; slices from the server where it cannot, or where NiiVue does not start.
   async start(open) {
-    for (const kind of canDraw() ? ['./niivue_view.js', './slice_view.js'] : ['./slice_view.js']) {
+    for (const kind of canDraw() ? ['webgl2', 'slices'] : ['slices']) {
       try {
-        return await (await import(kind)).draw(this.stage, open, this.look, this);
+        return await (await drawing(kind))(this.stage, open, this.look, this);
       } catch (fault) {
-        complain(`${kind === './slice_view.js' ? 'The viewer' : 'NiiVue'} did not start: ${fault.message}`);
+        complain(`${kind === 'slices' ? 'The viewer' : 'NiiVue'} did not start: ${fault.message}`);
       }
     }
     return null;
@@ -113,6 +141,7 @@ class Viewer {
     this.where.textContent = this.place;
     this.say(mm);
     moved({ mm, evidence: [] });
+    if (!this.second?.leading) this.second?.follow(mm);
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.askPoint(mm), PAUSE_MS);
   }
@@ -129,7 +158,7 @@ class Viewer {
     if (!open) return;
     try {
       const here = await post(address('/point'), { mm });
-      if (desk.case !== open || this.view?.mm().some((value, i) => Math.abs(value - mm[i]) > 0.05)) return;
+      if (desk.case?.id !== open.id || this.view?.mm().some((value, i) => Math.abs(value - mm[i]) > 0.05)) return;
       const seen = open.legend.find((entry) => entry.label === here.label);
       const names = [here.structure, seen && seen.name].filter(Boolean).join(' · ');
       this.where.textContent = `${this.place}   ${here.hu === null ? 'outside the scan' : `${here.hu} HU`}   ${names}`;
@@ -143,6 +172,7 @@ class Viewer {
   // "Ask about this": the point under the crosshair, or the box that was drawn.
   offer() {
     const point = desk.here?.mm;
+    if (desk.case?.state !== 'ready') return;
     this.pointed.replaceChildren(
       button('Ask about this point', () => ask({ text: 'What is here?', point }), { id: 'ask-point' }),
       desk.box
@@ -157,7 +187,8 @@ class Viewer {
     try {
       const found = await post(address('/region'), { low, high });
       if (found.mean_hu === undefined) return;
-      const text = `Box: ${found.mean_hu.toFixed(0)} ± ${found.sd_hu.toFixed(0)} HU, ${found.ml.toFixed(2)} ml`;
+      const size = found.mm2 ? `${(found.mm2 / 100).toFixed(2)} cm²` : `${found.ml.toFixed(2)} ml`;
+      const text = `Box: ${found.mean_hu.toFixed(0)} ± ${found.sd_hu.toFixed(0)} HU, ${size}`;
       this.where.textContent = `${this.place ?? ''}   ${text}`;
       announce(text);
     } catch (fault) {
@@ -174,6 +205,10 @@ class Viewer {
   setWindow(name) {
     this.look.window = name;
     this.view?.window(...WINDOWS[name]);
+    if (this.second) {
+      this.second.look.window = name;
+      this.second.view?.window(...WINDOWS[name]);
+    }
     this.paint();
     if (this.view) this.say(this.view.mm());
   }
@@ -181,18 +216,64 @@ class Viewer {
   setLayout(name) {
     this.look.layout = name;
     this.view?.layout(name);
+    if (this.second) this.second.view?.layout(name);
     this.paint();
   }
+
   setTool(name) {
     desk.tool = name;
     this.view?.tool(name);
+    this.second?.view?.tool(name);
     this.paint();
   }
+
   toggleMasks() {
     this.look.masks = !this.look.masks;
     this.view?.masks();
+    if (this.second) {
+      this.second.look.masks = this.look.masks;
+      this.second.view?.masks();
+    }
     this.paint();
   }
+
+  // A heat map over the scan, or none for null.
+  heat(finding) {
+    const entry = desk.case?.heat.find((one) => one.finding === finding) ?? null;
+    this.view?.heat(entry);
+    this.legend.warm(entry);
+  }
+
+  togglePrior() {
+    const { prior } = desk.case ?? {};
+    if (prior) tell('beside', this.second?.other === prior ? null : prior);
+  }
+
+  // Another scan beside this one; null puts it away. Both are shown as single planes while they stand together.
+  async beside(other) {
+    if (this.second) {
+      this.second.close();
+      this.second = null;
+      if (this.view) this.setLayout(this.alone);
+    }
+    if (!other || !this.view) return;
+    this.alone = this.look.layout;
+    this.second = new Beside(this, other);
+    this.screen.append(this.second.node);
+    this.setLayout('axial');
+    try {
+      await this.second.start(await drawing(this.view.kind));
+    } catch (fault) {
+      complain(`${other.title} could not be shown: ${fault.message}`);
+      tell('beside', null);
+    }
+  }
+
+  reset() {
+    this.view?.reset();
+    this.second?.view?.reset();
+  }
+
   light(label) {
     this.look.lit = label;
     this.view?.masks();
@@ -210,7 +291,8 @@ class Viewer {
       const names = Object.keys(this.view?.layouts ?? {});
       if (names.length) this.setLayout(names[(names.indexOf(this.look.layout) + 1) % names.length]);
     };
-    keys.r = () => this.view?.reset();
+    keys.r = () => this.reset();
+    keys.o = () => this.togglePrior();
     const step = (x, y, z) => () => this.view?.step(x, y, z);
     Object.assign(keys, {
       PageUp: step(0, 0, 1),
@@ -223,61 +305,8 @@ class Viewer {
     onKey(keys);
   }
 
-  group(label, items, now, choose) {
-    return el(
-      'div',
-      { class: 'group', role: 'group', 'aria-label': label },
-      items.map(([name, text, key]) =>
-        button(text, () => choose(name), {
-          'aria-pressed': String(name === now),
-          'data-name': name,
-          title: key ? `${text}, key ${key}` : text,
-        }),
-      ),
-    );
-  }
-
-  chooser(label, items, now, choose) {
-    return el(
-      'select',
-      {
-        'aria-label': label,
-        title: `${label}, key l`,
-        'data-name': label,
-        on: { change: (event) => choose(event.target.value) },
-      },
-      items.map(([name, text]) => el('option', { value: name, selected: name === now }, text)),
-    );
-  }
-
   paint() {
-    if (!this.view) return;
-    const focused = document.activeElement?.dataset?.name;
-    const layouts = Object.entries(this.view.layouts);
-    const tools = Object.entries(TOOLS)
-      .filter(([name]) => this.view.tools.includes(name))
-      .map(([name, [text, key]]) => [name, text, key]);
-    this.bar.replaceChildren(
-      this.group(
-        'Window',
-        Object.keys(WINDOWS).map((name, n) => [name, name[0].toUpperCase() + name.slice(1), n + 1]),
-        this.look.window,
-        (name) => this.setWindow(name),
-      ),
-      layouts.length > 1 ? this.chooser('Layout', layouts, this.look.layout, (name) => this.setLayout(name)) : '',
-      tools.length > 1 ? this.group('Tool', tools, desk.tool, (name) => this.setTool(name)) : '',
-      el(
-        'div',
-        { class: 'group' },
-        button('Masks', () => this.toggleMasks(), {
-          'aria-pressed': String(this.look.masks),
-          title: 'Masks, key m',
-          'data-name': 'masks',
-        }),
-        button('Reset', () => this.view.reset(), { title: 'Reset zoom and measurements, key r', 'data-name': 'reset' }),
-      ),
-    );
-    if (focused) this.bar.querySelector(`[data-name="${focused}"]`)?.focus();
+    if (this.view) paintTools(this.bar, this);
   }
 }
 

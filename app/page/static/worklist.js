@@ -2,10 +2,10 @@
 // the step at work, and what the report found.
 import { announce, button, complain, el } from './dom.js';
 import { get, post, remove } from './net.js';
-import { on, open, show } from './desk.js';
+import { desk, on, open, show } from './desk.js';
+import { progress } from './progress.js';
 import { uploader } from './upload.js';
 
-const STEPS = 33; // about as many as a reading has; the bar is a guide, the words are exact
 const WORDS = {
   arriving: 'arriving',
   arrived: 'to be read',
@@ -18,25 +18,8 @@ const WORDS = {
 
 const when = (iso) => new Date(iso).toLocaleString([], { dateStyle: 'short', timeStyle: 'short' });
 
-function progress({ job }) {
-  if (job.state === 'waiting') {
-    return el(
-      'span',
-      {},
-      job.position ? `waiting, ${job.position} before it` : 'waiting, next',
-      job.step === 'waiting' ? '' : ` (${job.step})`,
-    );
-  }
-  return el(
-    'span',
-    { class: 'steps' },
-    el('progress', { max: STEPS, value: Math.min(job.steps, STEPS - 1), 'aria-label': 'Reading' }),
-    ` ${job.step}`,
-  );
-}
-
 function told(row) {
-  if (row.state === 'reading' && row.job) return progress(row);
+  if (row.state === 'reading' && row.job) return progress(row.job);
   if (row.state === 'ready') return (row.summary.impression ?? []).join(' ') || 'No impression.';
   if (row.state === 'failed' || (row.state === 'refused' && row.job)) return row.job?.message ?? '';
   return el(
@@ -54,6 +37,7 @@ function told(row) {
 }
 
 const picked = new Map(); // case -> series that was picked: rows are drawn anew while others are read
+const compared = new Map(); // case -> the earlier case that it will be compared with
 
 function seriesPicker(row) {
   const readable = (row.intake.series ?? []).filter((series) => series.readable);
@@ -64,6 +48,23 @@ function seriesPicker(row) {
     'select',
     { class: 'series', 'aria-label': `Series of case ${row.number}`, on: { change: keep } },
     readable.map((series) => el('option', { value: series.id, selected: series.id === now }, series.text)),
+  );
+}
+
+// Which of the person's own cases is the prior: any that was read before.
+function priorPicker(row, rows) {
+  const read = rows.filter((one) => one.state === 'ready');
+  if (!read.length) return null;
+  const now = compared.get(row.id) ?? '';
+  return el(
+    'select',
+    {
+      class: 'prior',
+      'aria-label': `Prior of case ${row.number}`,
+      on: { change: (event) => compared.set(row.id, event.target.value) },
+    },
+    el('option', { value: '' }, 'No prior'),
+    read.map((one) => el('option', { value: one.id, selected: one.id === now }, `Prior: case ${one.number}`)),
   );
 }
 
@@ -109,23 +110,29 @@ export function mount(slot) {
 
   const actions = (row) => {
     const id = row.id;
-    const series = seriesPicker(row);
+    const again = ['failed', 'cancelled'].includes(row.state);
+    const toRead = again || row.state === 'arrived';
+    const series = toRead && seriesPicker(row);
+    const prior = toRead && priorPicker(row, rows);
+    // The case opens at once when nothing is read before it, else when it is ready.
     const read = (text) =>
       button(
         text,
         act(async () => {
-          waitingFor.add(id);
-          await post(`/api/cases/${id}/read`, { series: series?.value ?? null });
+          const settings = { series: (series && series.value) || null, prior: (prior && prior.value) || null };
+          await post(`/api/cases/${id}/read`, settings);
+          if (rows.some((one) => one.state === 'reading')) waitingFor.add(id);
+          else open(id);
         }),
         { class: 'b strong', 'aria-label': `${text} case ${row.number}` },
       );
-    const again = ['failed', 'cancelled'].includes(row.state);
     return el(
       'div',
       { class: 'row' },
       series,
-      row.state === 'ready' &&
-        button('Open', () => open(id), { class: 'b strong', 'aria-label': `Open case ${row.number}` }),
+      prior,
+      ['ready', 'reading'].includes(row.state) &&
+        button('Open', () => open(id), { class: row.state === 'ready' ? 'b strong' : 'b', 'aria-label': `Open case ${row.number}` }),
       row.state === 'arrived' && read('Read'),
       again && read('Read again'),
       row.state === 'reading' &&
