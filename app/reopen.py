@@ -68,7 +68,7 @@ def prior_of(folder: Path) -> Prior | None:
     return Prior(matches=matches, resolved=tuple(seen(old) for old in told["resolved"]))
 
 
-def context_of(report: Report, prior: Prior | None) -> Context:
+def context_of(report: Report, prior: Prior | None = None) -> Context:
     """What the checker needs beside the ledger: the true numbers of the technique, and the prior."""
     geometry = report.case.geometry
     numbers = ((float(geometry.shape[2]), ""), (float(f"{geometry.spacing_mm[2]:.3g}"), "mm"))
