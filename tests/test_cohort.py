@@ -99,7 +99,7 @@ def test_every_request_is_read_as_what_was_meant() -> None:
 
 
 def test_a_graded_cohort_has_every_finding_at_every_level() -> None:
-    settings = Settings(count=600, prevalence="graded")
+    settings = Settings(count=2400, prevalence="graded")
     known = drawable(settings)
     levels: Counter[tuple[str, float | None]] = Counter()
     plans = [plan_of(settings, number) for number in range(settings.count)]

@@ -55,11 +55,13 @@ class Truth:
     side: SideName | None
     site: str | None
     centre_mm: Point
-    quantity: str  # "diameter" (mm), "volume" (mL) or "fraction" (%)
+    quantity: str  # a key of vlm.evidence.QUANTITIES: "diameter" (mm), "volume" (mL), "fraction" (%) …
     value: float
     mask: str
     attributes: tuple[str, ...] = ()  # "ground_glass", "spiculated"
     wish: int | None = None  # number of the request that it was drawn for
+    contrast_hu: float | None = None  # against what lay there before; None where that says nothing
+    visible: bool = True  # False: it is there, but this phase does not show it
 
 
 @dataclass(frozen=True, eq=False)

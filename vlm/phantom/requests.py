@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from vlm.findings.vocabulary import load_vocabulary
+from vlm.phantom.body.findings import FINDINGS
 
 Where = Literal["body", "scan"]  # a scan has no known lobes, so zones are named there
 LOBES = ("left upper lobe", "left lower lobe", "right upper lobe", "right middle lobe", "right lower lobe")
@@ -23,12 +24,6 @@ IN_LUNG = frozenset(
     {
         "lung_nodule", "lung_mass", "consolidation", "ground_glass_opacity", "bronchiectasis",
         "pulmonary_fibrotic_sequela",
-    }
-)  # fmt: skip
-SIDED = frozenset(
-    {
-        "pleural_effusion", "pneumothorax", "adrenal_lesion", "renal_cyst", "renal_lesion", "kidney_stone",
-        "hydronephrosis", "atelectasis",
     }
 )  # fmt: skip
 
@@ -102,7 +97,8 @@ def _place(finding: str, rng: np.random.Generator, where: Where) -> str:
     if finding in IN_LUNG:
         names = LOBES if where == "body" else ZONES
         return names[int(rng.integers(len(names)))]
-    return ("left", "right")[int(rng.integers(2))] if finding in SIDED else ""
+    sided = finding in FINDINGS and FINDINGS[finding].side == "must"
+    return ("left", "right")[int(rng.integers(2))] if sided else ""
 
 
 def _number(size: float) -> str:

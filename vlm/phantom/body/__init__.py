@@ -5,7 +5,8 @@ scanned = body(seed=7, phase="portal", region="abdomen", spacing_mm=(3.0, 3.0, 3
 scanned.volume.hu, scanned.labels, scanned.mask("liver").volume_ml
 """
 
-from vlm.phantom.body.body import REGIONS, Body, body, draw, grid_of, numbered
+from vlm.phantom.body.body import REGIONS, Body, body, draw, grid_of
+from vlm.phantom.body.findings import numbered
 from vlm.phantom.body.labels import NAME, NUMBER, OUTSIDE
 from vlm.phantom.body.person import Person
 from vlm.phantom.body.scanner import Exposure

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm.ct.volume import Grid, Mask, Point, Scan, Volume
 from vlm.phantom.body.abdomen import Abdomen
-from vlm.phantom.body.findings import FINDINGS, put_in
+from vlm.phantom.body.findings import numbered, put_in, sicken
 from vlm.phantom.body.frame import Frame
 from vlm.phantom.body.labels import NAME, NUMBER
+from vlm.phantom.body.patient import Patient
 from vlm.phantom.body.person import Person
 from vlm.phantom.body.scanner import Exposure, expose
 from vlm.phantom.body.scene import Scene
@@ -22,7 +23,7 @@ from vlm.phantom.body.thorax import Thorax
 from vlm.phantom.body.tissues import Phase, Tissues
 from vlm.phantom.body.trunk import Trunk
 from vlm.phantom.body.walls import Walls
-from vlm.phantom.body.wishes import Wish, read_wish
+from vlm.phantom.body.wishes import Wish
 from vlm.phantom.chest import Truth
 
 REGIONS: dict[str, tuple[float, float]] = {  # heights of the reference body, mm
@@ -69,10 +70,15 @@ def grid_of(
     return Grid((shape[0], shape[1], shape[2]), affine)
 
 
-def draw(person: Person, grid: Grid, phase: Phase) -> Scene:
-    """Paint a person on a grid, from the skin to the bones; no scanner yet."""
-    moved = {"trabecular": -2.0 * (person.age - 50)}  # Pickhardt 2013: about 2 HU a year
-    scene = Scene(grid, Frame(person.scale, person.seed), Tissues(phase, person.seed, moved=moved), person.seed)
+def draw(person: Person, grid: Grid, phase: Phase, *, ailing: Patient | None = None) -> Scene:
+    """Paint a person on a grid, from the skin to the bones; no scanner yet. ``ailing`` is the person with ailments."""
+    ailing = ailing or Patient(person, phase)
+    person = ailing.person
+    moved = {"trabecular": -2.0 * (person.age - 50), **ailing.moved}  # Pickhardt 2013: about 2 HU a year
+    frame = Frame(person.scale, person.seed)
+    for push in ailing.pushes:
+        frame.push(push.centre, push.reach, push.mm)
+    scene = Scene(grid, frame, Tissues(phase, person.seed, moved=moved), person.seed)
     trunk = Trunk(person)
     trunk.build(scene)
     for part in (Walls, Thorax, Abdomen, Skeleton):
@@ -109,9 +115,12 @@ def body(
     grid = grid or grid_of(person, region, spacing_mm)
     exposure = exposure or Exposure.of(seed, visit)
     count = sub_slices(grid, exposure.slice_mm)
-    scene = draw(person, finer(grid, count), phase)
     refused: list[str] = []
-    drawing = put_in(scene, wishes, refused if skip_impossible else None)
+    left_out = refused if skip_impossible else None
+    ailing = sicken(Patient(person, phase), wishes, left_out)
+    person = ailing.person
+    scene = draw(person, finer(grid, count), phase, ailing=ailing)
+    drawing = put_in(scene, ailing, wishes, left_out)
     hu = expose(scene, exposure, visit, count=count)
     scan = Scan(
         source="phantom",
@@ -124,12 +133,3 @@ def body(
     named = {name: Mask(name, voxels.T, grid) for name, voxels in masks_of(drawing.masks, count).items()}
     volume = Volume(hu.T, grid, scan)
     return Body(person, volume, middles(scene.labels, count).T, named, drawing.truth, drawing.centres, tuple(refused))
-
-
-def numbered(findings: Sequence[str | Wish]) -> list[Wish]:
-    """What is asked for, read and numbered in the order of asking; what was read before keeps its number."""
-    known = frozenset(FINDINGS)
-    return [
-        replace(read_wish(each, known), number=number) if isinstance(each, str) else each
-        for number, each in enumerate(findings)
-    ]

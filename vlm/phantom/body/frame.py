@@ -6,6 +6,8 @@ that bends every organ a little and opens no gap. ``world`` maps points back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -34,6 +36,14 @@ class Frame:
         mirror = self.shift[:, ::-1] * np.array([-1, 1, 1], dtype=np.float32).reshape(3, 1, 1, 1)
         self.shift = (EVEN * (self.shift + mirror) + ODD * (self.shift - mirror)).astype(np.float32)
         self.shift = np.clip(self.shift, -18, 18)
+
+    def push(self, centre: Sequence[float], reach: Sequence[float], mm: Sequence[float]) -> None:
+        """Move what lies round a reference point by some mm; the displacement fades over ``reach`` along each axis."""
+        lines = [LOW_MM[a] + CELL_MM * np.arange(self.shift.shape[a + 1]) for a in range(3)]
+        x, y, z = (((line / self.scale[a] - centre[a]) / reach[a]) ** 2 for a, line in enumerate(lines))
+        weight = np.exp(-(x[:, None, None] + y[None, :, None] + z[None, None, :])).astype(np.float32)
+        for axis in range(3):
+            self.shift[axis] -= np.float32(mm[axis]) * weight
 
     def reference(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
         """Lines x, y, z of a world grid -> three (Z, Y, X) float32 arrays of reference coordinates."""

@@ -99,6 +99,8 @@ class Gut(Organs):
         scene, person = self.scene, self.person
         rng = scene.rng("small bowel")
         radius = float(rng.uniform(10.5, 13.5))
+        wide = person.organs.get("small_bowel_mm")  # of a bowel that is blocked
+        radius = wide / 2 if wide else radius
         low = np.array([-105.0, -45.0, -75.0])
         high = np.array([105.0, 100.0, 192.0])
         tries = rng.uniform(low, high, (3600, 3))
@@ -114,6 +116,8 @@ class Gut(Organs):
             return
         path = _walk(chosen)
         line = np.column_stack([path, radius * (0.85 + 0.3 * rng.random(len(path)))])
+        if wide:  # even loops, empty beyond the block
+            line[:, 3] = np.where(np.arange(len(line)) < 0.85 * len(line), radius, 6.0)
         line = smooth_line(line, LOOP_STEP_MM)
         line[:, :3] += _wander(rng, len(line), 3.0)
         window = scene.window(((-135, 135), (-75, 122), (-105, 215)))
@@ -139,6 +143,8 @@ class Gut(Organs):
         )
         gas = np.sin(p.x / 21 + 1) * np.sin(p.z / 25 + 2) * np.sin(p.y / 30)
         front = np.maximum(inner, np.maximum((0.55 - gas) * 20, 45 - p.y))
+        if wide:  # gas stands above fluid in every other loop
+            front = np.maximum(inner, np.maximum((-0.1 - gas) * 20, 38 - p.y))
         scene.paint(Field(window, front.astype(np.float32)), "small_bowel", "gut_gas", on=("small_bowel",))
 
     def _open(self, window: Window) -> NDArray[np.bool_]:

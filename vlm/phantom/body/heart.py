@@ -8,6 +8,7 @@ from vlm.phantom.body.scene import Box, Field, Place, Scene
 from vlm.phantom.body.shapes import Floats, Triple, ellipsoid, join, smooth_line
 from vlm.phantom.body.trunk import Trunk
 
+NARROW = 0.84  # across: a heart of usual size takes a little less than half of the chest
 SEPTUM_MM = 1.6  # half the wall between two thin chambers
 CORONARIES = (  # from the root of the aorta, mm from the heart's middle, and radius
     ((2, 8, 32, 2.1), (-14, 30, 22, 1.9), (-30, 45, -5, 1.6), (-48, 44, -30, 1.1)),
@@ -34,7 +35,7 @@ class Heart:
     def parts(self, p: Place) -> dict[str, Floats]:
         """Distances to the cavity and muscle of the left ventricle, and to the regions of the other chambers."""
         s = self.size
-        x, y, z = (p.x - self.at[0]) / s, (p.y - self.at[1]) / s, (p.z - self.at[2]) / s
+        x, y, z = (p.x - self.at[0]) / (NARROW * s), (p.y - self.at[1]) / s, (p.z - self.at[2]) / s
         lift = self.turn[2] - 38
         left = ellipsoid(x, y, z, (-30, 2, -8), (19, 34, 21), self.turn)
         muscle = ellipsoid(x, y, z, (-31, 3, -9), (29, 45, 31), self.turn)
@@ -101,7 +102,7 @@ class Heart:
         scene = self.scene
         for line in CORONARIES:
             points = smooth_line([tuple(v) for v in line], 4)
-            points[:, :3] = points[:, :3] * self.size + self.at
+            points[:, :3] = points[:, :3] * (NARROW * self.size, self.size, self.size) + self.at
             bed = 2.0 + 0.2 * self.fat_mm
             scene.paint_tube(points, None, "fat_inside", grow_mm=bed, on=("heart", "heart_myocardium"))
             scene.paint_tube(points, "coronary_arteries", "blood_artery")

@@ -18,6 +18,7 @@ from scipy import fft, ndimage
 
 from vlm.ct.volume import AIR_HU
 from vlm.phantom.body.labels import NUMBER
+from vlm.phantom.body.rays import back_project, project
 from vlm.phantom.body.scene import Scene
 from vlm.phantom.body.shapes import Floats
 from vlm.phantom.body.slab import slabs
@@ -196,22 +197,21 @@ def _move(scene: Scene, mm: float) -> None:
 
 def streaks(hu: Floats, spacing_mm: tuple[float, float], seed: int) -> None:
     """Slices (Z, Y, X) with metal, in place: what hardened and starved rays through it leave when projected back."""
-    from skimage.transform import iradon, radon, resize
+    from skimage.transform import resize
 
     reach = [n * step for n, step in zip(hu.shape[1:], spacing_mm[::-1], strict=True)]
     step_mm = max(reach) / STREAK_SIZE
     small = [max(2, round(mm / step_mm)) for mm in reach]
     pads = [((STREAK_SIZE - n) // 2, STREAK_SIZE - n - (STREAK_SIZE - n) // 2) for n in small]
     part = tuple(slice(low, low + n) for (low, _), n in zip(pads, small, strict=True))
-    angles = np.linspace(0, 180, STREAK_ANGLES, endpoint=False)
     for k in np.flatnonzero(hu.reshape(len(hu), -1).max(axis=1) > METAL_HU):
         plane, metal = hu[k], hu[k] > METAL_HU
         flat = [resize(values, small, order=1) for values in (np.clip(plane / 1000 + 1, 0, 2), metal.astype(float))]
-        passed, through = (radon(np.pad(values, pads), angles, circle=False) * step_mm for values in flat)
+        passed, through = (project(np.pad(values, pads).astype(np.float32), STREAK_ANGLES) * step_mm for values in flat)
         wrong = HARDENING * through**2 / 10.0 * passed / 100.0  # hardened rays seem to pass through less than they did
         grain = np.random.default_rng([seed, 15, int(k)]).standard_normal(through.shape)
         wrong += STARVATION * np.sqrt(through * passed / 100.0) * grain * (through > step_mm)
-        back = iradon(wrong / step_mm, angles, circle=False, output_size=STREAK_SIZE)[part]
+        back = back_project(wrong / step_mm)[part]
         plane += np.where(metal, 0, 1000 * resize(back, plane.shape, order=1))
 
 

@@ -71,8 +71,9 @@ def masks_of(thin: Mapping[str, Bools], count: int) -> dict[str, Bools]:
             elif touching.sum() == mask.sum():
                 share[~done] = 0
         wanted = round(float(mask.sum()) / count)
-        order = np.argsort(-share, axis=None, kind="stable")[:wanted]
+        held = np.flatnonzero(share)
+        most = held[np.argsort(-share.reshape(-1)[held], kind="stable")[:wanted]]
         chosen = np.zeros(share.size, dtype=bool)
-        chosen[order] = share.reshape(-1)[order] > 0
+        chosen[most] = True
         out[name] = chosen.reshape(share.shape)
     return out
