@@ -88,10 +88,10 @@ def _shell(case: Case, side: LungSide) -> Shell | None:
     radius = np.hypot(y[:, None], x[None, :]).astype(np.float32)
     angle = np.arctan2(y[:, None], x[None, :]) / (2 * np.pi) * DIRECTIONS
     direction = np.mod(np.rint(angle), DIRECTIONS).astype(np.intp)
-    rays = _rays(centre, (y_mm, x_mm), lung.shape[1:])
+    lines = voxel_rays(centre, (y_mm, x_mm), lung.shape[1:])
     bone = skeleton(case).voxels.T
-    lung_mm = _last(lung, rays)
-    wall_mm = _first(bone, rays, np.fmax(lung_mm, NEAREST_WALL_MM))
+    lung_mm = last_on_rays(lung, lines)
+    wall_mm = _first(bone, lines, np.fmax(lung_mm, NEAREST_WALL_MM))
     up = max(1, round(RIB_GAP_MM / z_mm))
     wall_mm = ndimage.minimum_filter1d(wall_mm, 2 * up + 1, axis=0, mode="nearest")
     wall_mm = np.where(np.isfinite(wall_mm), wall_mm, np.nan)
@@ -99,7 +99,7 @@ def _shell(case: Case, side: LungSide) -> Shell | None:
     return Shell(side, centre, lung_mm, np.fmax(wall_mm, lung_mm), direction, radius)
 
 
-def _rays(
+def voxel_rays(
     centre: tuple[float, float], step: tuple[float, float], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], Bools]:
     """(DIRECTIONS, R) rows and columns of the voxels on each ray, and whether they lie in the slice."""
@@ -111,7 +111,7 @@ def _rays(
     return np.clip(rows, 0, shape[0] - 1), np.clip(columns, 0, shape[1] - 1), inside
 
 
-def _last(mask: Bools, rays: tuple[NDArray[np.intp], NDArray[np.intp], Bools]) -> Floats:
+def last_on_rays(mask: Bools, rays: tuple[NDArray[np.intp], NDArray[np.intp], Bools]) -> Floats:
     """(Z, DIRECTIONS) radius of the last voxel of a mask on each ray, mm; NaN where there is none."""
     out = np.full((mask.shape[0], DIRECTIONS), np.nan, dtype=np.float32)
     count = rays[0].shape[1]
