@@ -18,9 +18,9 @@ from vlm.encoder.protocol import Vector
 from vlm.encoder.weights import cache_folder
 from vlm.findings.vocabulary import load_vocabulary
 
-# Chosen on 40 lay phrases and 15 that mean no finding, all by one author: at these, 15 of 15 mean nothing.
-LEAST_ALIKE = 0.6  # cosine
-LEAST_AHEAD = 0.04  # of the next finding that is no kind of the first
+# Chosen on 40 lay phrases and 15 that mean no finding, all by one author.
+LEAST_ALIKE = 0.65  # cosine
+NEAR = 0.04  # findings that are nearer to the first than this may be meant just as well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +32,21 @@ class Meant:
 
 
 def meant_by(text: str) -> Meant | None:
-    """The finding that lay words mean, or None: nothing is near, two are, or the extra is not installed."""
+    """The finding that lay words mean; of several that are as near, what they have in common.
+
+    None where nothing is near, where what is near has nothing in common, or where the extra is not installed.
+    """
     if not installed() or not text.strip():
         return None
-    ranked, vocabulary = _ranked(text), load_vocabulary()
-    first = ranked[0]
-    kin = vocabulary.ancestors(first.finding)
-    others = (m for m in ranked[1:] if m.finding not in kin and first.finding not in vocabulary.ancestors(m.finding))
-    ahead = first.alike - next(others).alike
-    return first if first.alike >= LEAST_ALIKE and ahead >= LEAST_AHEAD else None
+    vocabulary = load_vocabulary()
+    ranked = _ranked(text)
+    if ranked[0].alike < LEAST_ALIKE:
+        return None
+    near = [meant.finding for meant in ranked if meant.alike > ranked[0].alike - NEAR]
+    common = frozenset.intersection(*(vocabulary.ancestors(key) | {key} for key in near))
+    own = [key for key in common if len(near) == 1 or vocabulary.finding(key).site is not None]  # "lesion" says nothing
+    exact = max(own, key=lambda key: len(vocabulary.ancestors(key)), default=None)
+    return None if exact is None else Meant(finding=exact, alike=ranked[0].alike)
 
 
 def _ranked(text: str) -> list[Meant]:

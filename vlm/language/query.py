@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from vlm.encoder.words import meant_by
+from vlm.encoder.words import Meant, meant_by
 from vlm.findings.mentions import Mention, Quantity, Side
 from vlm.findings.packs import Pack
 from vlm.findings.reader import presence_of, read_sentence
@@ -17,6 +17,7 @@ from vlm.findings.vocabulary import load_vocabulary
 from vlm.language.answering import Topic, topic_of
 
 LIKE = 0.2  # "a 5 mm nodule" is one of 4 to 6 mm
+SURELY_ALIKE = 0.7  # cosine from which a meaning stands above what the reader of reports found
 MOST_CHARACTERS = 200  # of a query
 # unit of a reader -> (quantities that can answer it, what one is in their unit)
 UNITS: dict[str, tuple[tuple[str, ...], float]] = {
@@ -84,11 +85,28 @@ def read_query(words: str) -> Query:
 
 
 def _of_mention(text: str, mention: Mention, topic: Topic) -> Query:
+    if (kind := _meant_instead(text, mention)) is not None:
+        return Query(
+            words=text, findings=(kind.finding,), sites=_narrower((kind.finding,), topic.sites),
+            side=mention.side or _side(topic), sizes=_sizes(text, mention.quantities),
+            denied=mention.presence == "absent", read_by=f"meaning {kind.alike:.2f}",
+        )  # fmt: skip
     return Query(
         words=text, findings=(mention.finding,), sites=_sites((mention.finding,), mention.sites or topic.sites),
         side=mention.side or _side(topic), sizes=_sizes(text, mention.quantities), grade=mention.grade,
         attributes=mention.attributes, denied=mention.presence == "absent", read_by="vocabulary", unknown=topic.unknown,
     )  # fmt: skip
+
+
+def _meant_instead(text: str, mention: Mention) -> Meant | None:
+    """The finding that the whole text is surely near to, where the reader found one that can be anywhere.
+
+    "Liquid around the heart" is free fluid to the reader of reports, and a pericardial effusion to anybody else.
+    """
+    if load_vocabulary().finding(mention.finding).site is not None:
+        return None
+    meant = meant_by(_SIDE.sub("", _NO.sub("", text)))
+    return meant if meant and meant.alike >= SURELY_ALIKE and meant.finding != mention.finding else None
 
 
 def _sites(findings: tuple[str, ...], sites: tuple[str, ...]) -> tuple[str, ...]:
