@@ -1,0 +1,151 @@
+"""Whether a scan's vector finds its own altered copies among other patients' scans.
+
+    python -m benchmarks.vectors [--only NAME ...] [--write-docs]
+
+Each shared scan is altered four ways and embedded; the copy is compared with all originals. Statistics are fitted
+on the originals of other patients only. Beside the whitened vectors stand raw cosine, centring alone, and chance.
+Vectors are kept below benchmarks/out, so that a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.real_scans import SHARED
+from benchmarks.stamp import ROOT, stamp, write_section
+from vlm.ct.read import read
+from vlm.ct.volume import Grid, Volume
+from vlm.encoder import Encoder, fit, load_encoder, prepare
+
+Vector = NDArray[np.float32]
+OUT = ROOT / "benchmarks" / "out" / "vectors"
+SAME_PATIENT = "acrin-flt-breast-001"  # three scans: never another patient's
+ABDOMEN = frozenset(
+    {"totalseg-abdomen-3mm", "cptac-pda-00189", "acrin-flt-breast-001-day4-abdomen", "totalseg-dicom-j2k"}
+)
+NOISE_HU, THICK_MM, KEPT, CLIP_HU = 40.0, 5.0, (0.15, 0.85), (-1000, 400)
+
+
+def _like(volume: Volume, hu: NDArray[np.generic], grid: Grid | None = None) -> Volume:
+    return Volume(np.asfortranarray(np.rint(hu).astype(np.int16)), grid or volume.grid, volume.scan)
+
+
+def noisy(volume: Volume) -> Volume:
+    """Noise of 40 HU added."""
+    noise = np.random.default_rng(0).normal(0, NOISE_HU, volume.hu.shape)
+    return _like(volume, np.clip(volume.hu + noise, -1024, 3071))
+
+
+def cropped(volume: Volume) -> Volume:
+    """The middle 70 % of the slices."""
+    first, last = (int(part * volume.hu.shape[2]) for part in KEPT)
+    hu, affine = volume.hu[:, :, first:last], volume.grid.affine.copy()
+    affine[:3, 3] = volume.grid.to_mm([0, 0, first])
+    return _like(volume, hu, Grid((hu.shape[0], hu.shape[1], hu.shape[2]), affine))
+
+
+def thick(volume: Volume) -> Volume:
+    """Slices of about 5 mm, at least two in one."""
+    factor = max(2, round(THICK_MM / volume.grid.spacing_mm[2]))
+    grid = volume.grid.coarser((1, 1, factor))
+    whole = volume.hu[:, :, : grid.shape[2] * factor]
+    return _like(volume, whole.reshape(*grid.shape[:2], grid.shape[2], factor).mean(axis=3), grid)
+
+
+def clipped(volume: Volume) -> Volume:
+    """Saved through a window: nothing above 400 HU."""
+    return _like(volume, np.clip(volume.hu, *CLIP_HU))
+
+
+COPIES: Mapping[str, Callable[[Volume], Volume]] = {
+    "noise of 40 HU": noisy, "70 % of the slices": cropped, "slices of 5 mm": thick, "clipped at 400 HU": clipped,
+}  # fmt: skip
+
+
+def vector(name: str, how: str, encoder: Callable[[], Encoder]) -> Vector:
+    """(D,) raw pooled vector of a scan, or of a copy of it; from the cache where it is known."""
+    path = OUT / f"{name}__{how.replace(' ', '-') or 'original'}.npy"
+    if not path.is_file():
+        folder = SHARED / "ct" / name
+        volume = read(next(p for p in (folder / "ct.nii.gz", folder / "dicom.zip") if p.is_file())).volume
+        loaded = encoder()
+        pooled = loaded.features(prepare(COPIES[how](volume) if how else volume, loaded.recipe)).pooled
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, pooled)
+        print(name, how or "original", flush=True)
+    kept: Vector = np.load(path, allow_pickle=False)
+    return kept
+
+
+def patient(name: str) -> str:
+    """Which patient a scan is of."""
+    return SAME_PATIENT if name.startswith(SAME_PATIENT) else name
+
+
+def unit(vectors: Vector) -> Vector:
+    """Vectors of length one."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def ways(others: Vector) -> dict[str, Callable[[Vector], Vector]]:
+    """How vectors can be made comparable, with what is known of other patients' scans."""
+    statistics, mean = fit(others, "benchmark"), others.mean(axis=0)
+    return {
+        "raw cosine": unit,
+        "centred": lambda vectors: unit(vectors - mean),
+        "centred and whitened": lambda vectors: statistics.apply(vectors, "benchmark"),
+    }
+
+
+def main() -> None:
+    """Embed, compare, print, and with --write-docs put the table into its page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--write-docs", action="store_true")
+    options = parser.parse_args()
+    listed = json.loads((SHARED / "ct" / "findings.json").read_text(encoding="utf-8"))
+    folders = {p.name for p in (SHARED / "ct").glob("*/")}
+    names = [n for n in sorted(folders | set(listed)) if n in folders and (not options.only or n in options.only)]
+    originals = {name: vector(name, "", load_encoder) for name in names}
+    first: dict[str, dict[str, list[bool]]] = {}
+    apart: dict[str, list[tuple[bool, float]]] = {}
+    for name in names:
+        others = [other for other in names if patient(other) != patient(name)]
+        rest = np.stack([originals[other] for other in others])
+        for way, comparable in ways(rest).items():
+            gallery = comparable(np.stack([originals[name], *rest]))
+            for how in COPIES:
+                alike = gallery @ comparable(vector(name, how, load_encoder))
+                first.setdefault(way, {}).setdefault(how, []).append(bool(alike[0] >= alike[1:].max()))
+            pairs = gallery[1:] @ gallery[0]
+            region = [(name in ABDOMEN) == (other in ABDOMEN) for other in others]
+            apart.setdefault(way, []).extend(zip(region, pairs.tolist(), strict=True))
+    lines = [
+        "| vectors | " + " | ".join(COPIES) + " | all | same region above another |",
+        "|---" * (len(COPIES) + 3) + "|",
+    ]
+    for way, by_copy in first.items():
+        every = [hit for hits in by_copy.values() for hit in hits]
+        cells = [f"{sum(hits)} of {len(hits)}" for hits in (*by_copy.values(), every)]
+        lines.append(f"| {way} | {' | '.join(cells)} | {_auroc(apart[way]):.2f} |")
+    lines.append("| chance | " + " | ".join(["1 in 13"] * (len(COPIES) + 1)) + " | 0.50 |")
+    text = "\n".join(lines) + f"\n\n{len(names)} scans. {stamp('python -m benchmarks.vectors')}"
+    print(text)
+    if options.write_docs:
+        write_section(Path(ROOT / "docs" / "encoder.md"), "vectors", text)
+
+
+def _auroc(pairs: list[tuple[bool, float]]) -> float:
+    """How often a pair of the same region is more alike than one of two regions."""
+    same, other = (np.array([value for kind, value in pairs if kind is wanted]) for wanted in (True, False))
+    return float((same[:, None] > other[None]).mean() + 0.5 * (same[:, None] == other[None]).mean())
+
+
+if __name__ == "__main__":
+    main()
