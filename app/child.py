@@ -26,6 +26,7 @@ from typing import IO, Any
 from vlm.errors import IntakeError, TomoscribeError
 
 MOST_BYTES = 16 << 30  # address space: a scan that needs more is one failed job
+BEHIND_THE_PAGE = 5  # niceness: where processors are few, whoever looks at the page goes first
 Say = Callable[[Mapping[str, object]], None]
 
 
@@ -40,6 +41,7 @@ def main() -> None:
         import app.reading
         import app.reopen  # noqa: F401
 
+    os.nice(BEHIND_THE_PAGE)
     say({"ready": True})
     order = json.loads(sys.stdin.readline() or "null")
     if order is None:

@@ -75,26 +75,43 @@ def _say_errors(app: FastAPI) -> None:
 
 def serve(settings: Settings, add: Sequence[Path] = (), *, browse: bool = False) -> None:
     """Serve until stopped; ``add`` are paths to take in and read at the start,
-    ``browse`` opens the page in the user's browser.
+    ``browse`` opens the page in the user's browser, at the last of them.
 
     Raises:
-        UsageError: the address is public and nobody has to log in, or the data folder is in use.
+        UsageError: the address is public and nobody has to log in, or the port or the data folder is in use.
     """
+    _check_port(settings)
     desk = Desk(settings.data)
     app = application(settings, desk)
+    opened = ""
     for path in add:
         case = desk.add_path(LOCAL, path)
         if case.state == "arrived":
             desk.read(case.id, LOCAL)
+            opened = f"/#{case.id}"
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{name}:{settings.port}"
     if browse:
-        threading.Timer(1.0, webbrowser.open, [address]).start()
+        threading.Timer(1.0, webbrowser.open, [address + opened]).start()
     sys.stderr.write(f"tomoscribe is at {address}  (stop with Ctrl-C; cases in {settings.data})\n")
     uvicorn.run(
         app, host=settings.host, port=settings.port, log_level="warning", access_log=False, server_header=False,
         proxy_headers=False, ws_max_size=1 << 20, h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
+
+
+def _check_port(settings: Settings) -> None:
+    """Say in one line that a port is taken, before anything is read."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            why = (error.strerror or "it cannot be used").lower()
+            raise UsageError(
+                f"E_USAGE: --port is {settings.port}: {why}, expected a free one. Stop what uses it, or name another."
+            ) from None
 
 
 @contextmanager

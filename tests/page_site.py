@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from app.page.desk import Desk
 from app.page.routes import NIIVUE, STATIC
@@ -114,6 +115,19 @@ def visiting(browser: Browser, site: Site) -> Iterator[Visit]:
         context.close()
     assert not watched.faults
     assert not [url for url in watched.asked if not url.startswith((site.url, "data:", "blob:"))]
+
+
+def show_tab(page: Page, name: str) -> None:
+    """Bring a tab up; Gradio draws its row of tabs anew while the page settles, and a click may fall into that."""
+    button = page.locator(f"#tabs button[role=tab]:has-text('{name}')")
+    for _ in range(10):
+        button.click()
+        try:
+            page.wait_for_selector(f"#tabs button[aria-selected=true]:has-text('{name}')", timeout=SOON_MS / 10)
+        except PlaywrightTimeoutError:
+            continue
+        return
+    raise AssertionError(f"the tab {name} does not come up")
 
 
 def crosshair(page: Page) -> list[float]:

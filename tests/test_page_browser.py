@@ -13,7 +13,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from tests.page_case import Finished
-from tests.page_site import IN_CHROMIUM, Site, Visit, axe, crosshair, entry, login, near, needs_npm
+from tests.page_site import IN_CHROMIUM, Site, Visit, axe, crosshair, entry, login, near, needs_npm, show_tab
 from vlm.phantom.chest import chest
 from vlm.phantom.dicom_series import write_dicom_series
 
@@ -31,13 +31,13 @@ def test_a_sentence_moves_the_crosshair_to_its_finding(visit: Visit, site: Site)
 
 def test_an_answer_leads_to_the_crosshair(visit: Visit, site: Site) -> None:
     page = visit()
-    page.click("#tabs button[role=tab]:has-text('Questions')")
+    show_tab(page, "Questions")
     page.fill("#ask", "How big is the nodule?")
     page.keyboard.press("Enter")
     page.click(".answer:has-text('nodule of') button.cite")
     assert near(page, entry(site, "lung_nodule")["mm"], 0.1)
     page.reload()
-    page.click("#tabs button[role=tab]:has-text('Questions')")
+    show_tab(page, "Questions")
     page.wait_for_selector("#chat-log .answer")  # kept with the case
 
 
@@ -74,6 +74,16 @@ def test_the_findings_console_is_asked_and_sorted(visit: Visit) -> None:
     page.click("#findings-table [data-key=name]")
     names = page.locator("#findings-table tbody td:nth-child(2)").all_inner_texts()
     assert names == sorted(names, key=str.lower)
+    page.click("#findings-table [data-key=name]")
+    falling = page.locator("#findings-table tbody td:nth-child(2)").all_inner_texts()
+    assert falling == names[::-1]
+    page.select_option("select[aria-label=Status]", "present")
+    kinds = page.locator("#findings-table tbody tr").evaluate_all("rows => rows.map((row) => row.dataset.status)")
+    assert set(kinds) == {"present"}
+    page.select_option("select[aria-label='Finding pack']", "ct-rate-18")
+    of_pack = page.locator("#findings-table tbody tr").evaluate_all("rows => rows.map((row) => row.dataset.key)")
+    assert "pleural_effusion" in of_pack
+    assert "pneumothorax" not in of_pack  # no column of that pack
 
 
 def test_keys_alone_are_enough(visit: Visit, site: Site) -> None:
@@ -149,7 +159,7 @@ def test_t12_two_users_see_only_their_own(visit: Visit) -> None:
 def test_t15_what_a_person_types_is_never_markup(visit: Visit) -> None:
     page = visit()
     page.on("dialog", lambda _: pytest.fail("a script ran"))
-    page.click("#tabs button[role=tab]:has-text('Questions')")
+    show_tab(page, "Questions")
     for text in ("<img src=x onerror=alert(1)>", "${alert(1)} {{alert(1)}}", "<script>alert(1)</script>"):
         page.fill("#ask", text)
         page.keyboard.press("Enter")
@@ -166,7 +176,7 @@ def test_axe_finds_nothing_serious(visit: Visit, mode: str) -> None:
         page.click("#theme")
     assert page.evaluate("document.body.classList.contains('dark')") == (mode == "dark")
     assert axe(page) == []
-    page.click("#tabs button[role=tab]:has-text('Questions')")
+    show_tab(page, "Questions")
     page.click(".chip >> nth=0")
     page.wait_for_selector("#chat-log .answer")
     assert axe(page) == []

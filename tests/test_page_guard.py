@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from app.page.desk import Desk
 from app.page.users import Users, add_user
-from app.server import application
+from app.server import application, serve
 from app.serving import Settings
 from tests.page_case import Finished
 from vlm.errors import UsageError
@@ -55,8 +56,16 @@ def test_t1_a_public_address_needs_users(tmp_path: Path) -> None:
     Settings(data=tmp_path, host="127.0.0.1")
 
 
+def test_f12_a_port_that_is_taken_is_one_line_and_touches_no_case(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(data=tmp_path / "data", port=taken.getsockname()[1])
+        with pytest.raises(UsageError, match="--port"):
+            serve(settings)
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize("path", EVERYTHING)
-def test_nothing_is_answered_without_a_login(client: TestClient, path: str) -> None:
+def test_t1_t18_nothing_is_answered_without_a_login(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 401
     assert client.get(path, headers=basic("nobody", path)).status_code == 401
 
@@ -106,7 +115,7 @@ def test_t3_no_file_of_the_machine_is_served(client: TestClient, path: str) -> N
     assert client.get(path, headers=ANN).status_code in (403, 404)
 
 
-def test_only_the_functions_that_are_meant_are_public(client: TestClient) -> None:
+def test_t18_only_the_functions_that_are_meant_are_public(client: TestClient) -> None:
     info = client.get("/gradio_api/info", headers=ANN).json()
     assert set(info["named_endpoints"]) == {"/read", "/ask", "/query"}
     assert info["unnamed_endpoints"] == {}

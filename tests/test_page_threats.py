@@ -29,7 +29,7 @@ from app.serving import Settings
 from app.store import Store
 from app.worker import Child
 from tests.page_case import Finished, put_case
-from tests.page_site import IN_CHROMIUM, SOON_MS, Browser, Site, Visit, login
+from tests.page_site import IN_CHROMIUM, SOON_MS, Browser, Site, Visit, login, show_tab
 from vlm.ct import Scan, Volume
 from vlm.errors import UsageError
 
@@ -242,7 +242,7 @@ def test_t15_forty_payloads_in_every_field_stay_text(visit: Visit, site: Site) -
     page.wait_for_selector(".judged .mark")
     page.click("#report .editor button:has-text('Save')")
     page.wait_for_selector("#report li.is-edited")
-    page.click("#tabs button[role=tab]:has-text('Questions')")
+    show_tab(page, "Questions")
     for n, text in enumerate((everything[:2000], *PAYLOADS[:3])):
         page.fill("#ask", text)
         page.keyboard.press("Enter")
@@ -254,7 +254,7 @@ def test_t15_forty_payloads_in_every_field_stay_text(visit: Visit, site: Site) -
     html = httpx.get(f"{site.url}/api/cases/{site.case}/export/report.html", headers=login("ann")).text
     assert "<img" not in html
     assert "<script" not in html
-    page.click("#tabs button[role=tab]:has-text('Report')")
+    show_tab(page, "Report")
     page.click("#undo")
     page.wait_for_selector("#report li.is-edited", state="detached")
 
