@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.scans import real_case
+from vlm.ct.volume import Volume
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import chest
+from vlm.phantom.implant import Implant, Kind, implant
 from vlm.tools.atelectasis import atelectasis
 from vlm.tools.consolidation import consolidation
 
@@ -42,6 +46,39 @@ def test_consolidation_is_found_on_its_side_with_its_volume(patchy: list[Evidenc
 
 def test_ground_glass_is_found_on_its_side(patchy: list[Evidence]) -> None:
     assert {e.side for e in observed(patchy, "ground_glass_opacity")} == {"right"}
+
+
+def test_small_patches_are_found_with_their_volume_and_told_once() -> None:
+    drawn = chest(
+        spacing_mm=SPACING_MM,
+        consolidation=(("left", "lower", 10.0),),
+        ground_glass=(("right", "upper", 10.0),),
+        seed=8,
+    )
+    evidence = consolidation(Case(drawn.volume))
+    for finding, side in (("consolidation", "left"), ("ground_glass_opacity", "right")):
+        found = observed(evidence, finding)
+        assert [e.side for e in found] == [side]
+        volume = found[0].measured("volume")
+        assert volume is not None
+        assert volume.value == pytest.approx(10.0, rel=0.25)
+
+
+def expired(volume: Volume, lung: NDArray[np.bool_]) -> Volume:
+    """A scan with its lungs denser by 120 HU, and by 1.5 HU for each mm further back."""
+    back_mm = (volume.hu.shape[1] / 2 - np.arange(volume.hu.shape[1])) * volume.grid.spacing_mm[1]
+    denser = np.clip(120 + 1.5 * back_mm, 0, None)[None, :, None]
+    hu = np.where(lung & (volume.hu < -500), volume.hu + denser, volume.hu)
+    return Volume(np.asfortranarray(hu.astype(np.int16)), volume.grid, volume.scan)
+
+
+def test_lung_that_gravity_makes_denser_is_no_ground_glass_and_a_patch_in_it_is() -> None:
+    clear = chest(spacing_mm=SPACING_MM, seed=5)
+    both = clear.masks["lung_left"].voxels | clear.masks["lung_right"].voxels
+    assert not observed(consolidation(Case(expired(clear.volume, both))), "ground_glass_opacity")
+    hazy = chest(spacing_mm=SPACING_MM, ground_glass=(("right", "upper", 40.0),), seed=5)
+    found = observed(consolidation(Case(expired(hazy.volume, both))), "ground_glass_opacity")
+    assert [e.side for e in found] == ["right"]
 
 
 def test_each_finding_is_searched_on_each_side(patchy: list[Evidence]) -> None:
@@ -84,6 +121,22 @@ def test_real_lungs_without_consolidation_show_none(name: str) -> None:
     assert not observed(consolidation(case), "consolidation")
     assert not observed(atelectasis(case), "lobar_collapse")
     assert not observed(atelectasis(case), "lung_volume_loss")
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize("finding", ["consolidation", "ground_glass_opacity"])
+def test_ten_ml_put_into_a_real_lung_are_found_with_their_volume(finding: Kind) -> None:
+    made = implant(real_case("pyradiomics-lung2"), [Implant(finding=finding, size=10.0, side="right")], seed=3)
+    found = observed(consolidation(Case(made.volume)), finding)
+    assert [e.side for e in found] == ["right"]
+    volume = found[0].measured("volume")
+    assert volume is not None
+    assert volume.value == pytest.approx(10.0, rel=0.35)
+
+
+@pytest.mark.realct
+def test_a_lobulated_nodule_is_not_told_again_as_consolidation() -> None:
+    assert not observed(consolidation(real_case("rider-pilot-0117")), "consolidation")
 
 
 @pytest.mark.realct

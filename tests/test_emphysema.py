@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.scans import real_case
+from vlm.ct.volume import Volume
 from vlm.evidence import Case, Observation, Search
 from vlm.phantom.chest import chest
 from vlm.tools.emphysema import emphysema
@@ -43,6 +45,14 @@ def test_noise_is_not_emphysema(kernel: str) -> None:
     assert not [e for e in seen if e.presence == "present"]
 
 
+def test_where_lung_measures_less_than_air_emphysema_is_only_possible_and_has_no_share() -> None:
+    volume = chest(spacing_mm=SPACING_MM, noise_hu=12.0, emphysema_fraction=0.1, seed=2).volume
+    shifted = Volume(np.asfortranarray(volume.hu - 60), volume.grid, volume.scan)
+    seen, searches = looked_at(Case(shifted))
+    assert [(e.presence, e.measurements, e.attributes) for e in seen] == [("uncertain", (), {})]
+    assert all("density_withheld" in search.failed and not search.measurements for search in searches.values())
+
+
 def test_a_scan_without_lung_is_not_assessed() -> None:
     case = Case(chest(spacing_mm=(3.0, 3.0, 3.0), field_mm=(380, 300, 60), centre_mm=(0, -8, -190)).volume)
     seen, searches = looked_at(case)
@@ -60,6 +70,13 @@ def test_a_half_scan_is_partly_covered() -> None:
 def test_low_dose_scan_with_centrilobular_emphysema_has_it_above() -> None:
     seen, _ = looked_at(real_case("nlst-101287"))
     assert [(e.presence, e.side, e.site) for e in seen] == [("present", "bilateral", "upper_zone")]
+
+
+@pytest.mark.realct
+def test_a_clear_lung_on_a_shifted_scale_is_not_called_emphysema() -> None:
+    seen, searches = looked_at(real_case("elastix-right-lung"))
+    assert all(e.presence == "uncertain" for e in seen)
+    assert "density_withheld" in searches["right"].failed
 
 
 @pytest.mark.realct

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from vlm.anatomy.lungs import lungs
 from vlm.ct.volume import Grid, Mask, Scan, Volume
@@ -200,3 +201,18 @@ def test_nothing_dense_is_not_measured() -> None:
     near = np.zeros(hu.shape, dtype=bool)
     near[8:12, 8:12, 8:12] = True
     assert measured("nodule", volume, Mask("near", near, grid), Mask("space", np.ones_like(near), grid)) is None
+
+
+@pytest.mark.parametrize("blur_mm", [0.6, 1.5, 2.5])
+def test_blur_takes_nothing_from_what_a_nodule_holds(blur_mm: float) -> None:
+    shape, step = (40, 40, 24), (1.2, 1.2, 2.0)
+    grid = Grid(shape, np.diag([*step, 1.0]))
+    x, y, z = (np.arange(n) * s for n, s in zip(shape, step, strict=True))
+    away = np.sqrt((x[:, None, None] - 24) ** 2 + (y[None, :, None] - 24) ** 2 + (z[None, None, :] - 24) ** 2)
+    ball = np.clip(0.5 + (3.0 - away) / 1.2, 0, 1)
+    share = ndimage.gaussian_filter(ball, [blur_mm / s for s in step])
+    volume = Volume(np.asfortranarray((-860 + 895 * share).astype(np.int16)), grid, Scan(source="phantom"))
+    near = Mask("near", np.asfortranarray(away < 4.5), grid)
+    found = measured("nodule", volume, near, Mask("lung", np.ones(shape, dtype=bool, order="F"), grid))
+    assert found is not None
+    assert found.solid_mm == pytest.approx(6.0, abs=1.2)

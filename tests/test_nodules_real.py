@@ -112,6 +112,18 @@ def test_nothing_hides_in_a_clear_lung(name: str) -> None:
     assert not any("collapse" in r.failed for r in evidence if isinstance(r, Search))
 
 
+@pytest.mark.parametrize("name", ["nlst-101287", "acrin-nsclc-042"])
+def test_nodules_of_6_mm_put_into_a_real_scan_are_found_in_coarse_voxels_too(name: str) -> None:
+    wanted = [
+        Implant(finding="lung_nodule", size=6.0, margin=margin, place=place)
+        for margin, place in (("smooth", "pleural"), ("lobulated", "inside"), ("spiculated", "inside")) * 3
+    ]
+    made = implant(real_case(name), wanted, seed=11)
+    found = [record for record in nodules(Case(made.volume)) if isinstance(record, Observation)]
+    places = [f.region.centroid_mm for f in found if f.region]
+    assert sum(any(np.linalg.norm(np.subtract(p, t.centre_mm)) <= 5.0 for p in places) for t in made.truth) >= 7
+
+
 def test_nodules_from_8_mm_put_into_a_real_scan_are_found_at_the_pleura_and_inside() -> None:
     wanted = [
         Implant(finding="lung_nodule", size=size, margin=margin, place=place)

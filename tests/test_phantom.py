@@ -98,3 +98,11 @@ def test_the_share_of_emphysema_is_the_share_of_lung_below_minus_950_hu() -> Non
 def test_a_cavity_refuses_more_than_it_holds() -> None:
     with pytest.raises(ValueError, match="cannot hold"):
         chest(spacing_mm=(6.0, 6.0, 6.0), effusion_left_ml=9000.0)
+
+
+def test_a_filled_part_of_a_lung_is_longer_than_thick() -> None:
+    drawn = chest(spacing_mm=(2.0, 2.0, 2.0), consolidation=(("left", "lower", 20.0),), seed=5)
+    truth = next(t for t in drawn.truth if t.finding == "consolidation")
+    mask = drawn.masks[truth.mask]
+    spread = np.linalg.eigvalsh(np.cov(mask.grid.to_mm(np.argwhere(mask.voxels)).T))
+    assert np.sqrt(spread[2] / spread[0]) > 1.6

@@ -44,6 +44,7 @@ MAIN_BRONCHUS: dict[SideName, tuple[Point, float]] = {  # its end and the radius
     "right": ((36.0, -19.0, -18.0), 6.8), "left": ((-42.0, -20.0, -28.0), 6.0),
 }  # fmt: skip
 PATCH_MM = 10.0  # sigma of the field whose sign parts mosaic lung: patches of 2 to 3 cm, one to a few lobules
+WEDGE = (1.0, 0.55, 1.25)  # semi-axes of filled or hazy lung: longer than thick, else it would be a mass
 SHEATH_MM = 0.5  # between the wall of a bronchus and the artery beside it
 
 
@@ -280,17 +281,16 @@ class _Drawing:
         lung = self.shapes[side]
         depth = 3.0 + 0.3 * (ml * 1000) ** (1 / 3)
         centre = as_point(self.points(side, 1, min(depth, 14.0), ZONES_MM[zone])[0])
-        ball = torso.ellipsoid(centre, (1.0, 0.55, 1.25), turn_degrees=float(self.rng.uniform(-40, 40)))
-        radius = _levels(lung, ball, [ml], (ml * 6000) ** (1 / 3) + 12, centre)[0]
-        reach = 1.4 * radius + 1.0
+        turn = float(self.rng.uniform(-40, 40))
+        radius = _levels(lung, _scaled(centre, turn), [ml], (ml * 6000) ** (1 / 3) + 12, centre)[0]
+        ball = torso.ellipsoid(centre, as_point(radius * np.asarray(WEDGE)), turn_degrees=turn)
 
         def shape(x: Floats, y: Floats, z: Floats) -> Floats:
-            return np.asarray(np.maximum(lung(x, y, z), ball(x, y, z) - radius))
+            return np.asarray(np.maximum(lung(x, y, z), ball(x, y, z)))
 
-        box = Box(
-            low_mm=(centre[0] - reach - 3, centre[1] - reach - 3, centre[2] - reach - 3),
-            high_mm=(centre[0] + reach + 3, centre[1] + reach + 3, centre[2] + reach + 3),
-        )
+        reach = max(WEDGE) * radius + 4.0
+        low, high = (as_point(np.asarray(centre) + sign * reach) for sign in (-1, 1))
+        box = Box(low_mm=low, high_mm=high)
         self.canvas.paint(shape, hu, name, box=box)
         self.note(finding, side, f"{zone}_zone", name)
 
@@ -366,6 +366,18 @@ class _Drawing:
 def _height(x: Floats, y: Floats, z: Floats) -> Floats:
     """What lies higher for a fluid when the person lies on the back, mm; fluid climbs the side wall a little."""
     return np.asarray(y + 0.10 * z - 14.0 * np.minimum((x / torso.WALL_MM[0]) ** 4, 1.0), dtype=np.float32)
+
+
+def _scaled(centre: Point, turn_degrees: float) -> Distance:
+    """How many times as large as WEDGE, turned about z, the ellipsoid about ``centre`` is that goes through a point."""
+    cosine, sine = float(np.cos(np.deg2rad(turn_degrees))), float(np.sin(np.deg2rad(turn_degrees)))
+
+    def times(x: Floats, y: Floats, z: Floats) -> Floats:
+        u, v, w = x - centre[0], y - centre[1], z - centre[2]
+        u, v = u * cosine + v * sine, v * cosine - u * sine
+        return np.asarray(np.sqrt((u / WEDGE[0]) ** 2 + (v / WEDGE[1]) ** 2 + (w / WEDGE[2]) ** 2))
+
+    return times
 
 
 def _levels(

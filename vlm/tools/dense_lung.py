@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from vlm.anatomy.air import depth_mm
 from vlm.anatomy.airways import airways
-from vlm.anatomy.ball import grown, shrunk
+from vlm.anatomy.ball import grown, opened, shrunk
 from vlm.anatomy.lungs import LungSide, lungs
 from vlm.anatomy.skeleton import skeleton
 from vlm.anatomy.thorax import thoracic_cavity
@@ -26,6 +26,7 @@ from vlm.tools.lung_field import Bools, smooth
 from vlm.tools.pleural_shell import shell
 
 DENSE_HU = -200.0  # three quarters of the way from lung to soft tissue, so that vessels of 2 mm stay out
+BRIGHT_HU = 160.0  # no airless lung is brighter, enhanced or not; enhanced vessels and bone are
 BLUR_MM = 1.0
 CORE_MM = 4.0  # an airless place is at least twice as thick; segmental vessels are thinner
 LEAST_ML = 1.5
@@ -41,6 +42,8 @@ WHOLE = 0.95  # coverage of both lungs for their volumes to be compared
 RIGHT_TO_LEFT = 1.15  # aerated volume; 1.06 to 1.38 in seven real scans without disease of one side
 LOST = 0.70  # of the volume expected; the clear scans reach 0.77 (right 1.5 times the left)
 BONE_SHARE = 0.02  # costal bone within a place: chest wall
+RIM_MM = 6.0  # so far from its airless core a place may fade into the lung
+RIM_CORE_MM = 2.5  # vessels that lead into it are thinner than twice this
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,7 @@ class Dense:
     centre_mm: Point
     roundness: float  # see ROUND
     lung_rim: float  # share of its rim that is lung
+    hilar: float  # share near the central airways
     along_wall: float  # share near the ribs
     behind: bool  # its middle lies behind the middle of the lung
     at_fluid: bool
@@ -98,12 +102,12 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
     cavity = thoracic_cavity(case).of(side).voxels.T | lung
     fluid = pleural_fluid(case).get(side)
     wet = fluid[1] if fluid is not None else np.zeros_like(lung)
-    dense = cavity & ~wet & (smooth(case, BLUR_MM) > DENSE_HU)
+    blurred = smooth(case, BLUR_MM)
+    dense = cavity & ~wet & (blurred > DENSE_HU) & (blurred < BRIGHT_HU)
     core = shrunk(dense, CORE_MM, grid)
     if not core.any():
         return []
-    opened = grown(core, CORE_MM, grid)
-    labels: NDArray[np.uint32] = cc3d.connected_components(opened, connectivity=6)
+    labels: NDArray[np.uint32] = cc3d.connected_components(grown(core, CORE_MM, grid), connectivity=6)
     size_ml = np.bincount(labels.ravel()) * grid.voxel_ml
     size_ml[0] = 0.0
     aerated = lung & (hu < -400)
@@ -132,7 +136,8 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
         behind = bool(y < middle_y)
         if np.count_nonzero(bone[box] & here) > BONE_SHARE * count:
             continue
-        if ml < HILUM_ML and np.count_nonzero(hilum[box] & here) > 0.5 * count:
+        hilar = float(np.count_nonzero(hilum[box] & here)) / count
+        if ml < HILUM_ML and hilar > 0.5:
             continue
         if not (behind and (at_fluid or along > 0.5)):
             if on_lung < ON_LUNG:
@@ -154,12 +159,32 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
                 centre_mm=as_point(grid.to_mm([x, y, z])),
                 roundness=roundness,
                 lung_rim=lung_rim,
+                hilar=hilar,
                 along_wall=along,
                 behind=behind,
                 at_fluid=at_fluid,
             )
         )
     return out
+
+
+def whole_of(case: Case, place: Dense) -> Bools:
+    """(Z, Y, X) bool: an airless place with its border, where the density is halfway between it and its lung.
+
+    Filled lung fades into clear lung over some mm, and blur does the same to a sharp border; halfway lies
+    the border of both.
+    """
+    grid, lung = case.working.grid, lungs(case).of(place.side).voxels.T
+    cavity = thoracic_cavity(case).of(place.side).voxels.T | lung
+    fluid = pleural_fluid(case).get(place.side)
+    if fluid is not None:
+        cavity &= ~fluid[1]
+    border = (place.mean_hu + float(np.median(case.working.hu.T[lung]))) / 2
+    near = grown(place.voxels, RIM_MM, grid) & cavity & (smooth(case, BLUR_MM) > border)
+    wide = place.voxels | opened(near, RIM_CORE_MM, grid)
+    labels: NDArray[np.uint32] = cc3d.connected_components(wide, connectivity=6)
+    own = np.bincount(labels[place.voxels], minlength=2)
+    return np.asarray(labels == int(own.argmax()))
 
 
 @once

@@ -3,7 +3,8 @@
 In: an open case. Out: an Observation when that share is above what healthy lung shows, and
 a Search of each side with its share. The share is taken on 2 mm blocks, not on raw voxels:
 noise of low dose and sharp kernels spreads raw voxels below -950 HU in any lung. Blocks that
-are still noisy are blurred as far as that needs, and no further: a blur hides small holes.
+are still noisy are blurred as far as that needs, and no further: a blur hides small holes. Where lung
+measures less than air, the scale of the scan is shifted: emphysema is then possible, without a share.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ TRACE_PERCENT = 2.0  # from here on "possible"; the clear lungs of eight real sc
 ZONE_PERCENT = 5.0  # of one zone, where centrilobular emphysema is confined to it: present
 SEVERITY = ((20.0, "severe"), (10.0, "moderate"), (5.0, "mild"), (0.0, "trace"))  # Castaldi, Thorax 2014;69:415
 NOISE_LIMIT_HU = 45.0  # of 2 mm blocks: after the blur about 15 HU, six of them from healthy lung to -950
+LESS_THAN_AIR_HU, LESS_THAN_AIR_PERCENT = -1010, 2.0  # air is -1000: so much lung below it, and the scale is shifted
 FREE_AIR_BLUR_MM = 1.5  # sigma
 FREE_AIR_HU = -985  # a large even place below is free air (bowel, pneumothorax, giant bulla) and no sponge
 FREE_AIR_MM = 10.0  # and is this deep
+
+SHIFTED = "part of the lung measures less than air: its densities are shifted, and no share of dark lung is valid"
 
 
 @tool(NAME, observes=("emphysema",), needs=("lungs",))
@@ -45,10 +49,14 @@ def emphysema(case: Case) -> list[Evidence]:
     out: list[Evidence] = []
     shares: dict[str, float] = {}
     sides: list[str] = []
+    shifted = False
     if seen:
         lung = np.logical_or.reduce(list(masks.values()))
         lung &= ~_free_air(case, lung)
-        dark = lung & (_quiet(case) < EMPHYSEMA_HU)
+        quiet = _quiet(case)
+        dark = lung & (quiet < EMPHYSEMA_HU)
+        shifted = _percent(lung & (quiet < LESS_THAN_AIR_HU), lung) > LESS_THAN_AIR_PERCENT
+        failed = (*failed, *(("density_withheld",) if shifted else ()))
         shares = {side: _percent(dark & masks[side], lung & masks[side]) for side in seen}
         share = _percent(dark, lung)
         upper, lower = (_zone_percent(case, dark, masks, lung, zone) for zone in (2, 0))
@@ -62,21 +70,26 @@ def emphysema(case: Case) -> list[Evidence]:
                     presence="uncertain" if failed else presence,
                     side="bilateral" if len(sides) == 2 else "right" if "right" in sides else "left",
                     site=_site(upper, lower),
-                    measurements=(Measurement(quantity="fraction", value=share),),
-                    attributes={
-                        "severity": next(grade for least, grade in SEVERITY if share >= least),
-                        "upper_zone_percent": f"{upper:.0f}",
-                        "lower_zone_percent": f"{lower:.0f}",
-                    },
+                    measurements=() if shifted else (Measurement(quantity="fraction", value=share),),
+                    attributes={} if shifted else _extent(share, upper, lower),
                     region=case.keep(Mask("emphysema", dark.T, grid)),
-                    note="noise may imitate it" if failed else "",
+                    note=SHIFTED if shifted else "noise may imitate it" if failed else "",
                 )
             )
     for side in SIDES:
-        size = (Measurement(quantity="fraction", value=shares[side]),) if side in shares else ()
+        size = (Measurement(quantity="fraction", value=shares[side]),) if side in shares and not shifted else ()
         number = int(bool(out) and side in sides)
         out.append(search(NAME, "emphysema", fields[side], found=number, site="lung", failed=failed, measurements=size))
     return out
+
+
+def _extent(share: float, upper: float, lower: float) -> dict[str, str]:
+    """Grade and shares (percent) of an Observation."""
+    return {
+        "severity": next(grade for least, grade in SEVERITY if share >= least),
+        "upper_zone_percent": f"{upper:.0f}",
+        "lower_zone_percent": f"{lower:.0f}",
+    }
 
 
 def _quiet(case: Case) -> Floats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cc3d
+import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -23,6 +24,7 @@ CALCIFIED_SHARE = 0.10  # of a nodule's voxels
 SOLID_HU = -160.0  # below lies no solid tissue but its blur
 GLASS_HU = (-750.0, -300.0)
 HALO_MM = 8.0  # in smaller nodules the blur of the border cannot be told from a halo
+TISSUE_HU = 35.0  # of a solid nodule without contrast
 PART_SOLID_SHARE = 0.75  # of the nodule with its halo: more solid than this is solid
 
 
@@ -38,6 +40,7 @@ class Nodule:
     mean_hu: float
     core_hu: float
     density: str  # solid, part_solid, ground_glass, calcified
+    solid_mm: float  # diameter of the solid ball that holds as much: blur spreads it and takes none away
 
 
 def box_grid(grid: Grid, low_mm: NDArray[np.float64], high_mm: NDArray[np.float64]) -> tuple[tuple[slice, ...], Grid]:
@@ -89,6 +92,8 @@ def measured(
     values = raw[region]
     core = hu[ndimage.binary_erosion(region)]
     core_hu = float(np.median(core)) if core.size >= 4 else float(np.percentile(hu[region], 75))
+    # Of a nodule of few voxels none is free of the lung around it; the densest comes nearest to it.
+    true_hu = core_hu if core.size >= 4 else float(hu[region].max())
     return Nodule(
         mask=mask,
         diameter_mm=long,
@@ -97,10 +102,21 @@ def measured(
         volume_ml=mask.volume_ml,
         mean_hu=float(values.mean()),
         core_hu=core_hu,
-        density=_density(hu, region, core_hu, inside & ndimage.binary_dilation(region, iterations=2))
+        density=_density(hu, region, true_hu, inside & ndimage.binary_dilation(region, iterations=2))
         if long >= HALO_MM
-        else _density(hu, region, core_hu, region),
+        else _density(hu, region, true_hu, region),
+        solid_mm=_solid_mm(raw, allowed, inside, beside, grid),
     )
+
+
+def _solid_mm(
+    raw: NDArray[np.float32], near: NDArray[np.bool_], space: NDArray[np.bool_], air_hu: float, grid: Grid
+) -> float:
+    """Diameter of the solid ball that holds what lies in and just around a lump above ``air_hu``, mm."""
+    away = edt.edt(np.asfortranarray(~near), anisotropy=grid.spacing_mm, black_border=False)
+    part = space & (away <= 0.5 * max(grid.spacing_mm))
+    excess_mm3 = float((raw[part] - air_hu).sum()) / (TISSUE_HU - air_hu) * grid.voxel_ml * 1000
+    return float((6 / np.pi * max(0.0, excess_mm3)) ** (1 / 3))
 
 
 def axes_mm(region: NDArray[np.bool_], grid: Grid) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from vlm.anatomy.contrast import contrast
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Grid, Mask
-from vlm.evidence import Case, Evidence, Measurement, Observation, Presence, Region
+from vlm.evidence import Case, Evidence, Measurement, Observation, Presence, Region, once
 from vlm.tools.dense_block import blocks
 from vlm.tools.dense_lung import dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
@@ -56,7 +56,7 @@ HILUM_MM, HILUM_TISSUE = 45.0, 0.25  # near the hilum vessels crowd, so the shar
 ROUND_MM, ROUND = 3.0, 1.4  # no vessel there is as round as this at such an inscribed radius
 DOME_AIR, DOME_WALL, DOME_HU = 0.5, 0.3, 300.0  # a flat dome stands free, and is no spur of bone
 LONE_MM = 3.5  # inscribed radius up to which a lump is asked for the vessels that go on from it
-LONE_HU, LONE_CORE_HU, LONE_LEAST_MM = -300.0, -200.0, 5.5  # where none does, blur may take more of its density
+LONE_HU, LONE_CORE_HU, LONE_LEAST_MM = -350.0, -200.0, 5.5  # where none does, blur may take more of its density
 HILUM_X_MM = (18.0, 75.0)  # from the midline
 BROAD_MM = 9.0  # inscribed radius beyond any vessel of the lung (interlobar artery: to 8 mm, Sharma 2004)
 THIN_MM = 2.65  # inscribed radius up to which a bend or a fork of a vessel looks like a lump
@@ -89,8 +89,7 @@ def nodules(case: Case) -> list[Evidence]:
     fields = {side: field(case, side) for side in SIDES}
     if not any(fields[side].seen for side in SIDES):
         return [search(NAME, finding, fields[side], site="lung") for finding in FINDINGS for side in SIDES]
-    found = _found(case)
-    found += _blocks(case, found)
+    found = [*lumps_found(case), *_blocks(case, lumps_found(case))]
     out: list[Evidence] = []
     counts = {(finding, side): 0 for finding in FINDINGS for side in SIDES}
     for number, one in enumerate(sorted(found, key=lambda f: -f[0].diameter_mm), start=1):
@@ -116,7 +115,12 @@ def _hides(case: Case, side: LungSide) -> bool:
     return hidden_ml > HIDES_ML
 
 
-def _blocks(case: Case, found: list[_Found]) -> list[_Found]:
+def is_told(case: Case, side: LungSide, point_mm: tuple[float, float, float]) -> bool:
+    """Whether a place is a nodule or a mass that this tool tells."""
+    return any(one[1] == side and _holds(one[0].mask, point_mm) for one in lumps_found(case))
+
+
+def _blocks(case: Case, found: tuple[_Found, ...]) -> list[_Found]:
     """Blocks of airless lung that may be masses, where no mass was found already."""
     out: list[_Found] = []
     for side, mask in blocks(case):
@@ -129,7 +133,8 @@ def _blocks(case: Case, found: list[_Found]) -> list[_Found]:
     return out
 
 
-def _found(case: Case) -> list[_Found]:
+@once
+def lumps_found(case: Case) -> tuple[_Found, ...]:
     """Every nodule and mass with its side; a mass swallows the nodules inside it."""
     found: list[_Found] = []
     taken: list[Mask] = []
@@ -150,7 +155,7 @@ def _found(case: Case) -> list[_Found]:
             continue
         taken.append(nodule.mask)
         found.append((nodule, _side(case, nodule), "present"))
-    return found
+    return tuple(found)
 
 
 def _small(case: Case, searched: Scene) -> list[tuple[Mask, bool]]:
@@ -206,12 +211,11 @@ def _is_sound(nodule: Nodule, slice_mm: float, *, lone: bool) -> bool:
     if long < LEAST_MM or sphere_mm < max(LEAST_BALL_MM, COMPACT * nodule.diameter_3d_mm):
         return False
     if long < SMALL_MM:
-        if nodule.short_axis_mm < SMALL_ROUND * long or nodule.core_hu < (
-            LONE_CORE_HU if lone and long >= LONE_LEAST_MM else SMALL_HU
-        ):
-            return False
-        # A vessel that crosses one thick slice looks like this.
-        return long >= SLICES * slice_mm
+        dense = nodule.core_hu >= (LONE_CORE_HU if lone and long >= LONE_LEAST_MM else SMALL_HU)
+        if lone:  # however blurred, it holds as much as the least nodule
+            dense, long = dense or nodule.solid_mm >= LEAST_MM, max(long, nodule.solid_mm)
+        # A vessel that crosses one thick slice looks like a smaller one.
+        return dense and nodule.short_axis_mm >= SMALL_ROUND * nodule.diameter_mm and long >= SLICES * slice_mm
     return nodule.core_hu > SOLID_CORE_HU
 
 
