@@ -74,7 +74,9 @@ def _consolidated(case: Case, place: Dense) -> bool:
         return False
     if place.volume_ml < VESSEL_ML and (place.lung_rim < FREE_RIM or place.hilar > HILAR):
         return False
-    if is_told(case, place.side, place.centre_mm) or (place.round and place.volume_ml >= MASS_ML):
+    if place.volume_ml >= MASS_ML and place.round:
+        return False
+    if place.volume_ml < MASS_ML and is_told(case, place.side, place.centre_mm):
         return False
     return float(np.count_nonzero(whole_of(case, place))) * case.working.grid.voxel_ml >= LEAST_ML
 
