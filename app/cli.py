@@ -112,11 +112,18 @@ def read(
         str | None, typer.Option("--prior-series", metavar="UID", help="The series of the prior to read.")
     ] = None,
     writer: Annotated[str, typer.Option("--writer", help="Who words the report: compose.")] = "compose",
+    library: commands_library.LibraryFolder = None,
+    patient: Annotated[
+        str, typer.Option("--patient", metavar="ID", help="Whose cases never come back from the library.")
+    ] = "",
+    without_library: Annotated[
+        bool, typer.Option("--without-library", help="Leave similar cases out, and say what they would change.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read a CT and draft its report: report.md, report.json, masks and key images."""
     from app.export import check_report_folder, write_report
-    from app.reading import read_scan
+    from app.reading import read_scan, what_a_library_changes
 
     if writer != "compose":
         raise UsageError(f"E_USAGE: --writer is {writer!r}, expected compose. No other writer is part of this version.")
@@ -124,7 +131,11 @@ def read(
         raise UsageError("E_USAGE: --prior-series is given without --prior, expected both.")
     check_report_folder(out)
     with named_steps(as_json) as progress:
-        reading = read_scan(path, series=series, prior=prior, prior_series=prior_series, progress=progress)
+        cases = commands_library.library_for_reading(library)
+        reading = read_scan(
+            path, series=series, prior=prior, prior_series=prior_series, patient=patient, progress=progress,
+            library=None if without_library else cases,
+        )  # fmt: skip
         progress("export")
         write_report(out, reading.report, reading.case, reading.sections)
     if as_json:
@@ -132,6 +143,9 @@ def read(
     else:
         typer.echo((out / "report.md").read_text(encoding="utf-8"))
         typer.echo(f"Written to {out}/report.md, report.json, masks/, key/", err=True)
+    if without_library:
+        for line in what_a_library_changes(reading, cases, patient=patient):
+            typer.echo(line, err=True)
 
 
 @app.command(epilog="tomoscribe segment scans/chest --out labels")

@@ -35,6 +35,14 @@ def put_json(document: object) -> None:
     typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
 
 
+def library_for_reading(given: Path | None) -> Path | None:
+    """The library that a reading asks: the one that is named, or the default one where there is one."""
+    from app.indexing import library_folder
+
+    folder = library_folder(given)
+    return folder if given is not None or (folder / "library.sqlite").exists() else None
+
+
 @contextmanager
 def opened(folder: Path | None, place: str | None, *, make: bool = False) -> Iterator[Indexes]:
     """The library and its indexes, closed at the end."""

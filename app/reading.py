@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.comparing import Comparison, compare_with
 from app.records import capabilities_off, case_record, evidence, provenance
+from app.remembering import Memory, difference, remember
 from app.running import Clock, Progress, find_anatomy, run_tools, silent
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
@@ -37,7 +38,13 @@ class Reading:
     report: Report
     case: Case
     sections: dict[str, str]
-    prior: Prior | None = None
+    memory: Memory
+    comparison: Comparison | None
+
+    @property
+    def prior(self) -> Prior | None:
+        """The earlier scan and what became of its findings; None without one, or where it could not be aligned."""
+        return None if self.comparison is None else self.comparison.changes
 
 
 def read_scan(
@@ -46,6 +53,8 @@ def read_scan(
     series: str | None = None,
     prior: Path | Volume | None = None,
     prior_series: str | None = None,
+    library: Path | None = None,
+    patient: str = "",
     progress: Progress = silent,
     opened: Callable[[Volume], object] | None = None,
 ) -> Reading:
@@ -56,6 +65,8 @@ def read_scan(
         series: UID or pseudonym of the series to read where there are several.
         prior: an earlier scan of the same patient, to compare with; a path, or read already.
         prior_series: the series of the prior to read.
+        library: the folder of a case library; None: without similar cases.
+        patient: whose cases never come back from the library.
         progress: called with the name of each step.
         opened: called with the volume as soon as it is there, before anything is looked for.
 
@@ -76,21 +87,36 @@ def read_scan(
         facts = scan_facts(case)
     failures = run_tools(case, tools, clock)
     comparison = None if prior is None else compare_with(case, prior, prior_series, tools, clock)
+    with clock.step("library"):
+        memory = remember(case, tools, library, patient=patient)
     with clock.step("write"):
         sentences = draft(case, facts, comparison)
     report = Report(
         case=case_record(scan.volume),
         intake=intake(scan),
-        capabilities_off=capabilities_off(case, failures),
+        capabilities_off=capabilities_off(case, failures, memory.off),
         sentences=tuple(sentences),
-        evidence=evidence(case, tools),
-        provenance=provenance(scan.volume, tools, comparison.record if comparison else None),
+        evidence=evidence(case, tools) | memory.records(len(case.ledger)),
+        provenance=provenance(scan.volume, tools, comparison.record if comparison else None)
+        | ({} if memory.off else {"library": memory.provenance()}),
         timings_s=clock.seconds,
     )
     sections = {name: s.section for s in reversed(sentences) for name in s.cites}
-    return Reading(
-        report=report, case=case, sections=sections, prior=None if comparison is None else comparison.changes
+    return Reading(report=report, case=case, sections=sections, memory=memory, comparison=comparison)
+
+
+def what_a_library_changes(reading: Reading, library: Path | None, *, patient: str = "") -> list[str]:
+    """What a reading made without a library would be with it, line by line; the reading's ledger may grow by checks."""
+    memory = remember(reading.case, load_tools(), library, patient=patient)
+    if memory.off or library is None:
+        return [f"With a library: {memory.off.reason if memory.off else 'there is none'}."]
+    sentences = draft(reading.case, scan_facts(reading.case), reading.comparison)
+    changed = difference(reading.report.sentences, sentences)
+    checks = [f"  check: {c.proposal.finding}, {c.outcome}" for c in memory.checks]
+    told = (
+        f"With the library: {len(memory.similar)} similar cases, {len(checks)} checks, {len(changed)} sentences change."
     )
+    return [told, *checks, *(f"  {line}" for line in changed)]
 
 
 def scan_facts(case: Case) -> ScanFacts:

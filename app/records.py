@@ -55,8 +55,16 @@ def case_record(volume: Volume) -> CaseRecord:
     )
 
 
-def capabilities_off(case: Case, failures: Mapping[str, str]) -> tuple[CapabilityOff, ...]:
-    """What the product can or will do that had no part in this report; ``failures`` are tool -> kind of exception."""
+def capabilities_off(
+    case: Case, failures: Mapping[str, str], similar: CapabilityOff | None = None
+) -> tuple[CapabilityOff, ...]:
+    """What the product can or will do that had no part in this report.
+
+    Args:
+        case: the scan.
+        failures: tool -> kind of exception.
+        similar: why there are no similar cases; None: there are some.
+    """
     off = [
         CapabilityOff(
             capability=f"tool {name}",
@@ -85,12 +93,12 @@ def capabilities_off(case: Case, failures: Mapping[str, str]) -> tuple[Capabilit
     )
     off.append(
         CapabilityOff(
-            capability="language model, similar cases",
+            capability="language model",
             reason="not part of this version",
             remedy="Nothing to do; the report is made from measurements alone.",
         )
     )
-    return tuple(off)
+    return (*off, similar) if similar else tuple(off)
 
 
 def provenance(volume: Volume, tools: Mapping[str, Tool], prior: Mapping[str, object] | None) -> dict[str, object]:

@@ -6,6 +6,7 @@ vectors of the index itself; the recall is then measured on others and kept with
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
@@ -28,10 +29,15 @@ from retrieval.index import (
     recall_of,
 )
 
-try:
-    faiss: Any = import_module("faiss")
-except ImportError:  # an extra that need not be there
-    faiss = None
+
+@functools.cache
+def _faiss() -> Any:
+    """The package, loaded when an index is first opened: a reading without a library does not wait for it."""
+    try:
+        return import_module("faiss")
+    except ImportError:
+        raise missing("faiss-cpu", "the index of a case library", "retrieval") from None
+
 
 TRAINING_PER_LIST = 48  # FAISS asks for 39 at least
 SELECTIVE = 0.2  # a filter that leaves less than this share looks through every list
@@ -46,8 +52,6 @@ class FaissIndex:
         Raises:
             UsageError: faiss is not installed.
         """
-        if faiss is None:
-            raise missing("faiss-cpu", "the index of a case library", "retrieval")
         self.dimension = dimension
         self._index: Any = _exact(dimension)
         self._recall: float | None = None
@@ -58,15 +62,15 @@ class FaissIndex:
     @property
     def is_exact(self) -> bool:
         """Whether every vector is compared."""
-        return not isinstance(self._index, faiss.IndexIVF)
+        return not isinstance(self._index, _faiss().IndexIVF)
 
     def ids(self) -> Ids:
         """The ids held, rising."""
         if self.is_exact:
-            return np.sort(faiss.vector_to_array(self._index.id_map))
+            return np.sort(_faiss().vector_to_array(self._index.id_map))
         lists = self._index.invlists
         held = [
-            faiss.rev_swig_ptr(lists.get_ids(n), lists.list_size(n)).copy()
+            _faiss().rev_swig_ptr(lists.get_ids(n), lists.list_size(n)).copy()
             for n in range(self._index.nlist)
             if lists.list_size(n)
         ]
@@ -86,7 +90,7 @@ class FaissIndex:
     def build_lists(self, blocks: Callable[[], Iterator[Block]], count: int) -> None:
         """Replace everything by inverted lists; ``blocks()`` is gone through three times, so it may read a disk."""
         lists = 2 ** round(math.log2(4 * math.sqrt(count)))
-        index = faiss.index_factory(self.dimension, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+        index = _faiss().index_factory(self.dimension, f"IVF{lists},SQ8", _faiss().METRIC_INNER_PRODUCT)
         index.train(_sample(blocks(), count, lists * TRAINING_PER_LIST))
         for ids, vectors in blocks():
             index.add_with_ids(vectors, ids)
@@ -121,13 +125,13 @@ class FaissIndex:
     def search(self, queries: Vectors, k: int, *, among: Ids | None = None) -> tuple[Vectors, Ids]:
         """The k nearest of each query; see VectorIndex."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        chosen = None if among is None else faiss.IDSelectorBatch(np.asarray(among, dtype=np.int64))
+        chosen = None if among is None else _faiss().IDSelectorBatch(np.asarray(among, dtype=np.int64))
         if self.is_exact:
-            parameters = None if chosen is None else faiss.SearchParameters(sel=chosen)
+            parameters = None if chosen is None else _faiss().SearchParameters(sel=chosen)
         else:
             narrow = among is not None and len(among) < SELECTIVE * len(self)
             probes = self._index.nlist if narrow else self._index.nprobe
-            parameters = faiss.SearchParametersIVF(nprobe=probes, sel=chosen)
+            parameters = _faiss().SearchParametersIVF(nprobe=probes, sel=chosen)
         if among is not None and len(among) == 0:
             return np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
         scores, ids = self._index.search(queries, k, params=parameters)
@@ -149,7 +153,7 @@ class FaissIndex:
 
     def save(self, path: Path) -> None:
         """Write the vectors into a file."""
-        faiss.write_index(self._index, str(path))
+        _faiss().write_index(self._index, str(path))
 
     def load(self, path: Path, *, recall: float | None) -> None:
         """Read what ``save`` wrote; the caller has compared its checksum.
@@ -158,7 +162,7 @@ class FaissIndex:
             ValueError: the file is no index of this dimension.
         """
         try:
-            self._index = faiss.read_index(str(path))
+            self._index = _faiss().read_index(str(path))
         except RuntimeError as error:
             raise ValueError(f"not an index: {str(error)[:80]}") from None
         if self._index.d != self.dimension:
@@ -171,7 +175,7 @@ class FaissIndex:
 
 
 def _exact(dimension: int) -> Any:
-    return faiss.IndexIDMap2(faiss.IndexFlatIP(dimension))
+    return _faiss().IndexIDMap2(_faiss().IndexFlatIP(dimension))
 
 
 def _sample(blocks: Iterable[Block], count: int, size: int) -> Vectors:

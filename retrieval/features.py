@@ -19,7 +19,7 @@ from retrieval.facts import Fact
 from vlm.findings.vocabulary import load_vocabulary
 
 ASPECTS = ("present", "left", "right", "small", "large", "absent")
-ABSENT = 0.25  # shared absence says little: most cases lack most things
+ABSENT = 0.2  # shared absence says little: most cases lack most things
 UNCERTAIN = 0.5
 PARENT = 0.5  # a mass and a nodule share that both are lesions
 SMALL_MM, LARGE_MM = 8.0, 30.0  # Fleischner 2017: follow-up changes at 8 mm; above 30 mm it is a mass
@@ -88,5 +88,10 @@ def unpacked(kept: bytes) -> NDArray[np.float32]:
 
 
 def rarity(counts: NDArray[np.int64], cases: int) -> NDArray[np.float32]:
-    """(dimension,) weight of each dimension: log((1 + N) / (1 + n)) + 1, for n of N vectors that have it."""
-    return np.asarray(np.log((1.0 + cases) / (1.0 + counts)) + 1.0, dtype=np.float32)
+    """(dimension,) weight of each dimension: log((1 + N) / (1 + n)) + 1, for n of N vectors that have it.
+
+    Absence weighs 1: that few reports bother to deny something does not make its absence telling.
+    """
+    weights = np.log((1.0 + cases) / (1.0 + counts)) + 1.0
+    weights[ASPECTS.index("absent") :: len(ASPECTS)] = 1.0
+    return np.asarray(weights, dtype=np.float32)

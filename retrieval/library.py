@@ -273,6 +273,15 @@ class CaseLibrary:
         rows = self.tables.rows("select body from pictures where case_id = ? and name = ?", (case, name))
         return bytes(rows[0]["body"]) if rows else None
 
+    def frequency(self, finding: str) -> int:
+        """How many cases have a finding."""
+        rows = self.tables.rows(
+            "select count(distinct case_id) from facts "
+            "where finding = ? and presence = 'present' and origin != 'words'",
+            (finding,),
+        )
+        return int(rows[0][0])
+
     def spaces(self) -> list[tuple[Kind, str, int]]:
         """(kind, space, how many vectors) of everything that can be searched."""
         rows = self.tables.rows("select kind, space, count(*) n from vectors group by kind, space order by kind, space")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from app.export.footnotes import footnotes
+from app.export.similar import similar_lines
 from vlm.evidence import CONDITIONS
 from vlm.report import FINDINGS_SECTIONS, SECTIONS, Report, Sentence
 
@@ -45,7 +46,8 @@ def to_markdown(report: Report) -> str:
         if sentences := report.section(key):
             lines += ["", f"## {SECTIONS[key]}", ""]
             lines += [f"- {told(s)}{_why(s, report) if key == 'to_review' else ''}" for s in sentences]
-    lines += ["", *_limits(report), "## Evidence", "", *footnotes(marks, report.evidence)]
+    lines += ["", *similar_lines(report.evidence, report.provenance)]
+    lines += [*_limits(report), "## Evidence", "", *footnotes(marks, report.evidence)]
     return "\n".join([*lines, "", "---", "", _provenance(report), ""])
 
 

@@ -237,7 +237,7 @@ class Desk:
             "id": name, "number": case.number, "created": case.created, "intake": case.intake, "state": "ready",
             **summary_of(opened), "prior": self._prior(opened, name, owner), "heat": heat_maps(opened.folder),
             "notice": opened.report.notice, **self.report(name, owner),
-            "evidence": {key: self._evidence(opened, key) for key in opened.report.evidence},
+            "evidence": {key: self._evidence(opened, key) for key in opened.report.evidence if key in opened.ledger},
             "findings": console.rows(opened), "packs": console.packs(),
             "limits": [f"{note.message} ({note.code})" for note in opened.report.intake]
             + [f"{off.capability}: {off.reason}. {off.remedy}" for off in opened.report.capabilities_off],
