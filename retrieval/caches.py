@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -215,7 +216,7 @@ class Indexes:
             if not whole:
                 raise ValueError("its checksum is another")
             loaded = FaissIndex(dimension)
-            loaded.load(path, recall=json.loads(row["facts"])["recall"])
+            loaded.load(path, ids=_ids_of(row["ids"]), recall=json.loads(row["facts"])["recall"])
         except (OSError, ValueError) as error:
             self.log(f"index file {row['file']} cannot be used ({type(error).__name__}); it is built again")
             return None
@@ -235,10 +236,10 @@ class Indexes:
         facts = json.dumps({**asdict(opened.index.facts()), "dimension": dimension})
         with self.library.tables.write() as db:
             db.execute(
-                "insert or replace into indexes (name, engine, file, sha256, generation, weights, facts) "
-                "values (?, ?, ?, ?, ?, ?, ?)",
+                "insert or replace into indexes (name, engine, file, sha256, generation, ids, weights, facts) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?)",
                 (self._row_name(kind, space), opened.index.facts().engine, file, digest, opened.generation,
-                 opened.weights.kept(), facts),
+                 _ids_kept(opened.index.ids()) if file else b"", opened.weights.kept(), facts),
             )  # fmt: skip
 
     def _sweep(self) -> None:
@@ -261,6 +262,16 @@ class Indexes:
             if not whole:
                 bad.append(str(row["name"]))
         return bad
+
+
+def _ids_kept(ids: Ids) -> bytes:
+    """Rising ids as they are kept: their steps, packed; most are 1."""
+    return zlib.compress(np.diff(ids, prepend=0).astype("<i8").tobytes(), 1)
+
+
+def _ids_of(kept: bytes) -> Ids:
+    """Ids from ``_ids_kept``."""
+    return np.cumsum(np.frombuffer(zlib.decompress(kept), dtype="<i8")).astype(np.int64)
 
 
 def decoded(space: str, body: bytes) -> NDArray[np.float32]:

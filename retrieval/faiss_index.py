@@ -54,6 +54,8 @@ class FaissIndex:
         """
         self.dimension = dimension
         self._index: Any = _exact(dimension)
+        # Kept here: FAISS hands its own list over through SWIG, whose classes another library may have taken over.
+        self._ids: Ids = np.empty(0, dtype=np.int64)
         self._recall: float | None = None
 
     def __len__(self) -> int:
@@ -66,21 +68,13 @@ class FaissIndex:
 
     def ids(self) -> Ids:
         """The ids held, rising."""
-        if self.is_exact:
-            return np.sort(_faiss().vector_to_array(self._index.id_map))
-        lists = self._index.invlists
-        held = [
-            _faiss().rev_swig_ptr(lists.get_ids(n), lists.list_size(n)).copy()
-            for n in range(self._index.nlist)
-            if lists.list_size(n)
-        ]
-        return np.sort(np.concatenate(held)) if held else np.empty(0, dtype=np.int64)
+        return self._ids
 
     def build(self, blocks: Iterable[Block], count: int) -> None:
         """Replace everything; blocks are read once, or kept in memory where lists must be trained."""
         self._recall = None
         if count <= EXACT_UP_TO:
-            self._index = _exact(self.dimension)
+            self._index, self._ids = _exact(self.dimension), self._ids[:0]
             for ids, vectors in blocks:
                 self.add(ids, vectors)
             return
@@ -92,9 +86,11 @@ class FaissIndex:
         lists = 2 ** round(math.log2(4 * math.sqrt(count)))
         index = _faiss().index_factory(self.dimension, f"IVF{lists},SQ8", _faiss().METRIC_INNER_PRODUCT)
         index.train(_sample(blocks(), count, lists * TRAINING_PER_LIST))
+        held = [self._ids[:0]]
         for ids, vectors in blocks():
             index.add_with_ids(vectors, ids)
-        self._index = index
+            held.append(ids)
+        self._index, self._ids = index, np.sort(np.concatenate(held))
         self._tune(blocks, count)
 
     def _tune(self, blocks: Callable[[], Iterator[Block]], count: int) -> None:
@@ -116,11 +112,13 @@ class FaissIndex:
         """Add vectors (n, dimension) under ids that are not held."""
         if len(ids):
             self._index.add_with_ids(np.ascontiguousarray(vectors, dtype=np.float32), np.asarray(ids, dtype=np.int64))
+            self._ids = np.union1d(self._ids, ids)
 
     def remove(self, ids: Ids) -> None:
         """Take vectors out."""
         if len(ids):
             self._index.remove_ids(np.asarray(ids, dtype=np.int64))
+            self._ids = np.setdiff1d(self._ids, ids)
 
     def search(self, queries: Vectors, k: int, *, among: Ids | None = None) -> tuple[Vectors, Ids]:
         """The k nearest of each query; see VectorIndex."""
@@ -155,11 +153,11 @@ class FaissIndex:
         """Write the vectors into a file."""
         _faiss().write_index(self._index, str(path))
 
-    def load(self, path: Path, *, recall: float | None) -> None:
-        """Read what ``save`` wrote; the caller has compared its checksum.
+    def load(self, path: Path, *, ids: Ids, recall: float | None) -> None:
+        """Read what ``save`` wrote; the caller has compared its checksum, and kept the ids and the recall.
 
         Raises:
-            ValueError: the file is no index of this dimension.
+            ValueError: the file is no index of this dimension, or holds another number of vectors.
         """
         try:
             self._index = _faiss().read_index(str(path))
@@ -167,11 +165,13 @@ class FaissIndex:
             raise ValueError(f"not an index: {str(error)[:80]}") from None
         if self._index.d != self.dimension:
             raise ValueError(f"an index of {self._index.d} dimensions, expected {self.dimension}")
-        self._recall = recall
+        if self._index.ntotal != len(ids):
+            raise ValueError(f"{self._index.ntotal} vectors, expected {len(ids)}")
+        self._ids, self._recall = ids, recall
 
     def close(self) -> None:
         """Let go of the memory."""
-        self._index = _exact(self.dimension)
+        self._index, self._ids = _exact(self.dimension), self._ids[:0]
 
 
 def _exact(dimension: int) -> Any:

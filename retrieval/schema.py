@@ -47,7 +47,8 @@ create table if not exists pictures (
   primary key (case_id, name));
 create table if not exists indexes (
   name text primary key, engine text not null, file text not null, sha256 text not null,
-  generation integer not null, weights blob not null, facts text not null, calibration text not null default '[]');
+  generation integer not null, ids blob not null, weights blob not null, facts text not null,
+  calibration text not null default '[]');
 create virtual table if not exists words using fts5 (
   text, content = 'sentences', content_rowid = 'id', tokenize = 'porter unicode61');
 create trigger if not exists words_in after insert on sentences begin

@@ -98,9 +98,10 @@ def test_lists_of_codes_reach_their_recall_and_say_it() -> None:
 
 
 def test_a_file_of_another_dimension_is_refused(tmp_path: Path) -> None:
+    none = np.empty(0, dtype=np.int64)
     FaissIndex(8).save(tmp_path / "index")
     with pytest.raises(ValueError, match="8 dimensions"):
-        FaissIndex(9).load(tmp_path / "index", recall=None)
+        FaissIndex(9).load(tmp_path / "index", ids=none, recall=None)
     (tmp_path / "index").write_bytes(b"not one")
     with pytest.raises(ValueError, match="not an index"):
-        FaissIndex(8).load(tmp_path / "index", recall=None)
+        FaissIndex(8).load(tmp_path / "index", ids=none, recall=None)
