@@ -27,11 +27,12 @@ serve: $(VIEWER)  ## the page, with your own cases
 
 demo: $(VIEWER)  ## a sample CT and its report; at a terminal, then the page with it
 	$(BIN)/tomoscribe phantom $(DEMO)/ct --preset demo --seed 7
-	$(BIN)/tomoscribe read $(DEMO)/ct --out $(DEMO)/report
+	$(BIN)/tomoscribe index demo --library $(DEMO)/library
+	$(BIN)/tomoscribe read $(DEMO)/ct --out $(DEMO)/report --library $(DEMO)/library
 	@echo
 	@echo "Report:  $(DEMO)/report/report.md    (evidence: report.json, masks/, key/)"
-	@echo "Page:    $(BIN)/tomoscribe serve $(DEMO)/ct --data $(DEMO)/page"
-	@if [ -t 1 ]; then rm -rf $(DEMO)/page && $(BIN)/tomoscribe serve $(DEMO)/ct --data $(DEMO)/page --open; fi
+	@echo "Page:    $(BIN)/tomoscribe serve $(DEMO)/ct --data $(DEMO)/page --library $(DEMO)/library"
+	@if [ -t 1 ]; then rm -rf $(DEMO)/page && $(BIN)/tomoscribe serve $(DEMO)/ct --data $(DEMO)/page --library $(DEMO)/library --open; fi
 
 test: $(VIEWER)  ## all tests, on two cores
 	$(BIN)/pytest -n 2

@@ -378,6 +378,7 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option("--name", help="A further host name under which browsers reach the page.")
     ] = None,
+    library: commands_library.LibraryFolder = None,
 ) -> None:
     """Serve the page: read scans, look, ask and edit in a browser."""
     from app.serving import serve_page, write_user
@@ -385,7 +386,10 @@ def serve(
     if add_user is not None:
         write_user(users, add_user, lambda: str(typer.prompt("Password", hide_input=True, confirmation_prompt=True)))
         return
-    serve_page(add or [], host=host, port=port, data=data, users=users, names=name or [], browse=open_browser)
+    folder = commands_library.library_for_reading(library)
+    serve_page(
+        add or [], host=host, port=port, data=data, users=users, names=name or [], browse=open_browser, library=folder
+    )
 
 
 @app.command(epilog="tomoscribe mcp --root scans")

@@ -106,6 +106,21 @@ def add(
     )
 
 
+@index.command("demo", epilog="tomoscribe index demo --library demo/library")
+def demo(library: LibraryFolder = None, as_json: AsJson = False) -> None:
+    """Put a few synthetic chests into a library, each drawn and read: half a minute."""
+    from app.commands.demo_library import CASES, add_demo
+
+    with opened(library, None, make=True) as indexes:
+        with counted(len(CASES), as_json) as progress:
+            summary = add_demo(indexes.library, workers=2, progress=progress)
+        indexes.refresh()
+    if as_json:
+        put_json(asdict(summary))
+    else:
+        typer.echo(f"{summary.added} cases added, {summary.held} there already.", err=True)
+
+
 @index.command("stats", epilog="tomoscribe index stats")
 def stats(library: LibraryFolder = None, place: IndexPlace = None, as_json: AsJson = False) -> None:
     """Say what the library holds, and what its indexes are."""

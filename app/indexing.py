@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from app.export.key_images import window_for, write_key_images
 from app.export.thumbnails import thumbnail
 from app.reopen import ledger_of
 from app.store import data_folder
 from app.studies import Study
 from retrieval.facts import from_ledger, phase_in, regions_in, regions_of
-from retrieval.library import CaseLibrary, NewCase
+from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary, NewCase
 from vlm.errors import TomoscribeError
 from vlm.report import FINDINGS_SECTIONS, SECTIONS, Report
+
+if TYPE_CHECKING:
+    from app.reading import Reading
 
 WAITING = 4  # studies handed to each worker ahead: enough to keep it busy, few enough to stay small
 TOLD = ("technique", *FINDINGS_SECTIONS, "impression")  # sections that say what a case shows
@@ -139,7 +146,9 @@ def _of_reading(study: Study, measure: bool) -> NewCase:
     report = Report.model_validate_json((study.reading / "report.json").read_text(encoding="utf-8"))
     pictures = {}
     for key in sorted((study.reading / "key").glob("*.png"))[:1]:
-        pictures["thumbnail.png"] = thumbnail(key.read_bytes())
+        pictures[THUMBNAIL] = thumbnail(key.read_bytes())
+    if (kept := study.reading / "preview.nii").exists():  # of a reading that the page keeps
+        pictures[PREVIEW] = gzip.compress(kept.read_bytes(), mtime=0)
     return case_of(study, report, measure=measure, pictures=pictures)
 
 
@@ -149,7 +158,23 @@ def _measured(study: Study) -> NewCase:
 
     assert study.volume is not None
     reading = read_scan(study.volume)
-    return case_of(study, reading.report, measure=True, pictures={})
+    return case_of(study, reading.report, measure=True, pictures=pictures_of(reading))
+
+
+def pictures_of(reading: Reading) -> dict[str, bytes]:
+    """What the library shows of a scan: the key image of its largest finding, small, and HU in blocks of 3 mm."""
+    from app.page.scanned import PREVIEW_MM, nifti_of
+
+    pictures = {PREVIEW: gzip.compress(nifti_of(reading.case.volume.coarse(target_mm=PREVIEW_MM)), mtime=0)}
+    seen = [(name, o) for name, o in reading.case.ledger.observations().items() if o.region and o.region.mask]
+    if seen:
+        name, observation = max(seen, key=lambda entry: reading.case.masks[str(entry[1].region.mask)].volume_ml)  # type: ignore[union-attr]
+        window = window_for(observation.finding, reading.sections.get(name, ""))
+        with tempfile.TemporaryDirectory() as folder:
+            marked = {name: (observation.region, window)}
+            write_key_images(Path(folder), reading.case.volume, reading.case.masks, marked)  # type: ignore[arg-type]
+            pictures[THUMBNAIL] = thumbnail((Path(folder) / f"{name}.png").read_bytes())
+    return pictures
 
 
 def case_of(study: Study, report: Report, *, measure: bool, pictures: dict[str, bytes]) -> NewCase:
@@ -160,7 +185,9 @@ def case_of(study: Study, report: Report, *, measure: bool, pictures: dict[str, 
         patient=study.patient, study=study.study, series=study.series, source=study.source, report=text,
         facts=from_ledger(ledger), content=str(report.provenance.get("input_sha256", "")), regions=regions_of(ledger),
         phase=phase_in(drafted) or phase_in(text), age=study.age, sex=study.sex, date=study.date, pictures=pictures,
-        provenance={"tomoscribe": str(report.provenance.get("tomoscribe", ""))}, stamp=_stamp(study, measure),
+        provenance={"tomoscribe": str(report.provenance.get("tomoscribe", "")),
+                    "words": "others" if study.text else "ours"},
+        stamp=_stamp(study, measure),
         own_words=not study.text,
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ from app.page.build import build, theme
 from app.page.desk import Desk
 from app.page.guard import Guard
 from app.page.routes import STATIC, case_routes, reading_routes, static_routes
+from app.page.similar_routes import similar_routes
 from app.page.uploads import UploadError
 from app.page.users import LOCAL, Users
 from app.serving import Settings
@@ -47,12 +48,12 @@ def application(settings: Settings, desk: Desk) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=working)
     names = [settings.host, *settings.names]
     app.add_middleware(Guard, users=Users(settings.users), hosts=[name.lower() for name in names])
-    for router in (static_routes(STATIC.parent), case_routes(desk), reading_routes(desk)):
+    for router in (static_routes(STATIC.parent), case_routes(desk), reading_routes(desk), similar_routes(desk)):
         app.include_router(router)
     _say_errors(app)
     mounted: FastAPI = gr.mount_gradio_app(
-        app, build(desk), path="/", theme=theme(), css_paths=[STATIC / "page.css"], footer_links=[],
-        run_history=False, max_file_size=MOST_GRADIO_UPLOAD, allowed_paths=[],
+        app, build(desk), path="/", theme=theme(), css_paths=[STATIC / "page.css", STATIC / "similar.css"],
+        footer_links=[], run_history=False, max_file_size=MOST_GRADIO_UPLOAD, allowed_paths=[],
         blocked_paths=[str(settings.data.resolve())],
         show_error=False, ssr_mode=False, pwa=False, enable_monitoring=False, mcp_server=False,
         auth_dependency=lambda request: request.scope.get("state", {}).get("user"),
@@ -81,7 +82,7 @@ def serve(settings: Settings, add: Sequence[Path] = (), *, browse: bool = False)
         UsageError: the address is public and nobody has to log in, or the port or the data folder is in use.
     """
     _check_port(settings)
-    desk = Desk(settings.data)
+    desk = Desk(settings.data, settings.library)
     app = application(settings, desk)
     opened = ""
     for path in add:
@@ -117,7 +118,7 @@ def _check_port(settings: Settings) -> None:
 @contextmanager
 def running(settings: Settings) -> Iterator[Desk]:
     """A page that is served in a thread while the block lasts: for tests and benchmarks."""
-    desk = Desk(settings.data)
+    desk = Desk(settings.data, settings.library)
     config = uvicorn.Config(application(settings, desk), host=settings.host, port=settings.port, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -22,6 +22,7 @@ class Settings:
     port: int = 7860
     users: Path | None = None
     names: Sequence[str] = ()  # further names under which browsers reach it
+    library: Path | None = None  # the folder of a case library, for similar cases
 
     def __post_init__(self) -> None:
         if self.users is None and not _loopback(self.host):
@@ -40,6 +41,7 @@ def serve_page(
     users: Path | None,
     names: Sequence[str],
     browse: bool,
+    library: Path | None = None,
 ) -> None:
     """Serve the page until it is stopped.
 
@@ -48,7 +50,9 @@ def serve_page(
     """
     from app.store import data_folder
 
-    settings = Settings(data=data or data_folder(), host=host, port=port, users=users, names=tuple(names))
+    settings = Settings(
+        data=data or data_folder(), host=host, port=port, users=users, names=tuple(names), library=library
+    )
     _check_installed(NEEDED, "the page", "page")
     if missing := [path for path in add if not path.exists()]:
         raise UsageError(f"E_USAGE: {missing[0].name} is not there, expected a scan.")

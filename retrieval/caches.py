@@ -7,14 +7,12 @@ through the same weights. A file that is missing, cut or changed is noticed and 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -113,27 +111,17 @@ class Indexes:
     def refresh(self, *, anew: bool = False) -> dict[str, Facts]:
         """Bring every index up to date and write it; what each is. ``anew``: build all of them again."""
         found: dict[str, Facts] = {}
-        with self._alone():
+        with self.library.alone():
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             for kind, space, count in self.library.spaces():
-                generation = self.library.generation
+                removals, generation = self.library.removals, self.library.generation
                 opened = self._built(kind, space, count, generation) if anew else self.get(kind, space)
                 if opened is not None:
                     self._open[kind, space] = opened
-                    self._save(kind, space, opened)
+                    self._save(kind, space, opened, removals)
                     found[f"{kind}-{space}"] = opened.index.facts()
-            self._sweep()
+            self.library.sweep()
         return found
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process at a time writes index files."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
 
     # ---- making
 
@@ -222,7 +210,8 @@ class Indexes:
             return None
         return Opened(loaded, weights, row["generation"])
 
-    def _save(self, kind: Kind, space: str, opened: Opened) -> None:
+    def _save(self, kind: Kind, space: str, opened: Opened, removals: int) -> None:
+        """Write an index, unless a patient was removed since it was begun: it may hold what is gone."""
         file, digest = "", ""
         if isinstance(opened.index, FaissIndex):
             file = f"{kind}-{space}-{secrets.token_hex(6)}.faiss"
@@ -235,19 +224,14 @@ class Indexes:
         dimension = getattr(opened.index, "dimension", 0)
         facts = json.dumps({**asdict(opened.index.facts()), "dimension": dimension})
         with self.library.tables.write() as db:
+            if self.library.removals != removals:
+                return
             db.execute(
                 "insert or replace into indexes (name, engine, file, sha256, generation, ids, weights, facts) "
                 "values (?, ?, ?, ?, ?, ?, ?, ?)",
                 (self._row_name(kind, space), opened.index.facts().engine, file, digest, opened.generation,
                  _ids_kept(opened.index.ids()) if file else b"", opened.weights.kept(), facts),
             )  # fmt: skip
-
-    def _sweep(self) -> None:
-        """Remove index files that no row names: what a stop left, and what was replaced."""
-        named = {row["file"] for row in self.library.tables.rows("select file from indexes")}
-        for path in self.folder.glob("*.faiss"):
-            if path.name not in named:
-                path.unlink(missing_ok=True)
 
     def damaged(self) -> list[str]:
         """Index files that are missing or not what was written."""

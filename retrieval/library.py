@@ -11,12 +11,15 @@ drops every index file that held their vectors.
 from __future__ import annotations
 
 import datetime
+import fcntl
 import hashlib
 import hmac
 import json
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -33,6 +36,7 @@ from vlm.findings.reader import read_report
 
 Kind = Literal["scan", "organ", "sentence"]
 KINDS: tuple[Kind, ...] = ("scan", "organ", "sentence")
+THUMBNAIL, PREVIEW = "thumbnail.png", "preview.nii.gz"  # pictures of a case: a small key image, HU in blocks of 3 mm
 SHIFT_DAYS = 183  # dates of a patient move together by at most so many days, either way
 
 
@@ -63,7 +67,7 @@ class NewCase:
     sex: str | None = None
     date: datetime.date | None = None
     vectors: tuple[CaseVector, ...] = ()
-    pictures: Mapping[str, bytes] = field(default_factory=dict)  # "thumbnail.png" …
+    pictures: Mapping[str, bytes] = field(default_factory=dict)  # THUMBNAIL, PREVIEW
     provenance: Mapping[str, str] = field(default_factory=dict)  # tool versions: never a path or a name
     stamp: str = ""  # tells one state of its input from another; "": told from what the case holds
     own_words: bool = False  # the report is one of ours: its facts are the measured ones, and are not read again
@@ -119,6 +123,16 @@ class CaseLibrary:
         """Let go of the file."""
         self.tables.close()
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One process at a time writes index files, or ends a removal."""
+        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
     def token(self, sort: str, text: str) -> str:
         """A keyed hash, 32 hex digits: the same text gives the same token in this library alone."""
         return hmac.new(self.key, f"{sort}\0{text}".encode(), hashlib.sha256).hexdigest()[:32]
@@ -132,6 +146,11 @@ class CaseLibrary:
     def generation(self) -> int:
         """A number that rises with every change."""
         return int(self._meta("generation") or 0)
+
+    @property
+    def removals(self) -> int:
+        """How many patients were removed: an index that was made before one is not written after it."""
+        return int(self._meta("removals") or 0)
 
     def _meta(self, key: str) -> str:
         rows = self.tables.rows("select value from meta where key = ?", (key,))
@@ -196,14 +215,8 @@ class CaseLibrary:
             for label, picture in case.pictures.items():
                 db.execute("insert into pictures values (?, ?, ?)", (at, label, picture))
             db.execute("update cases set checksum = ? where id = ?", (checksum(db, at), at))
-            self._advance(db)
+            _count(db, "generation")
         return name
-
-    @staticmethod
-    def _advance(db: sqlite3.Connection) -> None:
-        db.execute(
-            "insert into meta values ('generation', '1') on conflict (key) do update set value = cast(value as int) + 1"
-        )
 
     # ---- out
 
@@ -226,19 +239,29 @@ class CaseLibrary:
             count = int(db.execute("select count(*) from cases where patient = ?", (rows[0]["id"],)).fetchone()[0])
             db.execute("delete from patients where id = ?", (rows[0]["id"],))
             db.execute("insert or replace into meta values ('erasing', '1')")
+            _count(db, "removals")
             db.execute("delete from indexes where engine = 'faiss'")
             db.execute("update indexes set generation = -1")  # a server's collection is dropped and built anew
-            self._advance(db)
+            _count(db, "generation")
         self._erase()
         return count
 
     def _erase(self) -> None:
-        """End a removal, also one that a stop interrupted: index files first, then what SQLite still holds."""
-        for path in (self.folder / "index").glob("*"):
-            path.unlink(missing_ok=True)
-        self.tables.empty_of_deleted()
-        with self.tables.write() as db:
-            db.execute("delete from meta where key = 'erasing'")
+        """End a removal, also one that a stop interrupted: index files that nothing names, then what SQLite holds."""
+        with self.alone():
+            if not self._meta("erasing"):  # another process has ended it
+                return
+            self.sweep()
+            if self.tables.empty_of_deleted():
+                with self.tables.write() as db:
+                    db.execute("delete from meta where key = 'erasing'")
+
+    def sweep(self) -> None:
+        """Remove index files that no row names: what a stop left, and what was replaced or held a removed patient."""
+        named = {row["file"] for row in self.tables.rows("select file from indexes")}
+        for path in (self.folder / "index").glob("*.faiss"):
+            if path.name not in named:
+                path.unlink(missing_ok=True)
 
     # ---- what is there
 
@@ -316,6 +339,12 @@ def checksum(db: sqlite3.Connection, case: int) -> str:
     return digest.hexdigest()
 
 
+def _count(db: sqlite3.Connection, what: str) -> None:
+    db.execute(
+        "insert into meta values (?, '1') on conflict (key) do update set value = cast(value as int) + 1", (what,)
+    )
+
+
 def _by_organ(facts: Iterable[Fact]) -> Iterator[tuple[str, list[Fact]]]:
     """(organ, its facts) for each organ that something is known of."""
     held: dict[str, list[Fact]] = {}
@@ -363,7 +392,10 @@ def _key(path: Path) -> bytes:
     if not path.exists():
         fresh = path.with_name(f"key.{secrets.token_hex(8)}")
         fresh.touch(mode=0o600)
-        fresh.write_bytes(secrets.token_bytes(32))
+        with fresh.open("wb") as stream:
+            stream.write(secrets.token_bytes(32))
+            stream.flush()
+            os.fsync(stream.fileno())
         try:
             path.hardlink_to(fresh)  # fails where another was first
         except FileExistsError:

@@ -133,14 +133,21 @@ class Tables:
         finally:
             reader.close()
 
-    def empty_of_deleted(self) -> None:
-        """Overwrite what deletions left in the full-text index, in free pages and in the write-ahead file."""
+    def empty_of_deleted(self) -> bool:
+        """Overwrite what deletions left in the full-text index, in free pages and in the write-ahead file.
+
+        False where a reader of an older state kept the write-ahead file from being emptied; it is to be tried again.
+        """
         with self._guard:
             with self.write() as db:
                 db.execute("insert into words (words) values ('optimize')")
-            self.db.execute("pragma wal_checkpoint(truncate)")
-            self.db.execute("vacuum")
-            self.db.execute("pragma wal_checkpoint(truncate)")
+            try:
+                self.db.execute("pragma wal_checkpoint(truncate)")
+                self.db.execute("vacuum")
+                busy = self.db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
+            except sqlite3.OperationalError:  # a writer or a reader did not end in time, or the disk is full
+                return False
+            return not busy
 
     def close(self) -> None:
         """Let go of the file."""

@@ -75,6 +75,8 @@ def build(desk: Desk) -> gr.Blocks:
                     part("report", "report")
                 with gr.Tab("Questions", id="chat-tab"):
                     part("chat", "chat")
+                with gr.Tab("Similar cases", id="similar-tab"):
+                    part("similar", "similar")
         add_programs(desk)
     for block in page.blocks.values():
         block.async_move_resource_to_block_cache = _take_no_file

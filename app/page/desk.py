@@ -23,6 +23,7 @@ from app.page import console, reviews
 from app.page.pictures import heat_maps
 from app.page.scanned import Scanned, drafted, geometry_of, is_written
 from app.page.seal import check_seal
+from app.page.similar import SimilarCases
 from app.page.slices import Look, slice_png
 from app.page.uploads import UploadError, check_announced
 from app.page.verdict import verdict_of
@@ -47,8 +48,8 @@ EMPTY: dict[str, Any] = {  # what a case has before it is read
 class Desk:
     """Cases, their readings, and the queue of one page."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the data folder and take up what a stop left.
+    def __init__(self, folder: Path, library: Path | None = None) -> None:
+        """Open the data folder and take up what a stop left; ``library`` is the folder of a case library.
 
         Raises:
             UsageError: the folder cannot be used.
@@ -56,6 +57,7 @@ class Desk:
         self.store = Store(folder)
         self.store.sweep()
         shutil.rmtree(self.store.folder / "scratch", ignore_errors=True)
+        self.similar = SimilarCases(library)
         self.jobs = Jobs(self.store, ReadingWorker(self.store))
         self._opened: OrderedDict[str, Opened] = OrderedDict()
         self._lock = RLock()
@@ -67,6 +69,7 @@ class Desk:
     def close(self) -> None:
         """Stop; what was being read waits for the next start."""
         self.jobs.close()
+        self.similar.close()
         self.store.close()
 
     # ---- cases
@@ -237,7 +240,7 @@ class Desk:
             "id": name, "number": case.number, "created": case.created, "intake": case.intake, "state": "ready",
             **summary_of(opened), "prior": self._prior(opened, name, owner), "heat": heat_maps(opened.folder),
             "notice": opened.report.notice, **self.report(name, owner),
-            "evidence": {key: self._evidence(opened, key) for key in opened.report.evidence if key in opened.ledger},
+            "evidence": {key: self._evidence(opened, key) for key, _ in opened.ledger},
             "findings": console.rows(opened), "packs": console.packs(),
             "limits": [f"{note.message} ({note.code})" for note in opened.report.intake]
             + [f"{off.capability}: {off.reason}. {off.remedy}" for off in opened.report.capabilities_off],

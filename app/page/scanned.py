@@ -77,13 +77,22 @@ def kept_volume(folder: Path) -> Volume:
 
 def _write_volume(path: Path, volume: Volume) -> None:
     """Write HU as an unpacked NIfTI-1 file, z slowest."""
+    with path.open("wb") as stream:
+        _image(volume).to_stream(stream)
+
+
+def nifti_of(volume: Volume) -> bytes:
+    """HU as an unpacked NIfTI-1 file, z slowest."""
+    return bytes(_image(volume).to_bytes())
+
+
+def _image(volume: Volume) -> nibabel.Nifti1Image:
     image = nibabel.Nifti1Image(volume.hu, volume.grid.affine, dtype=np.int16)
     image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(1, 0)
     image.set_qform(volume.grid.affine, code=1)
     image.set_sform(volume.grid.affine, code=1)
-    with path.open("wb") as stream:
-        image.to_stream(stream)
+    return image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,102 @@
+"""The panel of similar cases: cards, pictures, a scan beside this one, and a checker that knows their words."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+
+from app.page.desk import Desk
+from app.page.similar import NO_LIBRARY
+from app.page.similar_routes import similar_routes
+from retrieval.library import PREVIEW, THUMBNAIL
+from tests.library_cases import make_library, new_case
+from tests.page_case import Finished, put_case
+
+pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'tomoscribe[retrieval]'")
+COPIED = "No pleural effusion is seen on the right side and the left lung is clear"
+
+
+def preview() -> bytes:
+    hu = np.full((6, 5, 4), -800, dtype=np.int16)
+    hu[3:] = 40
+    return gzip.compress(nibabel.Nifti1Image(hu, np.diag([3.0, 3.0, 3.0, 1.0])).to_bytes())
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A desk whose library knows a few cases, one of them with a scan."""
+    library = make_library(tmp_path / "lib")
+    library.add(new_case("p1", stamp="2", pictures={PREVIEW: preview(), THUMBNAIL: b"\x89PNG small"}))
+    library.add(new_case("p2", patient="p7", report=f"Findings: Right upper lobe nodule. {COPIED}. <b>x</b>"))
+    library.close()
+    held = Desk(tmp_path / "data", library=library.folder)
+    yield held
+    held.close()
+
+
+@pytest.fixture
+def client(desk: Desk) -> TestClient:
+    """The panel's routes, as user "a"."""
+    app = FastAPI()
+
+    @app.middleware("http")
+    async def known(request: Request, pass_on):  # type: ignore[no-untyped-def]  # starlette's own types
+        request.state.user = "a"
+        return await pass_on(request)
+
+    app.include_router(similar_routes(desk))
+    return TestClient(app)
+
+
+def test_cards_say_what_is_shared_and_what_differs(desk: Desk, client: TestClient, finished: Finished) -> None:
+    case = put_case(desk, "a", finished)
+    found = client.get(f"/api/cases/{case}/similar").json()
+    assert found["off"] == ""
+    assert found["cases"] == 7
+    first = next(card for card in found["cards"] if card["beside"])
+    assert "lung nodule" in first["shared"]
+    assert {"name": "emphysema", "other": "searched, none"} in first["only_there"]
+    assert {"name": "pleural effusion", "other": "searched, none"} in first["only_here"]
+    assert first["thumbnail"]
+    assert first["beside"]["shape"] == [6, 5, 4]
+    assert first["beside"]["base"] == f"/api/similar/{first['case']}"
+    assert "12 mm solid nodule" in first["report"]
+
+
+def test_a_scan_is_served_for_the_viewer_beside(desk: Desk, client: TestClient, finished: Finished) -> None:
+    case = put_case(desk, "a", finished)
+    card = next(c for c in client.get(f"/api/cases/{case}/similar").json()["cards"] if c["beside"])
+    base = card["beside"]["base"]
+    image = nibabel.Nifti1Image.from_bytes(client.get(f"{base}/picture/ct.nii").content)
+    assert image.shape == (6, 5, 4)
+    assert client.get(f"{base}/slice/axial/2").content.startswith(b"\x89PNG")
+    assert client.post(f"{base}/point", json={"mm": [12, 3, 3]}).json()["hu"] == 40
+    assert client.get(f"{base}/thumbnail.png").content.startswith(b"\x89PNG")
+    assert client.get(f"{base}/picture/labels.nii.gz").status_code == 404
+
+
+def test_words_of_a_similar_case_cannot_be_typed_into_the_report(desk: Desk, finished: Finished) -> None:
+    case = put_case(desk, "a", finished)
+    opened = desk.opened(case, "a")
+    sentence = next(s.id for s in opened.report.sentences if s.section == "lungs_and_pleura")
+    before = desk.judge(case, "a", sentence=sentence, text=COPIED)
+    desk.similar.cards(opened)
+    after = desk.judge(case, "a", sentence=sentence, text=COPIED)
+    assert before["rule"] != "G14"
+    assert "copies" in after["reason"] or after["rule"] == "G14"
+
+
+def test_a_page_without_a_library_says_so(tmp_path: Path, finished: Finished) -> None:
+    desk = Desk(tmp_path / "data")
+    try:
+        found = desk.similar.cards(desk.opened(put_case(desk, "a", finished), "a"))
+    finally:
+        desk.close()
+    assert found == {"cards": [], "cases": 0, "off": NO_LIBRARY}
