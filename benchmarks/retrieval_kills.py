@@ -35,7 +35,7 @@ WORDS = {
     "refused": "index files that fail theirs, or hold another number of vectors",
     "found": "removed cases whose words are found in any file",
 }
-LONGEST_S = 0.6  # a worker lives at most so long
+LONGEST_S = 3.0  # a worker lives at most so long
 REPORT = "Findings: {size} mm nodule in the {side} upper lobe. No pleural effusion. Token zq{name}q."
 
 

@@ -6,7 +6,6 @@ number read. What is deleted is overwritten with zeros.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -69,7 +68,9 @@ class Tables:
         """
         self.path = path
         self._guard = threading.RLock()
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files the same mode
+        # Only a new file is opened here: closing one that SQLite has open, too, would drop this process's locks on it.
+        if not path.exists():
+            path.touch(mode=0o600)  # SQLite gives its other files the same mode
         path.chmod(0o600)
         self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=WAIT_S)
         self.db.row_factory = sqlite3.Row
@@ -104,6 +105,7 @@ class Tables:
         with self._guard:
             try:
                 self.db.execute("begin immediate")
+                self._know_tables()
                 try:
                     yield self.db
                     self.db.execute("commit")
@@ -120,7 +122,12 @@ class Tables:
     def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """The rows of a query."""
         with self._guard:
+            self._know_tables()
             return self.db.execute(query, values).fetchall()
+
+    def _know_tables(self) -> None:
+        """Read the list of tables: after another process's VACUUM, SQLite 3.40 misses a table in the next statement."""
+        self.db.execute("select count(*) from sqlite_schema").fetchone()
 
     def stream(self, query: str, values: Sequence[object] = (), size: int = 8192) -> Iterator[list[sqlite3.Row]]:
         """The rows of a query in runs, on a connection of their own, so that they are of one moment."""
