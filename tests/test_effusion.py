@@ -11,6 +11,7 @@ from tests.scans import real_case
 from vlm.ct.volume import Grid
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import chest
+from vlm.phantom.implant import Implant, implant
 from vlm.tools.effusion import _middle, effusion
 
 
@@ -118,3 +119,11 @@ def test_real_scans_have_fluid_where_it_was_seen(name: str, sides: set[str]) -> 
         assert seen["right"].attributes.get("loculated") == "likely"
         assert seen["right"].region is not None
         assert math.dist(seen["right"].region.centroid_mm, (85, -190, -600)) < 8  # the middle by eye
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize(("name", "side"), [("nlst-101287", "right"), ("pyradiomics-lung2", "right")])
+def test_a_thin_layer_at_the_lowest_place_of_a_real_chest_is_found(name: str, side: str) -> None:
+    fluid = Implant(finding="pleural_effusion", size=25.0, side=side)  # type: ignore[arg-type]
+    seen, _ = split(effusion(Case(implant(real_case(name), [fluid], seed=3).volume)))
+    assert set(seen) == {side}
