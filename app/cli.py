@@ -305,6 +305,9 @@ def phantom(
     into: Annotated[
         list[Path] | None, typer.Option("--into", metavar="SCAN", help="Put findings into this scan instead.")
     ] = None,
+    organs: Annotated[
+        Path | None, typer.Option("--organs", metavar="LABELS", help="With --into: a label map of the scan's organs.")
+    ] = None,
     cohort: Annotated[
         int | None, typer.Option("--cohort", metavar="N", help="N cases with truth and reports. Goes on if stopped.")
     ] = None,
@@ -322,7 +325,7 @@ def phantom(
     from app.export.place import check_folder, writing
 
     check_folder(out, "OUT")
-    wanted = Wanted(preset, finding or [], seed, phase, region, prior, file_format, into or [])
+    wanted = Wanted(preset, finding or [], seed, phase, region, prior, file_format, into or [], organs)
     with writing(out, "OUT"):
         if cohort is None:
             made = make_sample(out.resolve(), wanted)

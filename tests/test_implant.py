@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import edt
 import numpy as np
 import pytest
 
+from tests.conftest import SHARED
 from tests.scans import real_case
 from vlm.anatomy.lungs import lungs
 from vlm.ct.read import read
+from vlm.ct.volume import Mask
 from vlm.errors import UsageError
 from vlm.evidence import Case
+from vlm.phantom.body import NUMBER, Exposure, body
 from vlm.phantom.chest import Phantom, chest
 from vlm.phantom.dicom_series import write_dicom_series
 from vlm.phantom.implant import SOLID_HU, Implant, border_mm, implant
-from vlm.phantom.into import wanted, write_into
+from vlm.phantom.into import read_organs, wanted, write_into
 from vlm.phantom.texture import texture
 
 ONE_OF_EACH = (
@@ -49,9 +53,71 @@ def test_nothing_changes_beyond_the_border_and_the_size_is_true(host: Case, each
     if truth.quantity == "volume":
         assert mask.volume_ml == pytest.approx(each.size, rel=0.02)
     elif truth.quantity == "diameter":
-        assert mask.volume_ml == pytest.approx(np.pi / 6 * each.size**3 / 1000, rel=0.06)
+        assert mask.volume_ml == pytest.approx(np.pi / 6 * each.size**3 / 1000, rel=0.02)
     else:
         assert mask.volume_ml == pytest.approx(each.size / 100 * lungs(host).both.volume_ml, rel=0.02)
+
+
+IN_ORGANS = (
+    Implant(finding="liver_lesion", size=24.0, margin="lobulated"), Implant(finding="liver_cyst", size=18.0),
+    Implant(finding="splenic_lesion", size=14.0), Implant(finding="renal_lesion", size=26.0, side="left"),
+    Implant(finding="renal_cyst", size=22.0, side="right"), Implant(finding="kidney_stone", size=9.0, side="left"),
+    Implant(finding="coronary_artery_calcification", size=0.12), Implant(finding="aortic_calcification", size=0.8),
+    Implant(finding="ascites", size=40.0), Implant(finding="pneumoperitoneum", size=10.0),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def person() -> tuple[Case, dict[str, Mask]]:
+    """A whole body as a host, and where its organs lie."""
+    drawn = body(seed=10, region="trunk", spacing_mm=(2.2, 2.2, 3.0), exposure=Exposure(noise_hu=12.0))
+    organs = {name: drawn.mask(name) for name in ("liver", "spleen", "kidney_left", "kidney_right", "aorta")}
+    parts = [number for name, number in NUMBER.items() if name.startswith("heart") or name == "coronary_arteries"]
+    organs["heart"] = Mask("heart", np.isin(drawn.labels, parts), drawn.volume.grid)
+    return Case(drawn.volume), organs
+
+
+@pytest.mark.parametrize("each", IN_ORGANS, ids=lambda each: each.finding)
+def test_a_finding_in_an_organ_is_true_and_changes_nothing_else(
+    person: tuple[Case, dict[str, Mask]], each: Implant
+) -> None:
+    case, organs = person
+    made = implant(case, [each], seed=2, organs=organs)
+    (mask,) = made.masks.values()
+    changed = made.volume.hu != case.volume.hu
+    away = edt.edt(~mask.voxels, anisotropy=mask.grid.spacing_mm, black_border=False)
+    assert away[changed].max() <= border_mm(texture(case.volume))
+    (truth,) = made.truth
+    asked = np.pi / 6 * each.size**3 / 1000 if truth.quantity == "diameter" else each.size
+    assert mask.volume_ml == pytest.approx(asked, rel=0.02, abs=0.6 * mask.grid.voxel_ml)
+    assert each.side in (None, truth.side)
+    before, after = (float(np.median(volume.hu[mask.voxels])) for volume in (case.volume, made.volume))
+    assert truth.contrast_hu is not None and np.sign(after - before) == np.sign(truth.contrast_hu)
+    home = {"liver_lesion": "liver", "liver_cyst": "liver", "splenic_lesion": "spleen"}.get(each.finding)
+    if home:
+        assert organs[home].voxels[mask.voxels].mean() > 0.95
+
+
+def test_an_organ_that_nobody_knows_is_refused(person: tuple[Case, dict[str, Mask]]) -> None:
+    with pytest.raises(ValueError, match="spleen of this scan lies is not known"):
+        implant(person[0], [Implant(finding="splenic_lesion", size=10.0)])
+    with pytest.raises(ValueError, match="no room of 90 mm"):
+        implant(person[0], [Implant(finding="splenic_lesion", size=90.0)], organs=person[1])
+
+
+@pytest.mark.realct
+def test_a_real_belly_takes_each_of_them() -> None:
+    case = real_case("cptac-pda-00189")
+    organs = read_organs(SHARED / "ct" / "cptac-pda-00189" / "organs_drawn.nii.gz", case.volume.grid)
+    refused: list[str] = []
+    balls = [replace(each, size=min(each.size, 15.0)) for each in IN_ORGANS]
+    made = implant(case, balls, seed=3, organs=organs, refused=refused)
+    assert not refused and len(made.truth) == len(IN_ORGANS)
+    for truth in made.truth:
+        shown = float(np.median(made.volume.hu[made.masks[truth.mask].voxels]))
+        assert np.sign(shown - float(np.median(case.volume.hu[made.masks[truth.mask].voxels]))) == np.sign(
+            truth.contrast_hu or 0
+        )
 
 
 def test_the_same_seed_gives_the_same_scan_and_another_seed_another(host: Case) -> None:
@@ -119,6 +185,10 @@ def test_a_finding_in_words_becomes_what_is_put_in() -> None:
     assert (nodule.texture, nodule.margin, nodule.place) == ("ground_glass", "spiculated", "inside")
     assert wanted("left pleural effusion, 0.4 l").size == 400.0
     assert wanted("6 mm subpleural nodule").place == "pleural"
+    stone = wanted("left kidney stone 7 mm")
+    assert (stone.finding, stone.size, stone.side) == ("kidney_stone", 7.0, "left")
+    assert wanted("coronary artery calcification 0.2 ml").size == 0.2
+    assert wanted("45 mm lobulated lung mass, left lower zone").margin == "lobulated"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +199,8 @@ def test_a_finding_in_words_becomes_what_is_put_in() -> None:
         ("8 mm lobulated spiculated nodule", "at once"),
         ("no nodule", "absent"),
         ("pancreatic mass", "What can be drawn"),
+        ("left liver cyst 9 mm", "has no left side"),
+        ("three liver cysts", "one at a time"),
     ],
 )
 def test_words_that_cannot_be_put_in_are_refused_in_one_line(words: str, why: str) -> None:

@@ -26,6 +26,7 @@ class Wanted:
     prior: bool
     file_format: str | None
     into: Sequence[Path]
+    organs: Path | None = None
 
 
 def make_sample(out: Path, wanted: Wanted) -> dict[str, Any]:
@@ -42,7 +43,12 @@ def make_sample(out: Path, wanted: Wanted) -> dict[str, Any]:
             raise UsageError("E_USAGE: --prior with --into has no earlier scan to draw. Leave one out.")
         if len(wanted.into) > 1:
             raise UsageError("E_USAGE: --into is given more than once, expected one scan. Several need --cohort.")
-        return dict(write_into(out, wanted.into[0], wanted.findings, seed=wanted.seed, file_format=file_format))
+        made = write_into(
+            out, wanted.into[0], wanted.findings, seed=wanted.seed, file_format=file_format, organs=wanted.organs
+        )
+        return dict(made)
+    if wanted.organs:
+        raise UsageError("E_USAGE: --organs is for --into, expected no --organs. Leave it out.")
     if wanted.preset == "body" or (wanted.preset is None and (wanted.findings or wanted.prior)):
         return dict(
             write_body(

@@ -6,22 +6,42 @@ none of the patient's header.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import numpy as np
+
 from vlm.ct.read import read
+from vlm.ct.volume import Grid, Mask
 from vlm.errors import UsageError
 from vlm.evidence import Case
+from vlm.phantom.body.findings import FINDINGS
 from vlm.phantom.body.wishes import Wish, read_wish, refuse
 from vlm.phantom.chest import Phantom
 from vlm.phantom.files import Place, records, save_json, save_masks, save_scan
+from vlm.phantom.host import NODULES
 from vlm.phantom.implant import Implant, Kind, Margin, NoduleTexture, Zone, implant
 from vlm.phantom.sample import Sample
 
 KINDS: frozenset[str] = frozenset(get_args(Kind))
-USUAL = {"lung_nodule": 10.0, "pleural_effusion": 200.0, "pneumothorax": 100.0, "emphysema": 10.0}  # mm, mL, mL, %
-USUAL_PATCH_ML = 30.0
+USUAL = {  # where a scan is asked for something else than a body
+    "lung_nodule": 10.0, "pleural_effusion": 200.0, "pneumothorax": 100.0, "emphysema": 10.0, "consolidation": 30.0,
+    "ground_glass_opacity": 30.0, "ascites": 100.0, "pneumoperitoneum": 10.0,
+}  # fmt: skip
+IN_LUNG = frozenset(
+    {
+        "lung_nodule",
+        "lung_mass",
+        "pleural_effusion",
+        "pneumothorax",
+        "consolidation",
+        "ground_glass_opacity",
+        "emphysema",
+    }
+)
 
 
 def wanted(words: str) -> Implant:
@@ -31,6 +51,10 @@ def wanted(words: str) -> Implant:
         UsageError: it cannot be put into a scan, names a lobe, or has a size of the wrong kind.
     """
     wish = read_wish(words, KINDS)
+    if wish.count > 1:
+        raise refuse(words, "a scan takes one at a time. Give each its own --finding.")
+    if wish.finding not in IN_LUNG:
+        return _in_organ(wish)
     zone = (wish.site or "").removesuffix("_zone")
     pleural = wish.site in ("subpleural", "pleura")
     if zone not in ("upper", "middle", "lower") and wish.site not in (None, "lung", "subpleural", "pleura"):
@@ -43,7 +67,20 @@ def wanted(words: str) -> Implant:
         zone=cast(Zone, zone) if zone in get_args(Zone) else None,
         texture=cast(NoduleTexture, _one(wish, get_args(NoduleTexture), "solid")),
         margin=cast(Margin, _one(wish, get_args(Margin), "smooth")),
-        place="pleural" if pleural and wish.finding == "lung_nodule" else "inside",
+        place="pleural" if pleural and wish.finding in NODULES else "inside",
+    )
+
+
+def _in_organ(wish: Wish) -> Implant:
+    """A finding below the lungs: its organ is its place."""
+    entry = FINDINGS[wish.finding]
+    entry.check(wish if wish.side or entry.side != "must" else replace(wish, side="right"))
+    return Implant(
+        finding=cast(Kind, wish.finding),
+        size=_size(wish),
+        side=wish.side,
+        texture="calcified" if "calcified" in wish.attributes else "solid",
+        margin="lobulated" if "lobulated" in wish.attributes else "smooth",
     )
 
 
@@ -56,15 +93,42 @@ def _one(wish: Wish, known: Sequence[str], usual: str) -> str:
 
 
 def _size(wish: Wish) -> float:
-    """Millimetres of a nodule, percent of emphysema, millilitres of the rest."""
-    unit = {"lung_nodule": "mm", "emphysema": "percent"}.get(wish.finding, "ml")
-    said = {name: getattr(wish, name) for name in ("mm", "ml", "percent") if getattr(wish, name) is not None}
-    if set(said) - {unit}:
-        raise refuse(wish.words, f"the size of this finding is given in {unit.replace('percent', '%')}.")
-    return float(said.get(unit, USUAL.get(wish.finding, USUAL_PATCH_ML)))
+    """Millimetres of a ball, percent of emphysema, millilitres of the rest."""
+    size = FINDINGS[wish.finding].size
+    assert size is not None, wish.finding
+    said = any(getattr(wish, name) is not None for name in ("mm", "ml", "percent", "hu", "ratio"))
+    return size.of(wish) if said or wish.grade else USUAL.get(wish.finding, size.usual)
 
 
-def write_into(out: Path, scan: Path, findings: Sequence[str], *, seed: int, file_format: str = "dicom") -> Sample:
+def read_organs(path: Path, grid: Grid) -> dict[str, Mask]:
+    """Masks of organs from a label map with a JSON of names beside it, as ``tomoscribe segment`` writes them.
+
+    Args:
+        path: NIfTI of numbers on the scan's own grid; names stand in a JSON of the same stem or in ``names.json``.
+        grid: the scan's.
+
+    Raises:
+        UsageError: the map or its names are not there, or it lies on another grid.
+    """
+    import nibabel
+
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    names = next((p for p in (path.with_name(f"{stem}.json"), path.with_name("names.json")) if p.is_file()), None)
+    if not path.is_file() or names is None:
+        raise UsageError(f"E_USAGE: --organs {path.name} or its names ({stem}.json) are not there. Name a label map.")
+    said = json.loads(names.read_text("utf-8"))
+    said = said.get("labels", said)
+    image = nibabel.as_closest_canonical(nibabel.load(path))
+    numbers = np.asarray(image.dataobj)
+    if numbers.shape != grid.shape or not np.allclose(image.affine, grid.affine, atol=0.05):
+        raise UsageError(f"E_USAGE: --organs {path.name} lies on another grid than the scan. Resample it to the scan.")
+    return {name: Mask(name, np.asfortranarray(numbers == int(number)), grid) for number, name in said.items()}
+
+
+def write_into(
+    out: Path, scan: Path, findings: Sequence[str], *, seed: int, file_format: str = "dicom",
+    organs: Path | None = None,
+) -> Sample:  # fmt: skip
     """Put findings into the scan at ``scan`` and write it into ``out``; masks and truth lie beside it.
 
     Raises:
@@ -76,7 +140,8 @@ def write_into(out: Path, scan: Path, findings: Sequence[str], *, seed: int, fil
     implants = [wanted(words) for words in findings]
     case = Case(read(scan).volume)
     try:
-        made = implant(case, implants, seed=seed)
+        known = read_organs(organs, case.volume.grid) if organs else None
+        made = implant(case, implants, seed=seed, organs=known)
     except ValueError as error:
         raise UsageError(f"E_USAGE: --finding cannot be put into this scan: {error}.") from error
     save_implants(made, place, {"seed": seed}, seed=seed, file_format=file_format)

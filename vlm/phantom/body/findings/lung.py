@@ -103,12 +103,13 @@ def _patch(tissue: str) -> Painter:
 
 
 PATCH_LOOKS = ("patchy", "irregular", "focal", "peripheral", "round", "acute", "chronic")
-finding("consolidation", example="consolidation right middle lobe 40 ml", size=Size("volume", 25.0, 0.5, 1500.0),
+PATCH = Size("volume", 25.0, 0.5, 1500.0, ball=True)
+finding("consolidation", example="consolidation right middle lobe 40 ml", size=PATCH,
         side="may", sites=PLACES, attributes=PATCH_LOOKS)(_patch("consolidated"))  # fmt: skip
 finding("ground_glass_opacity", example="ground glass opacity left upper lobe 30 ml", side="may", sites=PLACES,
-        size=Size("volume", 25.0, 0.5, 1500.0), attributes=(*PATCH_LOOKS, "ground_glass", "diffuse"),
+        size=PATCH, attributes=(*PATCH_LOOKS, "ground_glass", "diffuse"),
         )(_patch("ground_glass"))  # fmt: skip
-finding("lung_opacity", example="lung opacity right lower lobe 20 ml", size=Size("volume", 20.0, 0.5, 1500.0),
+finding("lung_opacity", example="lung opacity right lower lobe 20 ml", size=PATCH,
         side="may", sites=PLACES, attributes=PATCH_LOOKS)(_patch("hazy"))  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from vlm.phantom.body.patient import Patient
 from vlm.phantom.body.wishes import Wish, refuse
 
 GUT = ("stomach", "small_bowel", "colon", "duodenum")
+BED_MM = 3.5
 REACH_MM = 32.0  # an organ's surface is moved by at most so much
 
 
@@ -52,7 +53,9 @@ def resize(
     window = drawing.box(wish, organ, REACH_MM)
     inside = organ[window]
     signed = drawing.signed(inside)
-    allowed = inside | (drawing.voxels(into)[window] & (signed < REACH_MM))
+    beside = [name for name in ("kidney_left", "kidney_right") if name != label]
+    free = drawing.away(drawing.voxels(beside)[window]) > BED_MM  # a kidney keeps its bed of fat
+    allowed = inside | (drawing.voxels(into)[window] & (signed < REACH_MM) & free)
     count = round(ml / scene.grid.voxel_ml)
     if count > np.count_nonzero(allowed):
         most = np.count_nonzero(allowed) * scene.grid.voxel_ml
@@ -104,7 +107,7 @@ def osteopenia(drawing: Drawing, wish: Wish) -> None:
     drawing.note(wish, spine, site="spine", size=("attenuation", wanted(wish)))
 
 
-LIVER_ROOM = ("torso_fat", *GUT, "gallbladder", "kidney_right", "diaphragm", "spleen")
+LIVER_ROOM = ("torso_fat", *GUT, "gallbladder", "diaphragm")
 
 
 @finding("hepatomegaly", example="hepatomegaly 2400 ml", size=Size("volume", 2300.0, 1700.0, 4000.0), sites=("liver",),
@@ -118,7 +121,7 @@ def hepatomegaly(drawing: Drawing, wish: Wish) -> None:
          prepare=grown("spleen", 245.0, 1.0, 6.0, 0.7))  # fmt: skip
 def splenomegaly(drawing: Drawing, wish: Wish) -> None:
     """A large spleen."""
-    room = ("torso_fat", *GUT, "kidney_left", "pancreas", "diaphragm", "liver")
+    room = ("torso_fat", *GUT, "pancreas", "diaphragm")
     resize(drawing, wish, "spleen", drawing.size(wish), "spleen", into=room, site="spleen")
 
 

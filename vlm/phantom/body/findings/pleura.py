@@ -10,10 +10,12 @@ from vlm.phantom.body.findings.lumps import needs_side
 from vlm.phantom.body.findings.registry import FINDINGS, Size, finding
 from vlm.phantom.body.labels import LOBES
 from vlm.phantom.body.patient import Patient, Push
+from vlm.phantom.body.shapes import Floats
 from vlm.phantom.body.wishes import Wish
 
 PLEURA_HU = 220.0  # what the visceral pleura adds to the voxels that it crosses
 PUSH_FROM_ML, ML_A_MM, MOST_MM = 700.0, 60.0, 20.0  # a large volume shifts the mediastinum to the other side
+CLIMB = 0.6  # how fast a fluid thins as it climbs along the ribs
 PASSIVE = 0.25  # airless lung above a fluid, as a share of it
 DENSER = 1.35  # lung beside a fluid or free air is compressed by at most so much
 
@@ -37,6 +39,13 @@ def _compress(drawing: Drawing, half: Bools, side: str, lost: Bools) -> None:
         drawing.scene.hu[rest] = (drawing.scene.hu[rest] + 1000) * factor - 1000
 
 
+def _crescent(drawing: Drawing) -> Floats:
+    """Rank of free fluid on the back: a sickle along the ribs, thick behind, that thins towards the front."""
+    y, z = drawing.scene.lines[1], drawing.scene.lines[2]
+    inwards = -drawing.scene.on_voxels("wall")
+    return np.asarray(inwards + CLIMB * (y[None, :, None] + 0.15 * z[:, None, None]), dtype=np.float32)
+
+
 @finding("pleural_effusion", example="right pleural effusion, 400 ml", size=Size("volume", 300.0, 5.0, 6000.0),
          side="must", sites=("pleura",), room=True, prepare=_push,
          attributes=("layering", "fluid_density"))  # fmt: skip
@@ -45,7 +54,7 @@ def pleural_effusion(drawing: Drawing, wish: Wish) -> None:
     side, ml = needs_side(wish), drawing.size(wish)
     half = drawing.half(side)
     lung = (*(name for name in LOBES if name.endswith(side)), "lung_vessels", "bronchi")
-    rank, whole = drawing.height(), drawing.whole()
+    rank, whole = _crescent(drawing), drawing.whole()
     name = drawing.fill(wish, drawing.voxels(lung) & half, whole, rank, ml, "effusion", site="pleura", sharp=True)
     drawing.fill(wish, drawing.voxels(lung) & half, whole, rank, PASSIVE * ml, "collapsed", finding="atelectasis",
                  site="lung")  # fmt: skip

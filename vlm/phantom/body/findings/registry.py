@@ -47,6 +47,7 @@ class Size:
     low: float
     high: float
     grades: Mapping[str, float] = field(default_factory=dict)  # where grades are not shares of the usual value
+    ball: bool = False  # a volume that may be given as the diameter of a ball
 
     def of(self, wish: Wish) -> float:
         """The size that a wish asks for.
@@ -58,7 +59,7 @@ class Size:
         said = {n: value for n in ("mm", "ml", "percent", "hu", "ratio") if (value := getattr(wish, n)) is not None}
         if name == "mm" and self.quantity == "diameter" and "ml" in said:  # a ball's
             said["mm"] = float(np.cbrt(said.pop("ml") * 6000 / np.pi))
-        if name == "ml" and "mm" in said:
+        if self.ball and "mm" in said:
             said["ml"] = float(np.pi / 6 * said.pop("mm") ** 3 / 1000)
         if set(said) - {name}:
             raise refuse(wish.words, f"the size of this finding is given in {unit}.")
