@@ -27,7 +27,7 @@ VARIANTS = {
     "float32": "folded, channels last",
     "bfloat16": "the same in bfloat16: what is used where the processor computes in it",
 }
-REPEATS = 3  # the least is told: whatever else the machine does only adds
+REPEATS = 3  # by default; the least is told: whatever else the machine does only adds
 SHAPE, SPACING_MM = (512, 512, 300), (0.72, 0.72, 1.6)
 
 
@@ -43,7 +43,7 @@ def scan() -> Volume:
     return Volume(np.load(path), grid, Scan(source="phantom"))
 
 
-def measure(variant: str) -> dict[str, object]:
+def measure(variant: str, repeats: int) -> dict[str, object]:
     """One variant in this process: least CPU and wall seconds of its repeats, peak memory, and the pooled vector."""
     import torch
 
@@ -66,7 +66,7 @@ def measure(variant: str) -> dict[str, object]:
             return encoder.features(prepare(volume, RECIPE)).pooled
 
     cpu, wall, vector = [], [], np.zeros(0)
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         before, start = time.process_time(), time.perf_counter()
         vector = run()
         cpu.append(time.process_time() - before)
@@ -75,12 +75,12 @@ def measure(variant: str) -> dict[str, object]:
     return {"cpu_s": min(cpu), "wall_s": min(wall), "peak_gb": peak, "vector": vector.astype(float).tolist()}
 
 
-def table() -> str:
+def table(repeats: int) -> str:
     """Every variant in a process of its own, as Markdown."""
     scan()
     told: dict[str, dict[str, object]] = {}
     for variant in VARIANTS:
-        words = [sys.executable, "-m", "benchmarks.encoder", "--variant", variant]
+        words = [sys.executable, "-m", "benchmarks.encoder", "--variant", variant, "--repeats", str(repeats)]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
         told[variant] = json.loads(done.stdout.splitlines()[-1])
         print(variant, {key: value for key, value in told[variant].items() if key != "vector"}, file=sys.stderr)
@@ -105,13 +105,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write-docs", action="store_true")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     options = parser.parse_args()
     if options.variant:
-        print(json.dumps(measure(options.variant)))
+        print(json.dumps(measure(options.variant, options.repeats)))
         return
     size = " x ".join(map(str, SHAPE))
-    text = f"{table()}\n\nA synthetic chest of {size} voxels, two threads, the least of {REPEATS} passes. " + stamp(
-        "python -m benchmarks.encoder"
+    text = (
+        f"{table(options.repeats)}\n\nA synthetic chest of {size} voxels, two threads, the least of {options.repeats} passes. "
+        + stamp(f"python -m benchmarks.encoder --repeats {options.repeats}")
     )
     print(text)
     if options.write_docs:
