@@ -112,7 +112,7 @@ def main() -> None:
         return
     size = " x ".join(map(str, SHAPE))
     text = (
-        f"{table(options.repeats)}\n\nA synthetic chest of {size} voxels, two threads, the least of {options.repeats} passes. "
+        f"{table(options.repeats)}\n\nA synthetic chest of {size} voxels, two threads, {options.repeats} passes. "
         + stamp(f"python -m benchmarks.encoder --repeats {options.repeats}")
     )
     print(text)

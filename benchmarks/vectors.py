@@ -1,6 +1,6 @@
 """Whether a scan's vector finds its own altered copies among other patients' scans.
 
-    python -m benchmarks.vectors [--only NAME ...] [--write-docs]
+    python -m benchmarks.vectors [--only NAME ...] [--copies COPY ...] [--write-docs]
 
 Each shared scan is altered four ways and embedded; the copy is compared with all originals. Statistics are fitted
 on the originals of other patients only. Beside the whitened vectors stand raw cosine, centring alone, and chance.
@@ -107,6 +107,7 @@ def main() -> None:
     """Embed, compare, print, and with --write-docs put the table into its page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--copies", nargs="*", choices=COPIES, default=list(COPIES))
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
     listed = json.loads((SHARED / "ct" / "findings.json").read_text(encoding="utf-8"))
@@ -120,21 +121,21 @@ def main() -> None:
         rest = np.stack([originals[other] for other in others])
         for way, comparable in ways(rest).items():
             gallery = comparable(np.stack([originals[name], *rest]))
-            for how in COPIES:
+            for how in options.copies:
                 alike = gallery @ comparable(vector(name, how, load_encoder))
                 first.setdefault(way, {}).setdefault(how, []).append(bool(alike[0] >= alike[1:].max()))
             pairs = gallery[1:] @ gallery[0]
             region = [(name in ABDOMEN) == (other in ABDOMEN) for other in others]
             apart.setdefault(way, []).extend(zip(region, pairs.tolist(), strict=True))
     lines = [
-        "| vectors | " + " | ".join(COPIES) + " | all | same region above another |",
-        "|---" * (len(COPIES) + 3) + "|",
+        "| vectors | " + " | ".join(options.copies) + " | all | same region above another |",
+        "|---" * (len(options.copies) + 3) + "|",
     ]
     for way, by_copy in first.items():
         every = [hit for hits in by_copy.values() for hit in hits]
         cells = [f"{sum(hits)} of {len(hits)}" for hits in (*by_copy.values(), every)]
         lines.append(f"| {way} | {' | '.join(cells)} | {_auroc(apart[way]):.2f} |")
-    lines.append("| chance | " + " | ".join(["1 in 13"] * (len(COPIES) + 1)) + " | 0.50 |")
+    lines.append("| chance | " + " | ".join(["1 in 13"] * (len(options.copies) + 1)) + " | 0.50 |")
     text = "\n".join(lines) + f"\n\n{len(names)} scans. {stamp('python -m benchmarks.vectors')}"
     print(text)
     if options.write_docs:
