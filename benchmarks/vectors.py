@@ -136,7 +136,9 @@ def main() -> None:
         cells = [f"{sum(hits)} of {len(hits)}" for hits in (*by_copy.values(), every)]
         lines.append(f"| {way} | {' | '.join(cells)} | {_auroc(apart[way]):.2f} |")
     lines.append("| chance | " + " | ".join(["1 in 13"] * (len(options.copies) + 1)) + " | 0.50 |")
-    text = "\n".join(lines) + f"\n\n{len(names)} scans. {stamp('python -m benchmarks.vectors')}"
+    text = (
+        "\n".join(lines) + f"\n\n{len(names)} scans. {stamp(f'python -m benchmarks.vectors --copies {options.copies}')}"
+    )
     print(text)
     if options.write_docs:
         write_section(Path(ROOT / "docs" / "encoder.md"), "vectors", text)
