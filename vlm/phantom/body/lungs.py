@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -21,20 +21,19 @@ AIRWAYS = 6  # forks down to which an airway is seen beside its artery
 
 
 class Gate(NamedTuple):
-    """Where the vessels and the airway of a lobe come in (reference mm), and how many tips its trees have."""
+    """Where the artery and the airway of a lobe come in (reference mm), and how many tips its trees have."""
 
     artery: Triple
-    vein: Triple
     airway: Triple
     tips: int
 
 
 GATES = {
-    "lung_upper_lobe_right": Gate((54, -14, 394), (48, -8, 380), (46, -20, 408), 1024),
-    "lung_middle_lobe_right": Gate((56, -12, 364), (46, -8, 366), (52, -20, 362), 512),
-    "lung_lower_lobe_right": Gate((58, -22, 366), (50, -34, 340), (50, -30, 360), 1024),
-    "lung_upper_lobe_left": Gate((-56, -18, 396), (-50, -8, 384), (-52, -20, 400), 1024),
-    "lung_lower_lobe_left": Gate((-60, -32, 370), (-50, -36, 342), (-52, -34, 366), 1024),
+    "lung_upper_lobe_right": Gate((54, -14, 394), (46, -20, 408), 1024),
+    "lung_middle_lobe_right": Gate((60, -14, 376), (52, -20, 362), 512),
+    "lung_lower_lobe_right": Gate((60, -14, 376), (50, -30, 360), 1024),
+    "lung_upper_lobe_left": Gate((-56, -18, 396), (-52, -20, 400), 1024),
+    "lung_lower_lobe_left": Gate((-60, -32, 372), (-52, -34, 366), 1024),
 }
 
 
@@ -80,8 +79,11 @@ class Lungs:
 
     # vessels and airways ---------------------------------------------------------------------------------------------
 
-    def trees(self, between: Callable[[Place], Floats]) -> None:
-        """Arteries with airways beside them, and veins between them; ``between`` is what parts the lungs."""
+    def trees(self, between: Callable[[Place], Floats], veins: Mapping[str, Triple]) -> None:
+        """Arteries with airways beside them, and veins between them.
+
+        ``between`` is what parts the lungs, ``veins`` where the vein of each lobe reaches the heart's.
+        """
         for name, gate in GATES.items():
             rng = self.scene.rng(f"trees of {name}")
             tips = self._tips(name, 2 * gate.tips, between, rng)
@@ -89,7 +91,7 @@ class Lungs:
                 continue
             thick = (4.6 if gate.tips > 512 else 3.6) * float(rng.normal(1, 0.05))
             artery = fork(gate.artery, tips[::2], root_radius_mm=thick, tip_radius_mm=0.55)
-            vein = fork(gate.vein, tips[1::2], root_radius_mm=thick, tip_radius_mm=0.5)
+            vein = fork(veins[name], tips[1::2], root_radius_mm=thick, tip_radius_mm=0.5)
             airway = artery.beside(AIRWAYS, share=0.8, gap_mm=1.0, root=gate.airway).pieces()
             scene = self.scene
             scene.paint_pieces(vein.pieces(), "lung_vessels", "blood_pulmonary", on=LOBES)

@@ -12,13 +12,11 @@ from vlm.phantom.body.heart import Heart
 from vlm.phantom.body.labels import LOBES
 from vlm.phantom.body.lungs import Lungs
 from vlm.phantom.body.scene import Field, Place, Scene, Window
-from vlm.phantom.body.shapes import Floats, both, ellipsoid, join, smooth_line, squircle
+from vlm.phantom.body.shapes import Floats, Triple, both, ellipsoid, join, smooth_line, squircle
 from vlm.phantom.body.trunk import Trunk
 
-ROPES = (
-    "aorta", "superior_vena_cava", "inferior_vena_cava", "pulmonary_artery", "brachiocephalic_vein_left",
-    "brachiocephalic_vein_right", "brachiocephalic_trunk", "subclavian_artery_left", "common_carotid_artery_left",
-)  # fmt: skip
+ROPES = ("aorta", "superior_vena_cava", "inferior_vena_cava", "pulmonary_artery")  # the first line of each
+NECK_ROPES = ("brachiocephalic", "subclavian", "common_carotid")  # all lines
 Line = list[tuple[float, float, float, float]]
 SIDES = (("right", 1.0), ("left", -1.0))
 
@@ -51,16 +49,16 @@ class Thorax:
         return {
             "pulmonary_artery": ("blood_pulmonary", [
                 [(ax + 2, ay + 32, az + 30, 14), (ax - 2, ay + 20, az + 52, 14), (ax + 2, ay - 8, 398, 12.5)],
-                [(ax + 4, ay - 10, 398, 11), (10, 4, 396, 10), (44, -8, 390, 9), (60, -14, 376, 7)],
-                [(ax + 2, ay - 8, 400, 11), (-38, -16, 404, 10), (-54, -28, 390, 8), (-60, -32, 372, 6.5)],
+                [(ax + 4, ay - 10, 398, 11), (10, 4, 396, 10), (44, -8, 390, 9), (60, -14, 376, 5.5)],
+                [(ax + 2, ay - 8, 400, 11), (-38, -16, 404, 10), (-54, -28, 390, 8), (-60, -32, 372, 5.5)],
             ]),
             "superior_vena_cava": ("blood_vein_neck", [[(26, 14, az + 28, 9), (27, 12, 400, 8.5), (28, 12, 440, 8)]]),
             "inferior_vena_cava": ("blood_vein", [[*cava, (28, 2, 285, 11), (ax + 50, ay + 2, az - 22, 11)]]),
-            "brachiocephalic_vein_right": ("blood_vein_neck", [[(28, 12, 438, 7.5), (38, 12, 468, 7),
+            "brachiocephalic_vein_right": ("blood_vein_neck", [[(28, 12, 438, 7.5), (32, 12, 468, 6.5),
                 (36, -6, 510, 6), (34, -8, 610, 5.5)]]),
             "brachiocephalic_vein_left": ("blood_vein_neck", [
                 [(28, 14, 442, 7), (0, 20, 450, 6.2), (-32, 12, 468, 6.8), (-36, -6, 510, 6), (-34, -8, 610, 5)],
-                [(-32, 12, 468, 6), (-62, 4, 482, 5), (-105, -2, 474, 4.5)], [(38, 12, 468, 6), (64, 4, 482, 5),
+                [(-32, 12, 468, 6), (-62, 4, 482, 5), (-105, -2, 474, 4.5)], [(32, 12, 468, 6), (64, 4, 482, 5),
                     (105, -2, 474, 4.5)],
             ]),
             "aorta": ("blood_artery", [
@@ -78,10 +76,10 @@ class Thorax:
             "subclavian_artery_left": ("blood_artery", [[(-14, -24, 440, 5), (-26, -26, 486, 4.6),
                 (-56, -14, 494, 4.4), (-100, -14, 478, 3.8)]]),
             "pulmonary_vein": ("blood_pulmonary", [
-                [(ax + 40, ay - 30, az + 30, 7), (48, -14, 372, 6)], [(ax + 40, ay - 34, az + 14, 7),
-                    (50, -34, az + 4, 6)],
-                [(ax - 16, ay - 28, az + 34, 7), (-52, -10, 380, 6)], [(ax - 18, ay - 34, az + 16, 7),
-                    (-50, -36, az + 4, 6)],
+                [(ax + 40, ay - 30, az + 30, 7), (48, -14, 372, 5)], [(ax + 40, ay - 34, az + 14, 7),
+                    (50, -34, az + 4, 5)],
+                [(ax - 16, ay - 28, az + 34, 7), (-52, -10, 380, 5)], [(ax - 18, ay - 34, az + 16, 7),
+                    (-50, -36, az + 4, 5)],
             ]),
         }  # fmt: skip
 
@@ -99,7 +97,9 @@ class Thorax:
     def _ropes(self) -> Sequence[Floats]:
         """What runs through the mediastinum, with the fat round it: (N, 4) lines of reference mm and radius."""
         fat = 1.5 + 2.5 * self.trunk.person.visceral
-        lines = [line for name, (_, group) in self.lines.items() if name in ROPES for line in group[:1]]
+        lines = [group[0] for name, (_, group) in self.lines.items() if name in ROPES]
+        for name, (_, group) in self.lines.items():
+            lines += group if name.startswith(NECK_ROPES) else []
         ropes = [smooth_line(line, 8) for line in (*lines, self.OESOPHAGUS, self.TRACHEA)]
         for rope in ropes:
             rope[:, 3] += fat
@@ -114,7 +114,7 @@ class Thorax:
         front = trunk.inner[1](p.z)
         depth = np.clip((p.y - 10) / np.maximum(front - 10, 12), 0, 1.2)
         top = np.clip((p.z - 400) / 50, 0, 1)  # widens to the vessels of the neck
-        fold = 1.5 + 2 * visceral + (9 + 10 * visceral + self.thymus) * (1 - depth) ** 2 + 14 * top
+        fold = 1.5 + 2 * visceral + (9 + 10 * visceral + self.thymus) * (1 - depth) ** 2 + 25 * top
         septum = np.maximum(away - fold, np.maximum(4 - p.y, p.y - front - 6))
         behind = np.abs(p.x + 9) - 12 - 4 * visceral  # round gullet and aorta, behind the heart
         behind = np.maximum(behind, np.maximum(p.y - 6, np.maximum(trunk.spine(p.z) - p.y, p.z - 405)))
@@ -149,12 +149,20 @@ class Thorax:
         inside = Field(space.window, np.maximum(space.mm - 1.0, middle).astype(np.float32))
         scene.paint(inside, "torso_fat", "fat_inside", on=LOBES)
         beside = scene.field(self._beside_spine, ((-45, 45), (-125, -20), (150, 512)))
-        scene.paint(beside, "skeletal_muscle", "muscle", on=("torso_fat",))
+        scene.paint(beside, "skeletal_muscle", "muscle", on=("torso_fat", *LOBES))
         self._neck()
         self.heart.draw()
         self._nodes()
         self._great_vessels()
-        lungs.trees(self.parted)
+        lungs.trees(self.parted, self._pulmonary_veins())
+
+    def _pulmonary_veins(self) -> dict[str, Triple]:
+        """Where the veins of each lobe end that come from the heart."""
+        ends = [line[-1][:3] for line in self.lines["pulmonary_vein"][1]]
+        return {
+            "lung_upper_lobe_right": ends[0], "lung_middle_lobe_right": ends[0], "lung_lower_lobe_right": ends[1],
+            "lung_upper_lobe_left": ends[2], "lung_lower_lobe_left": ends[3],
+        }  # fmt: skip
 
     def _nodes(self) -> None:
         """Lymph nodes of usual size beside the windpipe and below its fork, and the azygos vein."""
@@ -190,7 +198,7 @@ class Thorax:
                 [(sign * 30, -20, 480, 9), (sign * 32, -24, 610, 12)],
                 [(sign * 12, -19, 440, 5), (sign * 13, -18, 610, 7)],
             ):
-                scene.paint(scene.tube(smooth_line(line, 8)), "skeletal_muscle", "muscle")
+                scene.paint(scene.tube(smooth_line(line, 8)), "skeletal_muscle", "muscle", off=LOBES)
             lobe = smooth_line([(sign * 17, 0, 500, 6), (sign * 19, 0, 520, 8.5), (sign * 20, -4, 545, 5)], 6)
             lobe[:, 3] *= self.trunk.person.organs["thyroid"]
             scene.paint(scene.tube(lobe), "thyroid_gland", "thyroid")
