@@ -23,7 +23,7 @@ class Heart:
     def __init__(self, scene: Scene, trunk: Trunk) -> None:
         self.scene, self.trunk = scene, trunk
         person = trunk.person
-        self.size = 0.92 * person.organs["heart"] * (1 + 0.08 * person.visceral)
+        self.size = 1.03 * person.organs["heart"] * (1 + 0.08 * person.visceral)
         dx, dy, dz = person.moved["heart"]
         self.at: Triple = (-20 + dx, 24 + dy, 322 + dz + 0.55 * person.breath_mm)
         rng = scene.rng("heart")
