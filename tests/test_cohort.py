@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from tests.test_phantom_files import sums
+from vlm.ct import read
 from vlm.errors import UsageError
 from vlm.phantom.body.findings import FINDINGS
 from vlm.phantom.body.wishes import read_wish
+from vlm.phantom.chest import chest
 from vlm.phantom.cohort import Settings, drawable, plan_of, write_cohort
+from vlm.phantom.dicom_series import write_dicom_series
 from vlm.phantom.into import KINDS, wanted
 from vlm.phantom.plans import chances, not_drawn, plan, table
 from vlm.phantom.requests import SIZES, request
@@ -56,6 +59,25 @@ def test_a_case_holds_scan_truth_masks_and_report(cohort: Path) -> None:
         assert {name: int(row[name]) for name in truth["labels"]} == truth["labels"]
         assert all(entry["region"]["centroid_mm"] for entry in truth["findings"])
         assert (folder / "findings.nii.gz").is_file() == bool(truth["findings"])
+
+
+def test_findings_are_put_into_scans_in_turn_and_the_scans_stay_beside(tmp_path: Path) -> None:
+    host = tmp_path / "mine"
+    write_sample_chest(host)
+    out = tmp_path / "c"
+    settings = Settings(count=1, prevalence="graded")
+    assert write_cohort(out, settings, scans=[host], workers=1).failed == {}
+    truth = json.loads((out / "case-0000" / "truth.json").read_text())
+    assert truth["host"] == "1" and truth["findings"]
+    whole, changed = (read(out / name / "scan").volume for name in ("hosts/1", "case-0000"))
+    assert np.array_equal(whole.hu, read(host).volume.hu)
+    assert whole.grid.same_as(changed.grid) and not np.array_equal(whole.hu, changed.hu)
+    assert (out / "case-0000" / "report.txt").read_text()
+
+
+def write_sample_chest(folder: Path) -> None:
+    """A chest of somebody, as slices."""
+    write_dicom_series(chest(seed=2, spacing_mm=(4.0, 4.0, 4.0)).volume, folder, seed=2)
 
 
 def test_another_cohort_is_not_mixed_in(cohort: Path, tmp_path: Path) -> None:

@@ -112,3 +112,10 @@ def test_what_is_gone_is_not_present() -> None:
 def test_the_same_seed_gives_the_same_words() -> None:
     truth = case(["left pleural effusion 200 ml"])
     assert dictate(truth, seed=4) == dictate(truth, seed=4) != dictate(truth, seed=5)
+
+
+@pytest.mark.parametrize("mm", [8, 11, 18])
+def test_articles_fit_their_numbers(mm: int) -> None:
+    texts = [dictate(case([f"{mm} mm solid nodule, left upper lobe"]), seed=seed) for seed in range(40)]
+    assert not any(f" a {mm} mm" in text.lower() for text in texts)
+    assert any(f"an {mm} mm" in text.lower() for text in texts)

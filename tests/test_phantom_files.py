@@ -14,9 +14,11 @@ import pytest
 from vlm.ct import read
 from vlm.ct.volume import Grid, Volume
 from vlm.errors import UsageError
+from vlm.phantom.body import numbered
 from vlm.phantom.chest import Phantom, chest
 from vlm.phantom.dicom_series import Syntax, write_dicom_series
 from vlm.phantom.files import Place, load_masks
+from vlm.phantom.prior import with_changes
 from vlm.phantom.sample import write_body
 
 COARSE_MM = (5.0, 5.0, 9.0)
@@ -165,3 +167,11 @@ def test_the_same_person_lies_in_the_prior(followed: Path) -> None:
 def test_a_word_of_change_needs_a_prior(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs an earlier scan"):
         write_body(tmp_path / "ct", seed=1, findings=["new 6 mm nodule, right lower lobe"])
+
+
+def test_calcium_and_emphysema_do_not_heal_by_chance() -> None:
+    wishes = numbered(["aortic calcification 0.3 ml", "emphysema 10 %", "6 mm nodule, left upper lobe"])
+    drawn = [wish for seed in range(200) for wish in with_changes(wishes, seed)]
+    lasting = {wish.change for wish in drawn if wish.finding != "lung_nodule"}
+    assert lasting == {"larger", "new", "unchanged"}
+    assert {wish.change for wish in drawn if wish.finding == "lung_nodule"} == {*lasting, "smaller", "resolved"}

@@ -130,13 +130,12 @@ class _Dictation:
         low, high = AMOUNTS.get(entry["finding"], (0, 0))
         amount = None
         if high and volume:
-            amount = self.say(_phrases()["word"]["small" if volume < low else "moderate" if volume < high else "large"])
+            grade = "small" if volume < low else "moderate" if volume < high else "large"
+            amount = self.say(_phrases()["word"][grade]).lower()
         look = " ".join(name.replace("_", "-") for name in LOOKS if name in entry["attributes"])
         side, site = entry["side"], entry["site"]
-        place = None
-        if site and site in self.vocabulary.sites:
-            name = self.vocabulary.sites[site].words[0]
-            place = f"{side} {name}" if side else name
+        sided = side and site in self.vocabulary.sites
+        place = f"{side} {self.vocabulary.sites[site].words[0]}" if sided else None
         return {
             "size": self.length(size) if size else None, "look": look or "",
             "ml": f"{float(f'{volume:.2g}'):g} ml" if volume and entry["quantity"] == "volume" else None,
@@ -168,5 +167,5 @@ class _Dictation:
 def _sentence(text: str) -> str:
     """Single spaces, none before a stop, a capital first."""
     text = re.sub(r"\s+([.,:;])", r"\1", re.sub(r"\s+", " ", text)).strip().lstrip(", ")
-    text = re.sub(r"\b([Aa]) (?=[aeiou])", lambda article: f"{article[1]}n ", text)
+    text = re.sub(r"\b([Aa]) (?=[aeiou]|8|11 |18 )", lambda article: f"{article[1]}n ", text)
     return text[:1].upper() + text[1:]

@@ -24,6 +24,7 @@ VISIT = 1  # of the earlier scan; the scan itself is visit 0
 CHANCES: dict[Change, float] = {"larger": 0.35, "new": 0.2, "unchanged": 0.2, "smaller": 0.1, "resolved": 0.15}
 # The size before as a share of the size now; Fleischner 2017 calls 2 mm of a nodule growth
 GROWN, SHRUNK = (0.4, 0.7), (1.3, 1.6)
+LASTING = frozenset({"aortic_calcification", "coronary_artery_calcification", "emphysema", "hiatal_hernia"})
 TABLE_MM = (15.0, 20.0, 40.0)  # how far the person may lie from where they lie in the scan
 SAME = 0.02  # a size that differs by less is drawn from the same request
 
@@ -34,10 +35,15 @@ def with_changes(wishes: Sequence[Wish], seed: int) -> list[Wish]:
     names = tuple(CHANCES)
     drawn = rng.choice(len(names), size=len(wishes), p=tuple(CHANCES.values()))
     told = [
-        wish if wish.change else replace(wish, change=names[int(chance)])
+        wish if wish.change else replace(wish, change=_likely(wish.finding, names[int(chance)]))
         for wish, chance in zip(wishes, drawn, strict=True)
     ]
     return sorted(told, key=lambda wish: wish.change in ("new", "resolved"))
+
+
+def _likely(finding: str, change: Change) -> Change:
+    """What does not heal neither shrinks nor goes."""
+    return "unchanged" if finding in LASTING and change in ("smaller", "resolved") else change
 
 
 def current(wishes: Sequence[Wish]) -> list[Wish]:
