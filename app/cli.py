@@ -302,6 +302,9 @@ def phantom(
     file_format: Annotated[
         str | None, typer.Option("--format", help="dicom (of a cohort: nifti, unless said otherwise) or nifti.")
     ] = None,
+    spacing: Annotated[
+        tuple[float, float, float] | None, typer.Option("--spacing", metavar="X Y Z", help="Of a body: voxel size, mm.")
+    ] = None,
     into: Annotated[
         list[Path] | None, typer.Option("--into", metavar="SCAN", help="Put findings into this scan instead.")
     ] = None,
@@ -325,7 +328,7 @@ def phantom(
     from app.export.place import check_folder, writing
 
     check_folder(out, "OUT")
-    wanted = Wanted(preset, finding or [], seed, phase, region, prior, file_format, into or [], organs)
+    wanted = Wanted(preset, finding or [], seed, phase, region, prior, file_format, spacing, into or [], organs)
     with writing(out, "OUT"):
         if cohort is None:
             made = make_sample(out.resolve(), wanted)

@@ -10,8 +10,10 @@ from typing import Any, cast
 from vlm.errors import UsageError
 from vlm.phantom.cohort import Progress, Settings, write_cohort
 from vlm.phantom.into import write_into
-from vlm.phantom.sample import write_body, write_sample
+from vlm.phantom.sample import SPACING_MM, write_body, write_sample
 from vlm.phantom.seeds import Split
+
+LEAST_MM, MOST_MM = 0.4, 10.0  # finer takes more memory than it is worth; coarser holds no anatomy
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Wanted:
     region: str
     prior: bool
     file_format: str | None
+    spacing_mm: tuple[float, float, float] | None
     into: Sequence[Path]
     organs: Path | None = None
 
@@ -36,6 +39,7 @@ def make_sample(out: Path, wanted: Wanted) -> dict[str, Any]:
         UsageError: options that do not go together, or a finding that is impossible.
     """
     file_format = wanted.file_format or "dicom"
+    _check_spacing(wanted)
     if wanted.into:
         if wanted.preset or not wanted.findings:
             raise UsageError("E_USAGE: --into needs a --finding and no --preset. Say what to put into the scan.")
@@ -52,12 +56,17 @@ def make_sample(out: Path, wanted: Wanted) -> dict[str, Any]:
     if wanted.preset == "body" or (wanted.preset is None and (wanted.findings or wanted.prior)):
         return dict(
             write_body(
-                out, seed=wanted.seed, phase=wanted.phase or "portal", region=wanted.region,
-                findings=wanted.findings, file_format=file_format, prior=wanted.prior,
+                out, seed=wanted.seed, phase=wanted.phase or "portal", region=wanted.region, findings=wanted.findings,
+                file_format=file_format, spacing_mm=wanted.spacing_mm or SPACING_MM, prior=wanted.prior,
             )
         )  # fmt: skip
-    if wanted.findings or wanted.prior:
-        word = "--finding" if wanted.findings else "--prior"
+    options = {
+        "--finding": wanted.findings,
+        "--prior": wanted.prior,
+        "--phase": wanted.phase,
+        "--spacing": wanted.spacing_mm,
+    }
+    if word := next((name for name, given in options.items() if given), None):
         raise UsageError(f"E_USAGE: {word} is for --preset body, expected no other --preset. Leave one out.")
     return dict(write_sample(out, preset=wanted.preset or "demo", seed=wanted.seed, file_format=file_format))
 
@@ -75,9 +84,16 @@ def make_cohort(
         raise UsageError(
             f"E_USAGE: {word} with --cohort, expected neither: the seeds say what ails whom. Leave one out."
         )
+    _check_spacing(wanted)
     settings = Settings(
         count=count, prevalence=prevalence, split=cast(Split, split), phase=wanted.phase, prior=wanted.prior,
-        file_format=wanted.file_format or "nifti",
+        file_format=wanted.file_format or "nifti", spacing_mm=wanted.spacing_mm,
     )  # fmt: skip
     made = write_cohort(out, settings, scans=wanted.into, workers=workers, progress=progress)
     return asdict(made) | {"folder": str(out)}
+
+
+def _check_spacing(wanted: Wanted) -> None:
+    if wanted.spacing_mm and not all(LEAST_MM <= step <= MOST_MM for step in wanted.spacing_mm):
+        shown = " ".join(f"{step:g}" for step in wanted.spacing_mm)
+        raise UsageError(f"E_USAGE: --spacing is {shown}, expected {LEAST_MM} to {MOST_MM} mm along each axis.")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vlm.errors import TomoscribeError, UsageError
-from vlm.phantom.body import Phase
+from vlm.phantom.body import PHASES, Phase
 from vlm.phantom.dictation import dictate
 from vlm.phantom.plans import PREVALENCES, Plan, not_drawn, plan, table
 from vlm.phantom.seeds import Split, seeds
@@ -96,6 +96,8 @@ def _check(out: Path, settings: Settings) -> None:
     seeds(settings.split, settings.count, first=settings.first)
     if settings.prevalence not in PREVALENCES:
         raise UsageError(f"E_USAGE: --prevalence is {settings.prevalence!r}, expected one of {', '.join(PREVALENCES)}.")
+    if settings.phase not in (None, *PHASES):
+        raise UsageError(f"E_USAGE: --phase is {settings.phase!r}, expected one of {', '.join(PHASES)}.")
     if settings.count < 1:
         raise UsageError(f"E_USAGE: --cohort is {settings.count}, expected at least 1.")
     if settings.hosts and settings.prior:
