@@ -73,6 +73,8 @@ class _Dictation:
         """One finding, and how it changed."""
         words = _phrases()
         patterns = words["present"].get(entry["finding"], words["general"]["present"])
+        if entry["side"]:  # the body of a report says the side, an impression may leave it out
+            patterns = [each for each in patterns if "{side}" in each or "{place}" in each] or patterns
         said = self.say(patterns, self.slots(entry))
         change = self.changes.get(entry["mask"])
         if change is None:
