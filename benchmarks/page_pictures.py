@@ -21,6 +21,7 @@ from benchmarks.page import FLAGS
 from benchmarks.stamp import ROOT
 from vlm.phantom.sample import write_sample
 
+LONG_MS = 400_000  # software WebGL on a busy machine
 LOOKS: dict[str, dict[str, Any]] = {
     "page": {"viewport": {"width": 1440, "height": 900}},
     "page_light": {"viewport": {"width": 1440, "height": 900}},
@@ -31,13 +32,14 @@ LOOKS: dict[str, dict[str, Any]] = {
 def take(browser: Browser, url: str, name: str) -> None:
     """One picture of the page at ``url``."""
     page = browser.new_context(**LOOKS[name]).new_page()
+    page.set_default_timeout(LONG_MS)
     page.goto(url)
-    page.wait_for_selector("#viewer .stage[data-ready]", timeout=180_000)
-    page.wait_for_function("() => document.querySelector('#where').textContent.includes('HU')", timeout=60_000)
+    page.wait_for_selector("#viewer .stage[data-full][data-masks]")
+    page.wait_for_function("() => document.querySelector('#where').textContent.includes('HU')")
     if name == "page_light":
         page.locator("#theme").evaluate("node => node.click()")
     page.wait_for_timeout(1500)  # the last redraw of software WebGL
-    page.screenshot(path=ROOT / "docs" / "images" / f"{name}.png", timeout=120_000)
+    page.screenshot(path=ROOT / "docs" / "images" / f"{name}.png", timeout=LONG_MS)
     page.context.close()
 
 
