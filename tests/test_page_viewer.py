@@ -50,8 +50,10 @@ def test_the_viewer_draws_with_webgl_and_follows_sentences(visit: Visit, site: S
     page.wait_for_selector("#viewer .stage[data-full]", timeout=DRAWN_MS)
     page.wait_for_selector("#viewer .stage[data-masks]", timeout=DRAWN_MS)
     assert page.evaluate("tomoscribe.viewer.view.nv.volumes.map((one) => one.name)") == ["ct.nii", "labels.nii.gz"]
+    assert page.evaluate("tomoscribe.viewer.view.state().range") == [-1350, 150]  # it opened at the nodule
     page.locator("#report button.sentence:has-text('pleural effusion, about')").evaluate("node => node.click()")
     assert near(page, entry(site, "pleural_effusion")["mm"], 0.2)
+    assert page.evaluate("tomoscribe.viewer.view.state().range") == [-160, 240]
     page.evaluate("tomoscribe.viewer.setWindow('lung')")
     assert page.evaluate("tomoscribe.viewer.view.state().range") == [-1350, 150]
     page.evaluate("document.querySelector('#to-worklist').click()")

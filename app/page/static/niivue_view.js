@@ -184,9 +184,12 @@ class NiivueView {
   async sharpen() {
     const full = await this.add(this.source('ct.nii'));
     if (!full) return;
+    full.cal_min = this.scan.cal_min; // the window may have changed while it came
+    full.cal_max = this.scan.cal_max;
     this.nv.setVolume(full, 0);
     this.nv.removeVolume(this.scan);
     this.scan = full;
+    this.refresh();
     this.moveTo(this.last);
     this.stage.dataset.full = '1';
   }
