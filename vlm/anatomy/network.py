@@ -1,0 +1,141 @@
+"""The embedded segmenter in use: a scan in, a label map of the structures that it knows out.
+
+The network works on a grid of 4 mm on the whole scan at once; what it says is brought to the case's working grid
+before the likeliest class is taken. Weights ship with the package; their recipe is ``vlm/train/segment.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm.anatomy.body import body
+from vlm.ct.volume import AIR_HU, Grid
+from vlm.evidence import Case, once
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlm.anatomy.unet import UNet
+
+WEIGHTS = Path(__file__).with_name("network.safetensors")
+GRID_MM = 4.0
+SLAB = 32
+SOFT_HU, WIDE_HU = (-160.0, 240.0), 1000.0
+REACH_MM = (200.0, 150.0)  # half the width and depth of a large body
+
+
+def images(hu: Tensor, offset_mm: tuple[Tensor, Tensor]) -> Tensor:
+    """What the network sees of a grid: (IMAGES, X, Y, Z) float32.
+
+    Args:
+        hu: (X, Y, Z) float32, Hounsfield units.
+        offset_mm: how far right (X,) and forward (Y,) of the body's middle the voxels lie.
+    """
+    import torch
+
+    low, high = SOFT_HU
+    soft = (hu.clamp(low, high) - low) / (high - low) * 2 - 1
+    wide = (hu / WIDE_HU).clamp(-1.1, 1.5)
+    right = (offset_mm[0] / REACH_MM[0])[:, None, None].expand(hu.shape)
+    forward = (offset_mm[1] / REACH_MM[1])[None, :, None].expand(hu.shape)
+    return torch.stack([soft, wide, right, forward])
+
+
+@cache
+def load(path: Path) -> UNet:
+    """The network with its weights, ready for use; loaded once a process."""
+    import json
+
+    import torch
+    from safetensors import safe_open
+
+    from vlm.anatomy.unet import UNet
+
+    with safe_open(path, framework="pt") as stored:
+        told = stored.metadata()
+        net = UNet(len(json.loads(told["classes"])), tuple(json.loads(told["recipe"])["widths"]))
+        state = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+    missing, unknown = net.load_state_dict(state, strict=False)
+    if unknown or any("coarse_heads" not in name for name in missing):
+        raise ValueError(f"{path.name} does not fit the network: {[*missing, *unknown][:3]}")
+    net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return net.eval()
+
+
+@cache
+def fast() -> bool:
+    """Whether this processor multiplies in bfloat16; where it only pretends to, float32 is quicker."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+@once
+def network(case: Case) -> NDArray[np.uint8]:
+    """(X, Y, Z) of ``case.working``: an index of CLASSES a voxel, as the network has it, before anatomy judges it.
+
+    Raises:
+        CapabilityError: torch is not installed, or the weights are not there.
+    """
+    return labelled(case.working.hu, body(case).voxels, case.working.grid, load(WEIGHTS))
+
+
+def labelled(hu: NDArray[np.int16], inside: NDArray[np.bool_], grid: Grid, net: UNet) -> NDArray[np.uint8]:
+    """The likeliest class of each voxel of a grid of about 2 mm; outside the body it is "outside".
+
+    Args:
+        hu: (X, Y, Z) Hounsfield units.
+        inside: (X, Y, Z), the body.
+    """
+    import torch
+    from torch.nn import functional
+
+    shown = torch.from_numpy(np.where(inside, hu, np.int16(AIR_HU)).astype(np.float32))
+    size = [max(2, round(n * step / GRID_MM)) for n, step in zip(grid.shape, grid.spacing_mm, strict=True)]
+    coarse = functional.interpolate(shown[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
+    padded = [-(-n // net.stride) * net.stride for n in size]
+    whole = torch.full(padded, float(AIR_HU))
+    whole[: size[0], : size[1], : size[2]] = coarse
+    seen = images(whole, _from_middle(inside, grid, padded))
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast()):
+        features, _ = net(seen[None].contiguous(memory_format=torch.channels_last_3d))
+        scores = net.head(features[0].permute(1, 2, 3, 0)[: size[0], : size[1], : size[2]]).permute(3, 0, 1, 2)
+    out = np.zeros(grid.shape, dtype=np.uint8, order="F")
+    for low, high, part in _upsampled(scores, grid.shape):
+        out[:, :, low:high] = part.argmax(dim=0).to(torch.uint8).numpy()
+    out[~inside] = 0
+    return out
+
+
+def _from_middle(inside: NDArray[np.bool_], grid: Grid, size: list[int]) -> tuple[Tensor, Tensor]:
+    """How far right and forward of the middle of the body each column of the coarse grid lies, mm."""
+    import torch
+
+    lines = []
+    for axis, others in ((0, (1, 2)), (1, (0, 2))):
+        there = np.flatnonzero(inside.any(axis=others))
+        middle = (there[0] + there[-1] + 1) / 2 * grid.spacing_mm[axis] if there.size else 0.0
+        lines.append((torch.arange(size[axis], dtype=torch.float32) + 0.5) * GRID_MM - float(middle))
+    return lines[0], lines[1]
+
+
+def _upsampled(scores: Tensor, shape: tuple[int, int, int]) -> Iterator[tuple[int, int, Tensor]]:
+    """Scores (CLASSES, x, y, z) on a finer grid, ``SLAB`` slices at a time: all at once would take gigabytes."""
+    from torch.nn import functional
+
+    depth = scores.shape[3]
+    for low in range(0, shape[2], SLAB):
+        high = min(low + SLAB, shape[2])
+        at = (np.arange(low, high) + 0.5) * depth / shape[2] - 0.5
+        below = np.clip(np.floor(at), 0, depth - 1).astype(int)
+        above = np.clip(below + 1, 0, depth - 1)
+        share = scores.new_tensor(np.clip(at - below, 0, 1))
+        part = scores[..., below] * (1 - share) + scores[..., above] * share
+        part = functional.interpolate(part.permute(3, 0, 1, 2).float(), size=shape[:2], mode="bilinear")
+        yield low, high, part.permute(1, 2, 3, 0)
