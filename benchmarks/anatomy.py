@@ -25,6 +25,7 @@ from vlm.anatomy.classes import CLASSES, INDEX, class_of
 from vlm.anatomy.network import labelled, load
 from vlm.ct.read import read
 from vlm.evidence import Case
+from vlm.phantom.seeds import seeds
 from vlm.train.labelled import drawn, labels_on, phantom
 from vlm.train.segment import Recipe, train
 
@@ -47,7 +48,7 @@ def map_of(scan: str) -> Path:
 def train_folds(steps: int, phantoms: int, threads: int, only: list[int]) -> None:
     """Train each fold that has no weights yet."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    made = [phantom(seed, PHASES[seed % 3], REGIONS[seed % 4]) for seed in range(phantoms)]
+    made = [phantom(seed, PHASES[seed % 3], REGIONS[seed % 4]) for seed in seeds("train", phantoms)]
     for number, held in enumerate(FOLDS):
         out = BUILD / f"fold{number}.safetensors"
         if out.exists() or (only and number not in only):

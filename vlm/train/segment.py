@@ -24,11 +24,13 @@ from torch.nn import functional
 from vlm.anatomy.classes import CLASSES
 from vlm.anatomy.unet import UNet
 from vlm.phantom.body import PHASES
+from vlm.phantom.seeds import seeds
 from vlm.train.labelled import Labelled, drawn, phantom
 from vlm.train.samples import BEYOND, Piece, sample
 
 DENSITIES = 4  # the first classes: outside, fat, soft tissue, bone
 VOXELS = 12_000  # of a sample that are asked
+CHECKPOINT_STEPS = 250
 STEADY = 0.998  # of the running mean of weights that is kept
 
 
@@ -51,7 +53,7 @@ COARSE, FINE = Piece(), Piece(size=(96, 80, 48), step_mm=4.0)
 def train(real: Sequence[Labelled], made: Sequence[Labelled], recipe: Recipe, out: Path) -> None:
     """Train and write ``out`` (safetensors, float16); ``out``.checkpoint holds the state of a run that is not done."""
     torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(recipe.seed)  # of the first weights
     net = UNet(len(CLASSES), recipe.widths)
     net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     mean = UNet(len(CLASSES), recipe.widths)
@@ -67,6 +69,7 @@ def train(real: Sequence[Labelled], made: Sequence[Labelled], recipe: Recipe, ou
             coming = pool.submit(_draw, real, made, recipe, step + 1)
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate * _pace(step, recipe.steps)
+            torch.manual_seed(recipe.seed + step)  # of the voxels that are asked
             loss = _loss(net, source, images, rows, weights)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -75,7 +78,7 @@ def train(real: Sequence[Labelled], made: Sequence[Labelled], recipe: Recipe, ou
             _follow(mean, net, min(STEADY, (step + 1) / (step + 10)))
             if (step + 1) % 50 == 0:
                 print(f"{step + 1} {float(loss.detach()):.3f} {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
-            if (step + 1) % 250 == 0:
+            if (step + 1) % CHECKPOINT_STEPS == 0:
                 _checkpoint(out, net, mean, optimiser, step + 1)
     save(mean, recipe, out)
 
@@ -203,7 +206,7 @@ def main() -> None:
     maps = sorted(given.scans.glob("*/organs*.json")) if given.scans else []
     real = [drawn(path.parent, path.stem) for path in maps if path.parent.name not in given.hold_out]
     phases, regions = list(PHASES), ("trunk", "trunk", "chest", "abdomen")
-    made = [phantom(seed, phases[seed % len(phases)], regions[seed % 4]) for seed in range(given.phantoms)]
+    made = [phantom(seed, phases[seed % len(phases)], regions[seed % 4]) for seed in seeds("train", given.phantoms)]
     train(real, made, recipe, given.out)
 
 
