@@ -64,8 +64,9 @@ def load(path: Path) -> UNet:
     missing, unknown = net.load_state_dict(state, strict=False)
     if unknown or any("coarse_heads" not in name for name in missing):
         raise ValueError(f"{path.name} does not fit the network: {[*missing, *unknown][:3]}")
-    net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return net.eval()
+    net.to(memory_format=torch.channels_last_3d)
+    net.eval()
+    return net
 
 
 @cache

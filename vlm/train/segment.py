@@ -55,7 +55,7 @@ def train(real: Sequence[Labelled], made: Sequence[Labelled], recipe: Recipe, ou
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)  # of the first weights
     net = UNet(len(CLASSES), recipe.widths)
-    net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last_3d)
     mean = UNet(len(CLASSES), recipe.widths)
     mean.load_state_dict(net.state_dict())
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=1e-4)
@@ -72,7 +72,7 @@ def train(real: Sequence[Labelled], made: Sequence[Labelled], recipe: Recipe, ou
             torch.manual_seed(recipe.seed + step)  # of the voxels that are asked
             loss = _loss(net, source, images, rows, weights)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
             _follow(mean, net, min(STEADY, (step + 1) / (step + 10)))
