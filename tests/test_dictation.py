@@ -118,3 +118,12 @@ def test_articles_fit_their_numbers(mm: int) -> None:
     texts = [dictate(case([f"{mm} mm solid nodule, left upper lobe"]), seed=seed) for seed in range(40)]
     assert not any(f" a {mm} mm" in text.lower() for text in texts)
     assert any(f"an {mm} mm" in text.lower() for text in texts)
+
+
+def test_a_nodule_of_no_known_zone_is_said_of_its_lung() -> None:
+    truth = case(["11 mm solid nodule, left upper lobe"])
+    truth["findings"][0]["site"] = None
+    for seed in range(20):
+        text = dictate(truth, seed=seed)
+        assert "left lung" in text.lower(), text
+        assert ("lung_nodule", "left") in present(text)

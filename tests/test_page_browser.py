@@ -151,9 +151,12 @@ def test_an_upload_is_taken_in_and_can_be_removed(visit: Visit, finished: Finish
     row.wait_for(state="detached")
 
 
-def test_t12_two_users_see_only_their_own(visit: Visit) -> None:
-    assert visit(user="ann", case=False).locator("#cases tbody tr").count() >= 1
-    assert visit(user="bob", case=False).locator("#cases tbody tr").count() == 0
+def test_t12_two_users_see_only_their_own(visit: Visit, site: Site) -> None:
+    visit(user="ann", case=False).wait_for_selector("#cases tbody tr")
+    theirs = visit(user="bob", case=False)
+    assert theirs.request.get(site.url + "/api/cases").json() == []
+    theirs.wait_for_selector("text=No cases yet.")
+    assert theirs.locator("#cases tbody tr").count() == 0
 
 
 def test_t15_what_a_person_types_is_never_markup(visit: Visit) -> None:

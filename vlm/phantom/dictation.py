@@ -135,7 +135,7 @@ class _Dictation:
             grade = "small" if volume < low else "moderate" if volume < high else "large"
             amount = self.say(_phrases()["word"][grade]).lower()
         look = " ".join(name.replace("_", "-") for name in LOOKS if name in entry["attributes"])
-        side, site = entry["side"], entry["site"]
+        side, site = entry["side"], entry["site"] or self.vocabulary.finding(entry["finding"]).site
         sided = side and site in self.vocabulary.sites
         place = f"{side} {self.vocabulary.sites[site].words[0]}" if sided else None
         return {
