@@ -136,8 +136,8 @@ class _Dictation:
             amount = self.say(_phrases()["word"][grade]).lower()
         look = " ".join(name.replace("_", "-") for name in LOOKS if name in entry["attributes"])
         side, site = entry["side"], entry["site"] or self.vocabulary.finding(entry["finding"]).site
-        sided = side and site in self.vocabulary.sites
-        place = f"{side} {self.vocabulary.sites[site].words[0]}" if sided else None
+        named = self.vocabulary.sites.get(site or "")
+        place = f"{side} {named.words[0]}" if side and named else None
         return {
             "size": self.length(size) if size else None, "look": look or "",
             "ml": f"{float(f'{volume:.2g}'):g} ml" if volume and entry["quantity"] == "volume" else None,
