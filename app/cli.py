@@ -6,17 +6,14 @@ Results go to stdout, progress to stderr. Nothing heavy is imported before a ver
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app import commands_library
+from app.commands import library as case_library
+from app.commands.terminal import AsJson, counted_cases, named_steps, put_json
 from vlm.errors import TomoscribeError, UsageError
 
 app = typer.Typer(
@@ -32,7 +29,6 @@ KnownPath = Annotated[Path, typer.Argument(metavar="PATH", help="A scan, or a fo
 Series = Annotated[
     str | None, typer.Option("--series", metavar="UID", help="The series to read, where there are several.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 def put_version(asked: bool) -> None:
@@ -51,38 +47,6 @@ def main_options(
     ] = False,
 ) -> None:
     """Options that stand before a verb."""
-
-
-@contextmanager
-def named_steps(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Show the step at work on stderr, when somebody watches."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("starting") as status:
-        yield lambda step: status.update(f"{step} …")
-
-
-@contextmanager
-def counted_cases(quiet: bool, word: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar of cases on stderr, when somebody watches."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("cases {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(word, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def put_json(document: object) -> None:
-    """Print one JSON document."""
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
 
 
 @app.command(epilog="tomoscribe info scans/chest --json")
@@ -112,7 +76,7 @@ def read(
         str | None, typer.Option("--prior-series", metavar="UID", help="The series of the prior to read.")
     ] = None,
     writer: Annotated[str, typer.Option("--writer", help="Who words the report: compose.")] = "compose",
-    library: commands_library.LibraryFolder = None,
+    library: case_library.LibraryFolder = None,
     patient: Annotated[
         str, typer.Option("--patient", metavar="ID", help="Whose cases never come back from the library.")
     ] = "",
@@ -131,7 +95,7 @@ def read(
         raise UsageError("E_USAGE: --prior-series is given without --prior, expected both.")
     check_report_folder(out)
     with named_steps(as_json) as progress:
-        cases = commands_library.library_for_reading(library)
+        cases = case_library.library_for_reading(library)
         reading = read_scan(
             path, series=series, prior=prior, prior_series=prior_series, patient=patient, progress=progress,
             library=None if without_library else cases,
@@ -384,7 +348,7 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option("--name", help="A further host name under which browsers reach the page.")
     ] = None,
-    library: commands_library.LibraryFolder = None,
+    library: case_library.LibraryFolder = None,
 ) -> None:
     """Serve the page: read scans, look, ask and edit in a browser."""
     from app.serving import serve_page, write_user
@@ -392,7 +356,7 @@ def serve(
     if add_user is not None:
         write_user(users, add_user, lambda: str(typer.prompt("Password", hide_input=True, confirmation_prompt=True)))
         return
-    folder = commands_library.library_for_reading(library)
+    folder = case_library.library_for_reading(library)
     serve_page(
         add or [], host=host, port=port, data=data, users=users, names=name or [], browse=open_browser, library=folder
     )
@@ -411,8 +375,8 @@ def mcp(
     serve_agent(root, data)
 
 
-app.add_typer(commands_library.index, name="index")
-app.command(epilog='tomoscribe search "calcified nodule, right upper lobe"')(commands_library.search)
+app.add_typer(case_library.index, name="index")
+app.command(epilog='tomoscribe search "calcified nodule, right upper lobe"')(case_library.search)
 
 
 def main() -> None:

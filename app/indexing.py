@@ -5,11 +5,9 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +20,11 @@ from retrieval.facts import from_ledger, phase_in, regions_in, regions_of
 from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary, NewCase
 from vlm.errors import TomoscribeError
 from vlm.report import FINDINGS_SECTIONS, SECTIONS, Report
+from vlm.workers import in_parallel
 
 if TYPE_CHECKING:
     from app.reading import Reading
 
-WAITING = 4  # studies handed to each worker ahead: enough to keep it busy, few enough to stay small
 TOLD = ("technique", *FINDINGS_SECTIONS, "impression")  # sections that say what a case shows
 
 
@@ -53,7 +51,7 @@ def add_studies(
     *,
     measure: bool = False,
     workers: int = 2,
-    progress: Callable[[int, str], None] = lambda _n, _s: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Put studies into a library, each whole or not at all; what is there already is left.
 
@@ -62,17 +60,19 @@ def add_studies(
         studies: what ``find_studies`` found.
         measure: read each scan with the tools, where a scan is there and no report of ours.
         workers: processes that prepare cases; one process writes.
-        progress: called with how many are done and the last one's label.
+        progress: called with how many are done, and of how many.
     """
     summary = Summary()
     waiting = (s for s in studies if not _held(library, s, measure, summary))
-    for done, (study, case) in enumerate(_prepared(waiting, measure, workers), start=1):
+    prepared = in_parallel(partial(prepare, measure=measure), waiting, workers=workers)
+    for done, (study, case) in enumerate(prepared, start=1):
         if isinstance(case, str):
             summary.skipped.append({"study": study.label, "reason": case})
         else:
             library.add(case)
             summary.added += 1
-        progress(done + summary.held, study.label)
+        if progress:
+            progress(done + summary.held, len(studies))
     return summary
 
 
@@ -84,35 +84,6 @@ def _held(library: CaseLibrary, study: Study, measure: bool, summary: Summary) -
     held = library.holds(study.patient, study.study, study.series, _stamp(study, measure))
     summary.held += held
     return held
-
-
-def _prepared(studies: Iterator[Study], measure: bool, workers: int) -> Iterator[tuple[Study, NewCase | str]]:
-    """(study, its case or why there is none), in the order in which they are done."""
-    if workers <= 1:
-        for study in studies:
-            yield study, prepare(study, measure)
-        return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
-    running: dict[Future[NewCase | str], Study] = {}
-    try:
-        for study in studies:
-            running[pool.submit(prepare, study, measure)] = study
-            if len(running) >= WAITING * workers:
-                yield from _collected(running)
-        while running:
-            yield from _collected(running)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _collected(running: dict[Future[NewCase | str], Study]) -> Iterator[tuple[Study, NewCase | str]]:
-    done, _ = wait(running, return_when=FIRST_COMPLETED)
-    for future in done:
-        study = running.pop(future)
-        try:
-            yield study, future.result()
-        except BrokenProcessPool:
-            yield study, "the process that prepared it died: too little memory, or a scan that crashes a decoder"
 
 
 def prepare(study: Study, measure: bool) -> NewCase | str:

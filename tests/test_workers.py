@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vlm.workers import DIED, in_parallel
+from vlm.workers import AHEAD, DIED, in_parallel
 
 
 def double(number: int) -> int:
@@ -67,3 +68,17 @@ def alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_jobs_are_taken_only_as_they_are_needed() -> None:
+    taken: list[int] = []
+
+    def jobs() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    results = in_parallel(abs, jobs(), workers=2)
+    next(results)
+    assert len(taken) <= 2 * AHEAD + 1
+    results.close()  # type: ignore[attr-defined]

@@ -1,7 +1,9 @@
 """Many jobs, several processes: results as they come, and no process that outlives the run.
 
 A run that is killed takes its workers with it, so that a second run finds nobody at work in its folders. A
-worker that dies (of memory, mostly) costs its job a second try among fewer workers, not the run.
+worker that dies (of memory, mostly) costs its job a second try among fewer workers, not the run. Jobs are taken
+as they are needed, and no result is kept behind its back, so that a run of a million needs no more memory than one
+of ten.
 """
 
 from __future__ import annotations
@@ -9,14 +11,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing.connection import wait
 from typing import TypeVar
 
 J = TypeVar("J")
 R = TypeVar("R")
+AHEAD = 3  # jobs handed out for each process: enough to keep it busy, few enough that results stay small
 DIED = "its process ended, most likely for want of memory: try fewer --workers"
 
 
@@ -32,22 +38,32 @@ def in_parallel(function: Callable[[J], R], jobs: Iterable[J], *, workers: int =
     Raises:
         Whatever ``function`` raises.
     """
-    left = list(jobs)
-    count = max(1, min(workers or os.cpu_count() or 1, len(left)))
+    coming, waiting = iter(jobs), deque[J]()
+    count = workers or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")  # threads of this process may not be forked
-    while left:
+    waiting.extend(islice(coming, 1))
+    while waiting:
+        ahead = AHEAD * count if count > 1 else 1  # alone, one at a time: then it is known whose process died
+        running: dict[Future[R], J] = {}
         with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
-            # Alone, one at a time: then it is known whose process died.
-            begun = {pool.submit(function, job): job for job in (left if count > 1 else left[:1])}
             try:
-                for future in as_completed(begun):
-                    result = future.result()
-                    left.remove(begun[future])
-                    yield begun[future], result
+                while True:
+                    waiting.extend(islice(coming, max(0, ahead - len(running) - len(waiting))))
+                    while waiting and len(running) < ahead:
+                        running[pool.submit(function, waiting[0])] = waiting[0]
+                        waiting.popleft()
+                    if not running:
+                        return
+                    for future in wait_for(running, return_when=FIRST_COMPLETED).done:
+                        result = future.result()
+                        yield running.pop(future), result
             except BrokenProcessPool:
-                if count == 1:
-                    yield left.pop(0), DIED
+                lost = list(running.values())
+                if count == 1 and lost:
+                    yield lost.pop(), DIED
+                waiting.extendleft(reversed(lost))
                 count = max(1, count // 2)
+        waiting.extend(islice(coming, 0 if waiting else 1))
 
 
 def _end_with_parent() -> None:

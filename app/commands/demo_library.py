@@ -24,7 +24,7 @@ CASES: tuple[Mapping[str, Any], ...] = (  # arguments of the phantom
 )
 
 
-def add_demo(library: CaseLibrary, *, workers: int, progress: Callable[[int, str], None]) -> Summary:
+def add_demo(library: CaseLibrary, *, workers: int, progress: Callable[[int, int], None] | None = None) -> Summary:
     """Draw each case, read it and put it in; nothing where they are there already."""
     if library.count() >= len(CASES):
         return Summary(held=len(CASES))

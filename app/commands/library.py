@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.commands.terminal import AsJson, counted_cases, put_json
 from vlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,14 +25,6 @@ LibraryFolder = Annotated[
 IndexPlace = Annotated[
     str | None, typer.Option("--index", metavar="URL", help="milvus://host:port instead of FAISS files.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-
-
-def put_json(document: object) -> None:
-    """Print one JSON document."""
-    import json
-
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
 
 
 def library_for_reading(given: Path | None) -> Path | None:
@@ -61,20 +53,6 @@ def opened(folder: Path | None, place: str | None, *, make: bool = False) -> Ite
         library.close()
 
 
-@contextmanager
-def counted(total: int, quiet: bool) -> Iterator[Callable[[int, str], None]]:
-    """A bar on stderr, when somebody watches."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _done, _label: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("cases", total=total)
-        yield lambda done, label: bar.update(task, completed=done, description=label)
-
-
 @index.command("add", epilog="tomoscribe index add reports")
 def add(
     path: Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help="Our reports, CT-RATE, Merlin, or a CSV.")],
@@ -90,7 +68,7 @@ def add(
 
     studies = find_studies(path)
     with opened(library, place, make=True) as indexes:
-        with counted(len(studies), as_json) as progress:
+        with counted_cases(as_json, "added") as progress:
             summary = add_studies(indexes.library, studies, measure=measure, workers=workers, progress=progress)
         indexes.refresh()
         cases = indexes.library.count()
@@ -109,10 +87,10 @@ def add(
 @index.command("demo", epilog="tomoscribe index demo --library demo/library")
 def demo(library: LibraryFolder = None, as_json: AsJson = False) -> None:
     """Put a few synthetic chests into a library, each drawn and read: half a minute."""
-    from app.commands.demo_library import CASES, add_demo
+    from app.commands.demo_library import add_demo
 
     with opened(library, None, make=True) as indexes:
-        with counted(len(CASES), as_json) as progress:
+        with counted_cases(as_json, "added") as progress:
             summary = add_demo(indexes.library, workers=2, progress=progress)
         indexes.refresh()
     if as_json:
@@ -166,20 +144,16 @@ def rebuild(library: LibraryFolder = None, place: IndexPlace = None, as_json: As
 def check(library: LibraryFolder = None, place: IndexPlace = None, as_json: AsJson = False) -> None:
     """Compare every case and every index file with its checksum; exit code 4 where one is damaged."""
     with opened(library, place) as indexes:
-        found = {
-            "cases": indexes.library.count(),
-            "damaged_cases": list(indexes.library.damaged()),
-            "damaged_indexes": indexes.damaged(),
-        }
-    bad = bool(found["damaged_cases"] or found["damaged_indexes"])
+        count, cases, built = indexes.library.count(), list(indexes.library.damaged()), list(indexes.damaged())
+    bad = bool(cases or built)
     if as_json:
-        put_json(found)
+        put_json({"cases": count, "damaged_cases": cases, "damaged_indexes": built})
     else:
-        for name in found["damaged_cases"]:  # type: ignore[attr-defined]  # a list
+        for name in cases:
             typer.echo(f"damaged case: {name}. Add it again from its source.", err=True)
-        for name in found["damaged_indexes"]:  # type: ignore[attr-defined]
+        for name in built:
             typer.echo(f"damaged index: {name}. tomoscribe index rebuild", err=True)
-        typer.echo(f"{found['cases']} cases checked{'' if bad else ', all whole'}.", err=True)
+        typer.echo(f"{count} cases checked{'' if bad else ', all whole'}.", err=True)
     if bad:
         raise typer.Exit(4)
 
