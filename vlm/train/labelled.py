@@ -21,6 +21,7 @@ from vlm.ct.read import read
 from vlm.ct.volume import Grid
 from vlm.evidence import Case
 from vlm.phantom.body import NAME, Person, Phase, body, grid_of
+from vlm.phantom.seeds import only
 
 GRID_MM = 3.0
 FAT_HU, GAS_HU = (-140, -50), -200
@@ -86,7 +87,12 @@ def drawn(folder: Path, labels: str = "organs_drawn") -> Labelled:
 
 
 def phantom(seed: int, phase: Phase, region: str) -> Labelled:
-    """A synthetic body; every voxel of it is known."""
+    """A synthetic body; every voxel of it is known.
+
+    Raises:
+        UsageError: the seed is not one of those to train on.
+    """
+    only("train", [seed])
     person = Person.of(seed)
     made = body(seed=seed, phase=phase, grid=grid_of(person, region, (GRID_MM,) * 3))
     numbers = np.unique(made.labels)
