@@ -1,7 +1,7 @@
 """How well the segmenter draws structures of real patients that it never saw.
 
-    python -m benchmarks.anatomy train [--steps N]      one training a fold, resumable, into build/anatomy
-    python -m benchmarks.anatomy [--write-docs]         Dice and surface distance a structure
+    python -m benchmarks.anatomy train      on synthetic bodies, then one training a fold, resumable, into build/anatomy
+    python -m benchmarks.anatomy            Dice and surface distance a structure
 
 Patients are parted into folds; a fold's weights are trained without its patients, on the others and on synthetic
 bodies. Only structures that a map draws everywhere are counted. References are drawn by hand and are not experts'.
@@ -45,17 +45,21 @@ def map_of(scan: str) -> Path:
     return next(path for path in sorted((SHARED / "ct" / scan).glob("organs*.json")))
 
 
-def train_folds(steps: int, phantoms: int, threads: int, only: list[int]) -> None:
-    """Train each fold that has no weights yet."""
+def train_all(given: argparse.Namespace) -> None:
+    """The weights that are not there yet: on synthetic bodies alone, then from those one for each fold and for use."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    made = [phantom(seed, PHASES[seed % 3], REGIONS[seed % 4]) for seed in seeds("train", phantoms)]
-    for number, held in enumerate(FOLDS):
-        out = BUILD / f"fold{number}.safetensors"
-        if out.exists() or (only and number not in only):
-            continue
-        names = [name for fold in FOLDS for name in fold if name not in held]
-        real = [drawn(map_of(name).parent, map_of(name).stem) for name in names]
-        train(real, made, Recipe(steps=steps, threads=threads), out)
+    made = [phantom(seed, PHASES[seed % 3], REGIONS[seed % 4]) for seed in seeds("train", given.phantoms)]
+    base = BUILD / "phantoms.safetensors"
+    if not base.exists():
+        train([], made, Recipe(steps=given.base_steps, fine_from=1.0, threads=given.threads), base)
+    held = {f"fold{number}": fold for number, fold in enumerate(FOLDS)} | {"use": ()}
+    for name in given.only or held:
+        out = BUILD / f"{name}.safetensors"
+        if not out.exists():
+            learned = [scan for fold in FOLDS for scan in fold if scan not in held[name]]
+            real = [drawn(map_of(scan).parent, map_of(scan).stem) for scan in learned]
+            recipe = Recipe(steps=given.steps, fine_from=0.6, rate=1e-3, threads=given.threads)
+            train(real, made, recipe, out, base.with_suffix(".checkpoint"))
 
 
 def scores(scan: str, weights: Path) -> dict[str, tuple[float, float, float]]:
@@ -105,18 +109,19 @@ def main() -> None:
     """Train the folds, or print the table."""
     ask = argparse.ArgumentParser(description=__doc__)
     ask.add_argument("do", nargs="?", choices=["train", "measure"], default="measure")
-    ask.add_argument("--steps", type=int, default=6000)
+    ask.add_argument("--base-steps", type=int, default=4000)
+    ask.add_argument("--steps", type=int, default=3000)
     ask.add_argument("--phantoms", type=int, default=90)
     ask.add_argument("--threads", type=int, default=2)
-    ask.add_argument("--folds", type=int, nargs="*", default=[])
+    ask.add_argument("--only", nargs="*", default=[], help="fold0, fold1, fold2, use")
     given = ask.parse_args()
     if given.do == "train":
-        train_folds(given.steps, given.phantoms, given.threads, given.folds)
+        train_all(given)
         return
     table: dict[str, list[float]] = {}
     for number, held in enumerate(FOLDS):
         weights = BUILD / f"fold{number}.safetensors"
-        if not weights.is_file() or (given.folds and number not in given.folds):
+        if not weights.is_file() or (given.only and f"fold{number}" not in given.only):
             continue
         for scan in held:
             for name, (dice, surface, ml) in scores(scan, weights).items():

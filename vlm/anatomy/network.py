@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm.anatomy.body import body
+from vlm.anatomy.classes import CLASSES
 from vlm.ct.volume import AIR_HU, Grid
 from vlm.evidence import Case, once
 
@@ -58,8 +59,10 @@ def load(path: Path) -> UNet:
     from vlm.anatomy.unet import UNet
 
     with safe_open(path, framework="pt") as stored:
-        told = stored.metadata()
-        net = UNet(len(json.loads(told["classes"])), tuple(json.loads(told["recipe"])["widths"]))
+        told = json.loads(stored.metadata()["tomoscribe"])
+        if tuple(told["classes"]) != CLASSES:
+            raise ValueError(f"{path.name} was trained on other classes")
+        net = UNet(len(CLASSES), tuple(told["recipe"]["widths"]))
         state = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
     missing, unknown = net.load_state_dict(state, strict=False)
     if unknown or any("coarse_heads" not in name for name in missing):

@@ -50,11 +50,21 @@ class Recipe:
 COARSE, FINE = Piece(), Piece(size=(96, 80, 48), step_mm=4.0)
 
 
-def train(real: Sequence[Labelled], made: Sequence[Labelled], recipe: Recipe, out: Path) -> None:
-    """Train and write ``out`` (safetensors, float16); ``out``.checkpoint holds the state of a run that is not done."""
+def train(
+    real: Sequence[Labelled], made: Sequence[Labelled], recipe: Recipe, out: Path, base: Path | None = None
+) -> None:
+    """Train and write ``out`` (safetensors, float16); ``out``.checkpoint holds the state to go on from.
+
+    Args:
+        real: scans with drawn maps.
+        made: synthetic bodies.
+        base: checkpoint of another run whose weights are the first ones.
+    """
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)  # of the first weights
     net = UNet(len(CLASSES), recipe.widths)
+    if base is not None:
+        net.load_state_dict(torch.load(base, weights_only=True)["mean"])
     net.to(memory_format=torch.channels_last_3d)
     mean = UNet(len(CLASSES), recipe.widths)
     mean.load_state_dict(net.state_dict())
@@ -80,14 +90,15 @@ def train(real: Sequence[Labelled], made: Sequence[Labelled], recipe: Recipe, ou
                 print(f"{step + 1} {float(loss.detach()):.3f} {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
             if (step + 1) % CHECKPOINT_STEPS == 0:
                 _checkpoint(out, net, mean, optimiser, step + 1)
+    _checkpoint(out, net, mean, optimiser, recipe.steps)
     save(mean, recipe, out)
 
 
 def save(net: UNet, recipe: Recipe, out: Path) -> None:
     """Write the weights that use needs, float16, with what made them."""
     kept = {name: part.half().contiguous() for name, part in net.state_dict().items() if "coarse_heads" not in name}
-    told = {"classes": json.dumps(CLASSES), "recipe": json.dumps(asdict(recipe))}
-    save_file(kept, out.with_suffix(".part"), metadata=told)
+    told = json.dumps({"classes": CLASSES, "recipe": asdict(recipe)})  # one entry: the order of several is chance
+    save_file(kept, out.with_suffix(".part"), metadata={"tomoscribe": told})
     out.with_suffix(".part").replace(out)
 
 
@@ -201,13 +212,14 @@ def main() -> None:
     ask.add_argument("--steps", type=int, default=8000)
     ask.add_argument("--threads", type=int, default=2)
     ask.add_argument("--seed", type=int, default=0)
+    ask.add_argument("--base", type=Path, help="checkpoint of a run, for one on synthetic bodies alone, to begin from")
     given = ask.parse_args()
     recipe = Recipe(steps=given.steps, seed=given.seed, threads=given.threads)
     maps = sorted(given.scans.glob("*/organs*.json")) if given.scans else []
     real = [drawn(path.parent, path.stem) for path in maps if path.parent.name not in given.hold_out]
     phases, regions = list(PHASES), ("trunk", "trunk", "chest", "abdomen")
     made = [phantom(seed, phases[seed % len(phases)], regions[seed % 4]) for seed in seeds("train", given.phantoms)]
-    train(real, made, recipe, given.out)
+    train(real, made, recipe, given.out, given.base)
 
 
 if __name__ == "__main__":
