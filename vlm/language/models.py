@@ -166,13 +166,11 @@ def in_turn(model: LanguageModel, asks: Sequence[Ask]) -> list[Answer | ModelErr
     return answers
 
 
-def load_model(choice: str, *, adapter: str | None = None, remote: bool = False) -> LanguageModel | None:
+def load_model(choice: str) -> LanguageModel | None:
     """The model that a word names; None for ``none``: everything is composed.
 
     Args:
         choice: ``none``, ``embedded``, a folder of a local model, or ``http(s)://host:port/v1#model-name``.
-        adapter: a folder of a peft adapter for a local model; for ``embedded`` the shipped one is taken.
-        remote: whether the server may be another machine than this one.
 
     Raises:
         UsageError: the word names nothing.
