@@ -88,12 +88,22 @@ def exact_neighbours(blocks: Iterable[Block], queries: Vectors, k: int) -> tuple
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     names = np.full((len(queries), k), -1, dtype=np.int64)
     for ids, vectors in blocks:
-        found = queries @ vectors.T
-        scores = np.concatenate([scores, found], axis=1)
-        names = np.concatenate([names, np.broadcast_to(ids, found.shape)], axis=1)
+        new, theirs = nearest(queries @ vectors.T, ids, k)
+        scores, names = np.concatenate([scores, new], axis=1), np.concatenate([names, theirs], axis=1)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         scores, names = np.take_along_axis(scores, best, 1), np.take_along_axis(names, best, 1)
     return scores, names
+
+
+def nearest(scores: Vectors, ids: Ids, k: int) -> tuple[Vectors, Ids]:
+    """The k best of (q, n) scores with the ids of their columns: (q, k), best first; -inf and -1 where n is less."""
+    columns = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else None
+    best = scores if columns is None else np.take_along_axis(scores, columns, 1)
+    names = np.broadcast_to(ids, scores.shape) if columns is None else ids[columns]
+    order = np.lexsort((names, -best), axis=1)
+    best, names = np.take_along_axis(best, order, 1), np.take_along_axis(names, order, 1)
+    lacking = ((0, 0), (0, max(0, k - best.shape[1])))
+    return np.pad(best, lacking, constant_values=-np.inf), np.pad(names, lacking, constant_values=-1)
 
 
 def recall_of(found: Ids, true: Ids) -> float:
