@@ -15,8 +15,8 @@ from typing import Any
 from app.reading import read_scan
 from app.reopen import context_of, ledger_of
 from app.running import Progress, silent
-from vlm.anatomy.structures import structures
-from vlm.encoder import Encoder, availability, embed
+from vlm.encoder import Encoder, availability
+from vlm.encoder.embedding import embedding
 from vlm.encoder.zeroshot import score
 from vlm.errors import UsageError
 from vlm.evidence import Case, Ledger, Observation
@@ -131,12 +131,12 @@ def _zero_shot(known: Known, encoder: Encoder | None) -> AskWords:
     text = encoder.text
     if text is None:
         return lambda _: {"state": "off", "why": "no tokenizer.json lies beside the checkpoint"}
-    embedding = embed(known.case.volume, encoder, structures(known.case).masks)
+    vectors = embedding(known.case, encoder)
 
     def column(query: Query) -> dict[str, Any]:
         if not query.understood:
             return {"state": "off", "why": NOT_UNDERSTOOD}
-        best = max((score(embedding, text, key, query.side) for key in query.findings), key=lambda told: told.score)
+        best = max((score(vectors, text, key, query.side) for key in query.findings), key=lambda told: told.score)
         value = -best.score if query.denied else best.score
         why = "; ".join(part for part in ("a score, no probability: not calibrated", best.note) if part)
         return {"state": "on", "score": round(value, 4), "organ": best.organ, "encoder": str(encoder.identity),

@@ -11,6 +11,7 @@ import pytest
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.encoder import Recipe, availability, embed, prepare
 from vlm.encoder.astra import RECIPE
+from vlm.encoder.embedding import forget
 from vlm.encoder.recipe import network_grid
 
 if TYPE_CHECKING:
@@ -167,23 +168,42 @@ class Mean:
         return features
 
 
-def test_an_organ_is_pooled_under_its_own_mask(tmp_path: Path) -> None:
+def halves() -> tuple[Volume, list[Mask]]:
+    """A scan whose right half is bright, and a mask of each half, clear of the middle."""
     shape = (32, 32, 32)
     hu = np.zeros(shape, np.int16, order="F")
-    hu[16:] = 100  # the right half
+    hu[16:] = 100
     volume = Volume(hu, Grid(shape, np.diag([2.0, 2.0, 2.0, 1])), Scan(source="phantom"))
-    halves = {"left": np.zeros(shape, bool), "right": np.zeros(shape, bool)}
-    halves["left"][:11], halves["right"][17:] = True, True
-    outside = Grid(shape, np.diag([2.0, 2.0, 2.0, 1]) + np.pad([[500.0]], ((0, 3), (3, 0))))
-    masks = [Mask(name, voxels, volume.grid) for name, voxels in halves.items()]
-    masks.append(Mask("elsewhere", np.ones(shape, bool), outside))
-    encoder = Mean()
-    made = embed(volume, encoder, masks, folder=tmp_path)
+    voxels = {"lung_left": np.zeros(shape, bool), "lung_right": np.zeros(shape, bool)}
+    voxels["lung_left"][:11], voxels["lung_right"][17:] = True, True
+    return volume, [Mask(name, part, volume.grid) for name, part in voxels.items()]
+
+
+def test_an_organ_is_pooled_under_its_own_mask(tmp_path: Path) -> None:
+    volume, masks = halves()
+    outside = Grid(volume.grid.shape, np.diag([2.0, 2.0, 2.0, 1]) + np.pad([[500.0]], ((0, 3), (3, 0))))
+    masks.append(Mask("elsewhere", np.ones(outside.shape, bool), outside))
+    made = embed(volume, Mean(), masks, folder=tmp_path)
     assert made.vector == pytest.approx([0.5])
-    assert made.organs["left"] == pytest.approx([0.0])
-    assert made.organs["right"] == pytest.approx([1.0])
+    assert made.organs["lung_left"] == pytest.approx([0.0])
+    assert made.organs["lung_right"] == pytest.approx([1.0])
+    assert 0.0 < made.organs["lung"][0] < 1.0
     assert made.seen["elsewhere"] == 0.0
     assert "elsewhere" not in made.organs
+    assert made.of("pleura", "right") == (made.organs["lung_right"], "lung_right")
+    assert made.of("lung")[1] == "lung"
+    assert made.of("liver") == (made.vector, "")  # not segmented: the scan's own
+
+
+def test_what_was_computed_is_not_computed_again_until_the_masks_change(tmp_path: Path) -> None:
+    volume, masks = halves()
+    encoder = Mean()
+    made = embed(volume, encoder, masks, folder=tmp_path)
     again = embed(volume, encoder, masks, folder=tmp_path)
     assert encoder.runs == 1
-    assert again.organs["right"] == made.organs["right"]
+    assert again.organs["lung_right"] == made.organs["lung_right"]
+    assert (again.seen, again.sizes_ml) == (made.seen, made.sizes_ml)
+    embed(volume, encoder, masks[:1], folder=tmp_path)
+    assert encoder.runs == 2
+    assert forget(volume.sha256, tmp_path) == 1
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """Scans and words in one space. Importing this loads no network; ``load_encoder`` does."""
 
-from vlm.encoder.protocol import Embedding, Encoder, Features, Identity, TextTower, embed
+from vlm.encoder.embedding import Embedding, embed
+from vlm.encoder.protocol import Encoder, Features, Identity, TextTower
 from vlm.encoder.recipe import Prepared, Recipe, Seen, prepare
 from vlm.encoder.registry import Availability, availability, load_encoder
 from vlm.encoder.weights import WeightsError
