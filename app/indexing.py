@@ -6,19 +6,22 @@ import gzip
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.encoding import IMAGE_SPACE, cached, of_case, of_words
 from app.export.key_images import window_for, write_key_images
 from app.export.thumbnails import thumbnail
 from app.reopen import ledger_of
 from app.store import data_folder
 from app.studies import Study
 from retrieval.facts import from_ledger, phase_in, regions_in, regions_of
-from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary, NewCase
+from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary, CaseVector, NewCase
+from vlm.ct.read import read
 from vlm.errors import TomoscribeError
+from vlm.evidence import Case
 from vlm.report import FINDINGS_SECTIONS, SECTIONS, Report
 from vlm.workers import in_parallel
 
@@ -35,6 +38,7 @@ class Summary:
     added: int = 0
     held: int = 0  # there already, unchanged
     skipped: list[dict[str, str]] = field(default_factory=list)  # study and reason, one a study
+    encoded: int = 0  # of those added, with vectors of their images
 
 
 def library_folder(given: Path | None) -> Path:
@@ -50,6 +54,7 @@ def add_studies(
     studies: Sequence[Study],
     *,
     measure: bool = False,
+    encode: bool = False,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
@@ -59,43 +64,55 @@ def add_studies(
         library: where they go.
         studies: what ``find_studies`` found.
         measure: read each scan with the tools, where a scan is there and no report of ours.
+        encode: vectors of images and sentences by the encoders, too.
         workers: processes that prepare cases; one process writes.
         progress: called with how many are done, and of how many.
     """
-    summary = Summary()
-    waiting = (s for s in studies if not _held(library, s, measure, summary))
-    prepared = in_parallel(partial(prepare, measure=measure), waiting, workers=workers)
+    summary, ways = Summary(), Ways(measure=measure, encode=encode)
+    waiting = (s for s in studies if not _held(library, s, ways, summary))
+    prepared = in_parallel(partial(prepare, ways=ways), waiting, workers=workers)
     for done, (study, case) in enumerate(prepared, start=1):
         if isinstance(case, str):
             summary.skipped.append({"study": study.label, "reason": case})
         else:
             library.add(case)
             summary.added += 1
+            summary.encoded += any(vector.kind == "scan" for vector in case.vectors)
         if progress:
             progress(done + summary.held, len(studies))
     return summary
 
 
-def _stamp(study: Study, measure: bool) -> str:
-    return f"{study.stamp} {'measured' if measure else ''}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """What is made of each study beside its report's findings."""
+
+    measure: bool = False
+    encode: bool = False
 
 
-def _held(library: CaseLibrary, study: Study, measure: bool, summary: Summary) -> bool:
-    held = library.holds(study.patient, study.study, study.series, _stamp(study, measure))
+def _stamp(study: Study, ways: Ways) -> str:
+    return f"{study.stamp} {'measured' if ways.measure else ''}{' encoded' if ways.encode else ''}"
+
+
+def _held(library: CaseLibrary, study: Study, ways: Ways, summary: Summary) -> bool:
+    held = library.holds(study.patient, study.study, study.series, _stamp(study, ways))
     summary.held += held
     return held
 
 
-def prepare(study: Study, measure: bool) -> NewCase | str:
+def prepare(study: Study, ways: Ways) -> NewCase | str:
     """The case of a study, or in one line why there is none."""
     try:
         if study.reading is not None:
-            return _of_reading(study, measure)
-        if measure and study.volume is not None:
-            return _measured(study)
-        if not study.text:
+            case = _of_reading(study, ways)
+        elif ways.measure and study.volume is not None:
+            case = _measured(study, ways)
+        elif study.text:
+            case = _of_text(study, ways)
+        else:
             return "it has no report, and its scan is not read without --measure"
-        return _of_text(study, measure)
+        return replace(case, vectors=(*case.vectors, *of_words(case.report))) if ways.encode else case
     except TomoscribeError as error:
         return str(error)
     except Exception as fault:  # the edge of one study: the others go on
@@ -104,15 +121,21 @@ def prepare(study: Study, measure: bool) -> NewCase | str:
         return f"{type(fault).__name__}: it cannot be read"
 
 
-def _of_text(study: Study, measure: bool) -> NewCase:
+def _of_text(study: Study, ways: Ways) -> NewCase:
+    """A case of somebody's report; with --encode its scan is opened for its image alone."""
+    content, vectors = "", tuple[CaseVector, ...]()
+    if ways.encode and study.volume is not None:
+        opened = Case(read(study.volume).volume)
+        content, vectors = opened.volume.sha256, of_case(opened)
     return NewCase(
         patient=study.patient, study=study.study, series=study.series, source=study.source, report=study.text,
-        regions=regions_in(study.text), phase=phase_in(study.text), age=study.age, sex=study.sex, date=study.date,
-        stamp=_stamp(study, measure),
+        content=content, regions=regions_in(study.text), phase=phase_in(study.text), age=study.age, sex=study.sex,
+        date=study.date, vectors=vectors, stamp=_stamp(study, ways),
     )  # fmt: skip
 
 
-def _of_reading(study: Study, measure: bool) -> NewCase:
+def _of_reading(study: Study, ways: Ways) -> NewCase:
+    """A case of a report of ours; its scan is not at hand, but it may have been encoded when it was read."""
     assert study.reading is not None
     report = Report.model_validate_json((study.reading / "report.json").read_text(encoding="utf-8"))
     pictures = {}
@@ -120,16 +143,19 @@ def _of_reading(study: Study, measure: bool) -> NewCase:
         pictures[THUMBNAIL] = thumbnail(key.read_bytes())
     if (kept := study.reading / "preview.nii").exists():  # of a reading that the page keeps
         pictures[PREVIEW] = gzip.compress(kept.read_bytes(), mtime=0)
-    return case_of(study, report, measure=measure, pictures=pictures)
+    content = str(report.provenance.get("input_sha256", ""))
+    vectors = cached(content, [IMAGE_SPACE]) if ways.encode else ()
+    return case_of(study, report, ways, pictures=pictures, vectors=vectors)
 
 
-def _measured(study: Study) -> NewCase:
+def _measured(study: Study, ways: Ways) -> NewCase:
     """A case read from its scan by the tools, with a report of others beside it where there is one."""
     from app.reading import read_scan
 
     assert study.volume is not None
     reading = read_scan(study.volume)
-    return case_of(study, reading.report, measure=True, pictures=pictures_of(reading))
+    vectors = of_case(reading.case) if ways.encode else ()
+    return case_of(study, reading.report, ways, pictures=pictures_of(reading), vectors=vectors)
 
 
 def pictures_of(reading: Reading) -> dict[str, bytes]:
@@ -148,7 +174,9 @@ def pictures_of(reading: Reading) -> dict[str, bytes]:
     return pictures
 
 
-def case_of(study: Study, report: Report, *, measure: bool, pictures: dict[str, bytes]) -> NewCase:
+def case_of(
+    study: Study, report: Report, ways: Ways, *, pictures: dict[str, bytes], vectors: tuple[CaseVector, ...] = ()
+) -> NewCase:
     """The case of a report of ours: what was measured, and the words of the study's own report where it has one."""
     ledger, drafted = ledger_of(report), drafted_text(report)
     text = study.text or drafted
@@ -158,7 +186,8 @@ def case_of(study: Study, report: Report, *, measure: bool, pictures: dict[str, 
         phase=phase_in(drafted) or phase_in(text), age=study.age, sex=study.sex, date=study.date, pictures=pictures,
         provenance={"tomoscribe": str(report.provenance.get("tomoscribe", "")),
                     "words": "others" if study.text else "ours"},
-        stamp=_stamp(study, measure),
+        vectors=vectors,
+        stamp=_stamp(study, ways),
         own_words=not study.text,
     )  # fmt: skip
 

@@ -94,7 +94,7 @@ def read_scan(
     report = Report(
         case=case_record(scan.volume),
         intake=intake(scan),
-        capabilities_off=capabilities_off(case, failures, memory.off),
+        capabilities_off=capabilities_off(case, failures, memory.off or memory.images_off),
         sentences=tuple(sentences),
         evidence=evidence(case, tools) | memory.records(len(case.ledger)),
         provenance=provenance(scan.volume, tools, comparison.record if comparison else None)

@@ -63,7 +63,7 @@ def capabilities_off(
     Args:
         case: the scan.
         failures: tool -> kind of exception.
-        similar: why there are no similar cases; None: there are some.
+        similar: why there are no similar cases, or none by their images; None: there are.
     """
     off = [
         CapabilityOff(

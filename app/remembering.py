@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.running import failed_search
-from app.searching import of_ledger
+from app.searching import of_case_in
 from retrieval.caches import Indexes
 from retrieval.library import CaseLibrary
 from retrieval.proposals import Proposal, propose
 from retrieval.search import Difference, Search, Similar
+from vlm.encoder.weights import EXTRA
 from vlm.errors import TomoscribeError
 from vlm.evidence import CONDITIONS, Case, Ledger
 from vlm.findings.vocabulary import load_vocabulary
@@ -39,7 +40,7 @@ class Check:
     tools: tuple[str, ...] = ()  # tools that ran because of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What a library had to say of a case."""
 
@@ -48,6 +49,7 @@ class Memory:
     cases: int = 0  # in the library
     generation: int = 0
     off: CapabilityOff | None = None  # why there is nothing
+    images_off: CapabilityOff | None = None  # why images were not compared, where the library has some
 
     def records(self, after: int) -> dict[str, EvidenceRecord]:
         """Records of kind "similar" for report.json, with ids that follow ``after`` entries of the ledger.
@@ -92,13 +94,14 @@ def remember(case: Case, tools: Mapping[str, Tool], folder: Path | None, *, pati
         return nothing(str(error).removeprefix("E_USAGE: "), "tomoscribe index add FOLDER")
     indexes = Indexes(library)
     try:
-        query = of_ledger(case.ledger, case.volume.sha256, patient)
+        query, images = of_case_in(case, library, patient)
         found = Search(library, indexes).similar(query, ASKED)
         if not found:
             return nothing("the library holds no case like this one", "tomoscribe index add FOLDER")
         proposals = propose(library, query.facts, found)
         checks = tuple(carry_out(case, proposal, tools) for proposal in proposals)
-        return Memory(similar=tuple(found[:SHOWN]), checks=checks, cases=library.count(), generation=library.generation)
+        off = CapabilityOff(capability="similar images", reason=images, remedy=EXTRA) if images else None
+        return Memory(tuple(found[:SHOWN]), checks, library.count(), library.generation, images_off=off)
     except TomoscribeError as error:
         return nothing(str(error).removeprefix("E_USAGE: "), "tomoscribe index check")
     finally:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from retrieval.caches import Indexes
+from retrieval.caches import Indexes, least
 from retrieval.search import Difference, Similar
 from vlm.findings.vocabulary import load_vocabulary
 
@@ -27,7 +27,10 @@ def library_stats(indexes: Indexes) -> dict[str, Any]:
     for kind, space, count in library.spaces():
         opened = indexes.get(kind, space)
         facts = asdict(opened.index.facts()) if opened else {}
-        found.append({"kind": kind, "space": space, "vectors": count, **facts})
+        told = (
+            {"statistics": opened.weights.version} if opened else {"layout": f"not searched below {least(kind, space)}"}
+        )
+        found.append({"kind": kind, "space": space, "vectors": count, **facts, **told})
     sources = library.tables.rows("select source, count(*) n from cases group by source order by source")
     return {
         "cases": library.count(), "patients": library.count("patients"), "sentences": library.count("sentences"),
@@ -44,11 +47,12 @@ def show_stats(found: dict[str, Any]) -> None:
         f"{found['cases']} cases of {found['patients']} patients, {found['sentences']} sentences, "
         f"{found['megabytes']} MB, generation {found['generation']}"
     )
-    table = Table("kind", "space", "vectors", "engine", "layout", "recall@10")
+    table = Table("kind", "space", "vectors", "engine", "layout", "recall@10", "statistics")
     for row in found["indexes"]:
         recall = row.get("recall")
         values = (row["kind"], row["space"], str(row["vectors"]), row.get("engine", ""), row.get("layout", ""))
-        table.add_row(*values, "exact" if recall is None else f"{recall:.3f}")
+        told = "" if "engine" not in row else "exact" if recall is None else f"{recall:.3f}"
+        table.add_row(*values, told, row.get("statistics", ""))
     console.print(table)
     common = ", ".join(f"{escape(name_of(key))} {n}" for key, n in list(found["findings"].items())[:12])
     console.print(f"Most frequent: {common or 'none'}")

@@ -1,8 +1,8 @@
 """Indexes of a library, kept as caches: loaded by checksum, brought up to date, built again when in doubt.
 
 Each kind and space of vectors has one index. The library's table names its file, the file's sha256, the
-generation it was made from, and the weights that its vectors were multiplied by or moved by; a query goes
-through the same weights. A file that is missing, cut or changed is noticed and built again.
+generation it was made from, and the weights that its vectors went through; a query goes through the same.
+A file that is missing, cut or changed is noticed and built again.
 """
 
 from __future__ import annotations
@@ -21,38 +21,13 @@ from numpy.typing import NDArray
 
 from retrieval import features
 from retrieval.faiss_index import FaissIndex
-from retrieval.index import EXACT_UP_TO, Block, Facts, Ids, VectorIndex, Vectors, normalised, open_index
+from retrieval.index import EXACT_UP_TO, Block, Facts, Ids, VectorIndex, open_index
 from retrieval.library import CaseLibrary, Kind
+from retrieval.weights import FITTED_ON, WHITENED_FROM, Weights, plain, rare, whitened
 
 MOVED = 0.3  # share of vectors that may come or go before weights and lists are made anew
-CENTRED_FROM = 8  # vectors from which their mean says something; fewer are not centred
 
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """How vectors of a space become unit vectors that can be compared."""
-
-    how: str  # "rarity": multiplied; "mean": moved; "none"
-    values: NDArray[np.float32]  # (dimension,), or empty
-
-    def prepared(self, vectors: Vectors) -> Vectors:
-        """(n, dimension) vectors as the index holds them."""
-        if self.how == "rarity":
-            vectors = vectors * self.values
-        elif self.how == "mean":
-            vectors = vectors - self.values
-        return normalised(vectors)
-
-    def kept(self) -> bytes:
-        """As the library keeps it."""
-        return self.how.encode().ljust(8) + self.values.astype("<f4").tobytes()
-
-    @classmethod
-    def of(cls, kept: bytes) -> Weights:
-        """From ``kept``."""
-        return cls(kept[:8].decode().strip(), np.frombuffer(kept[8:], dtype="<f4").astype(np.float32))
 
 
 @dataclass
@@ -62,6 +37,7 @@ class Opened:
     index: VectorIndex
     weights: Weights
     generation: int
+    removals: int  # of the library when the weights were made: they hold traces of everybody who was there
 
 
 class Indexes:
@@ -80,7 +56,10 @@ class Indexes:
         self._open.clear()
 
     def get(self, kind: Kind, space: str) -> Opened | None:
-        """The index of a kind and space, up to date with the library; None where the library has no such vector."""
+        """The index of a kind and space, up to date with the library.
+
+        None where the library has no such vector, or too few of an encoder's to compare them.
+        """
         generation = self.library.generation
         opened = self._open.get((kind, space))
         if opened is None or opened.generation != generation:
@@ -91,11 +70,11 @@ class Indexes:
         return opened
 
     def _current(self, kind: Kind, space: str, held: Opened | None, generation: int) -> Opened | None:
-        wanted = self._ids(kind, space)
-        if not len(wanted):
+        removals, wanted = self.library.removals, self._ids(kind, space)
+        if len(wanted) < least(kind, space):
             return None
         opened = held or self._loaded(kind, space)
-        if opened is None:
+        if opened is None or opened.removals != removals:
             return self._built(kind, space, len(wanted), generation)
         if opened.generation != generation:
             there = opened.index.ids()
@@ -106,7 +85,7 @@ class Indexes:
             opened.index.remove(gone)
             for ids, vectors in self._blocks(kind, space, opened.weights, new):
                 opened.index.add(ids, vectors)
-        return Opened(opened.index, opened.weights, generation)
+        return Opened(opened.index, opened.weights, generation, removals)
 
     def refresh(self, *, anew: bool = False) -> dict[str, Facts]:
         """Bring every index up to date and write it; what each is. ``anew``: build all of them again."""
@@ -114,6 +93,8 @@ class Indexes:
         with self.library.alone():
             self.folder.mkdir(mode=0o700, exist_ok=True)
             for kind, space, count in self.library.spaces():
+                if count < least(kind, space):
+                    continue
                 removals, generation = self.library.removals, self.library.generation
                 opened = self._built(kind, space, count, generation) if anew else self.get(kind, space)
                 if opened is not None:
@@ -156,16 +137,15 @@ class Indexes:
             counts = np.zeros(features.dimension(), dtype=np.int64)
             for _, vectors in self._raw(kind, space):
                 counts += (vectors > 0).sum(axis=0)
-            return Weights("rarity", features.rarity(counts, count))
-        if kind == "sentence" or count < CENTRED_FROM:
-            return Weights("none", np.empty(0, dtype=np.float32))
-        # Raw pooled features of one encoder all point the same way: without their mean every scan is like every other.
-        total = sum(vectors.sum(axis=0, dtype=np.float64) for _, vectors in self._raw(kind, space))
-        return Weights("mean", np.asarray(total / count, dtype=np.float32))
+            return rare(features.rarity(counts, count))
+        if not is_whitened(kind, space):
+            return plain()
+        step = -(-count // FITTED_ON)
+        return whitened(np.concatenate([vectors[::step] for _, vectors in self._raw(kind, space)]), space)
 
     def _built(self, kind: Kind, space: str, count: int, generation: int) -> Opened:
         self.log(f"index of {count} {kind} vectors, {space}")
-        weights = self._weights(kind, space, count)
+        removals, weights = self.library.removals, self._weights(kind, space, count)
         first = next(iter(self._raw(kind, space)))[1]
         index = open_index(self.place or self.folder, f"{self._collection(kind, space)}", first.shape[1])
 
@@ -176,7 +156,7 @@ class Indexes:
             index.build_lists(blocks, count)
         else:
             index.build(blocks(), count)
-        return Opened(index, weights, generation)
+        return Opened(index, weights, generation, removals)
 
     def _collection(self, kind: Kind, space: str) -> str:
         """The name of a collection in a server that several libraries may share."""
@@ -196,7 +176,7 @@ class Indexes:
         dimension = json.loads(row["facts"])["dimension"]
         if row["engine"] != "faiss":
             index = open_index(self.place or "", self._collection(kind, space), dimension)
-            return Opened(index, weights, row["generation"]) if len(index) else None
+            return Opened(index, weights, row["generation"], self.library.removals) if len(index) else None
         path = self.folder / row["file"]
         try:
             with path.open("rb") as stream:
@@ -208,7 +188,7 @@ class Indexes:
         except (OSError, ValueError) as error:
             self.log(f"index file {row['file']} cannot be used ({type(error).__name__}); it is built again")
             return None
-        return Opened(loaded, weights, row["generation"])
+        return Opened(loaded, weights, row["generation"], self.library.removals)
 
     def _save(self, kind: Kind, space: str, opened: Opened, removals: int) -> None:
         """Write an index, unless a patient was removed since it was begun: it may hold what is gone."""
@@ -227,10 +207,11 @@ class Indexes:
             if self.library.removals != removals:
                 return
             db.execute(
-                "insert or replace into indexes (name, engine, file, sha256, generation, ids, weights, facts) "
-                "values (?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert or replace into indexes "
+                "(name, engine, file, sha256, generation, ids, weights, facts, statistics) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (self._row_name(kind, space), opened.index.facts().engine, file, digest, opened.generation,
-                 _ids_kept(opened.index.ids()) if file else b"", opened.weights.kept(), facts),
+                 _ids_kept(opened.index.ids()) if file else b"", opened.weights.kept(), facts, opened.weights.version),
             )  # fmt: skip
 
     def damaged(self) -> list[str]:
@@ -256,6 +237,16 @@ def _ids_kept(ids: Ids) -> bytes:
 def _ids_of(kept: bytes) -> Ids:
     """Ids from ``_ids_kept``."""
     return np.cumsum(np.frombuffer(zlib.decompress(kept), dtype="<i8")).astype(np.int64)
+
+
+def is_whitened(kind: Kind, space: str) -> bool:
+    """Whether vectors of a space are an image encoder's: without its library's mean all of them are alike."""
+    return kind != "sentence" and not space.startswith("findings-")
+
+
+def least(kind: Kind, space: str) -> int:
+    """How many vectors a space must have to be searched."""
+    return WHITENED_FROM if is_whitened(kind, space) else 1
 
 
 def decoded(space: str, body: bytes) -> NDArray[np.float32]:

@@ -46,7 +46,7 @@ class CaseVector:
 
     kind: Kind
     space: str  # which encoder and mode; vectors of two spaces are never compared
-    part: str = ""  # the organ, or the sentence's text
+    part: str = ""  # the organ's structure, or the sentence's text
     values: NDArray[np.float32]  # (dimension,), as the encoder gave it
 
 
@@ -103,7 +103,7 @@ class CaseLibrary:
             make: make it where there is none.
 
         Raises:
-            UsageError: there is none, or it is damaged or another version's.
+            UsageError: there is none, or it is damaged or a newer version's.
         """
         self.folder = folder.resolve()
         path = self.folder / "library.sqlite"
@@ -262,6 +262,15 @@ class CaseLibrary:
         for path in (self.folder / "index").glob("*.faiss"):
             if path.name not in named:
                 path.unlink(missing_ok=True)
+
+    def contents(self, who: str) -> set[str]:
+        """Tokens of the scans of a patient, who is named as in ``remove_patient``."""
+        rows = self.tables.rows(
+            "select content from cases where content != '' and patient in (select id from patients where token = ? "
+            "union select patient from cases where name = ?)",
+            (self.token("patient", who), who),
+        )
+        return {row["content"] for row in rows}
 
     # ---- what is there
 

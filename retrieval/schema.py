@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vlm.errors import UsageError
 
-VERSION = 1
+VERSION = 2
 WAIT_S = 120.0  # how long a writer waits for another
 SCHEMA = """
 create table if not exists meta (key text primary key, value text not null) without rowid;
@@ -47,7 +47,7 @@ create table if not exists pictures (
 create table if not exists indexes (
   name text primary key, engine text not null, file text not null, sha256 text not null,
   generation integer not null, ids blob not null, weights blob not null, facts text not null,
-  calibration text not null default '[]');
+  calibration text not null default '[]', statistics text not null default '');
 create virtual table if not exists words using fts5 (
   text, content = 'sentences', content_rowid = 'id', tokenize = 'porter unicode61');
 create trigger if not exists words_in after insert on sentences begin
@@ -55,16 +55,23 @@ create trigger if not exists words_in after insert on sentences begin
 create trigger if not exists words_out after delete on sentences begin
   insert into words (words, rowid, text) values ('delete', old.id, old.text); end;
 """
+# Version -> what makes the next one of it. Indexes are caches: those of another layout are built anew.
+MIGRATIONS = {
+    1: """
+delete from indexes;
+alter table indexes add column statistics text not null default '';
+""",
+}
 
 
 class Tables:
     """One library file, open."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file and make its tables where there are none.
+        """Open the file, make its tables where there are none, and bring an older file to this version.
 
         Raises:
-            UsageError: it is damaged or another version's.
+            UsageError: it is damaged or a newer version's.
         """
         self.path = path
         self._guard = threading.RLock()
@@ -76,18 +83,25 @@ class Tables:
         self.db.row_factory = sqlite3.Row
         try:
             found = self.db.execute("pragma user_version").fetchone()[0]
-            if found not in (0, VERSION):
+            if found > VERSION:
                 raise self.refused(f"of version {found}, expected {VERSION}")
             for pragma in ("journal_mode = wal", "synchronous = full", "secure_delete = on", "foreign_keys = on",
                            "recursive_triggers = on"):  # fmt: skip
                 self.db.execute(f"pragma {pragma}")
-            if found == 0:
-                with self.write():
-                    for statement in _statements(SCHEMA):
-                        self.db.execute(statement)
-                    self.db.execute(f"pragma user_version = {VERSION}")
+            if found < VERSION:
+                self._make_current()
         except sqlite3.DatabaseError as error:
             raise self.refused(f"damaged ({error})") from None
+
+    def _make_current(self) -> None:
+        """Make the tables, or change those of an older version: in one step, so that a stop leaves the old one."""
+        with self.write() as db:
+            found = db.execute("pragma user_version").fetchone()[0]  # another process may have done it
+            scripts = [SCHEMA] if found == 0 else [MIGRATIONS[version] for version in range(found, VERSION)]
+            for script in scripts:
+                for statement in _statements(script):
+                    db.execute(statement)
+            db.execute(f"pragma user_version = {VERSION}")
 
     def refused(self, why: str) -> UsageError:
         """The error for a file that cannot be used."""

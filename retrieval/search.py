@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from retrieval import features
 from retrieval.caches import Indexes
 from retrieval.facts import ORGANS, REGIONS, Fact, from_text, status
+from retrieval.images import structure_of
 from retrieval.library import SHIFT_DAYS, CaseLibrary, CaseVector, Kind, StoredCase
 from vlm.errors import UsageError, shown
 from vlm.evidence import Presence
@@ -124,18 +125,30 @@ class Search:
         facts = [f for f in query.facts if not filters.organ or f.organ == filters.organ]
         if facts:
             yield self._nearest(kind, features.space(), filters.organ or "", features.vector(facts), allowed, wanted)
+        structure = structure_of(filters.organ) if filters.organ else ""
+        denials = any(fact.presence != "absent" for fact in from_text(query.text))
         for v in query.vectors:
-            if v.kind == "sentence" or (v.kind == kind and v.part == (filters.organ or "")):
-                yield self._nearest(v.kind, v.space, v.part if v.kind == "organ" else "", v.values, allowed, wanted)
+            if v.kind == "sentence" or (v.kind == kind and v.part == structure):
+                part = v.part if v.kind == "organ" else ""
+                drop = v.kind == "sentence" and denials
+                yield self._nearest(v.kind, v.space, part, v.values, allowed, wanted, drop_denials=drop)
         if query.text:
             if said := from_text(query.text):
                 yield self._nearest("sentence", features.space(), "", features.vector(said), allowed, wanted)
             yield self._by_words(query.text, allowed, wanted)
 
     def _nearest(
-        self, kind: Kind, space: str, part: str, values: NDArray[np.float32], allowed: NDArray[np.int64] | None, k: int
+        self,
+        kind: Kind,
+        space: str,
+        part: str,
+        values: NDArray[np.float32],
+        allowed: NDArray[np.int64] | None,
+        k: int,
+        *,
+        drop_denials: bool = False,
     ) -> _Ranking:
-        """Cases by their nearest vector of one kind and space."""
+        """Cases by their nearest vector of one kind and space; sentences that only deny may be left out."""
         ranking = _Ranking(f"{kind} {part} {space.partition('-')[0]}".replace("  ", " "))
         opened = self.indexes.get(kind, space)
         if opened is None:
@@ -145,6 +158,9 @@ class Search:
         scores, ids = opened.index.search(unit, k if kind == "scan" else 4 * k, among=among)
         found = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0 and s > 0]
         owners = self._owners([i for i, _ in found])
+        if drop_denials:
+            denied = self._denying([at for _, at in owners.values() if at is not None])
+            owners = {i: owner for i, owner in owners.items() if owner[1] not in denied}
         for name, score in found:
             if name in owners and owners[name][0] not in ranking.scores:
                 case, sentence = owners[name]

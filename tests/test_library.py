@@ -14,7 +14,7 @@ from retrieval.caches import Indexes
 from retrieval.facts import Fact, from_text, organ_of, phase_in, regions_in
 from retrieval.features import packed, unpacked, vector
 from retrieval.library import SHIFT_DAYS, CaseLibrary, CaseVector, NewCase
-from retrieval.schema import Tables
+from retrieval.schema import VERSION, Tables
 from retrieval.scrub import scrubbed
 from tests.library_cases import make_library, new_case
 from vlm.errors import UsageError
@@ -122,6 +122,24 @@ def test_a_damaged_or_newer_file_is_refused_in_one_line(tmp_path: Path) -> None:
         CaseLibrary(tmp_path / "lib")
     with pytest.raises(UsageError, match="no case library"):
         CaseLibrary(tmp_path / "none", make=False)
+
+
+def test_a_library_of_the_first_version_is_brought_to_this_one(tmp_path: Path) -> None:
+    library = make_library(tmp_path / "lib")
+    Indexes(library).refresh()
+    library.close()
+    db = sqlite3.connect(tmp_path / "lib" / "library.sqlite")
+    db.execute("alter table indexes drop column statistics")
+    db.execute("pragma user_version = 1")
+    db.commit()
+    db.close()
+    library = CaseLibrary(tmp_path / "lib")
+    assert library.count() == 6
+    assert list(library.damaged()) == []
+    assert library.tables.rows("pragma user_version")[0][0] == VERSION
+    assert library.tables.rows("select * from indexes") == []  # of another layout: built anew
+    assert set(Indexes(library).refresh()) == {f"{kind}-{space}" for kind, space, _ in library.spaces()}
+    assert len(list((library.folder / "index").glob("*.faiss"))) == 3
 
 
 def test_an_index_file_that_was_changed_is_built_again(tmp_path: Path) -> None:

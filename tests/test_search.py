@@ -111,15 +111,17 @@ def test_what_differs_is_told_both_ways() -> None:
     assert {(d.finding, d.other) for d in only_here} == {("lung_nodule", None), ("emphysema", "absent")}
 
 
-def test_vectors_of_an_encoder_join_the_ranking(tmp_path: Path) -> None:
+def test_sentences_of_an_encoder_that_only_deny_do_not_count(tmp_path: Path) -> None:
     library = make_library(tmp_path / "lib")
-    rng = np.random.default_rng(0)
-    towards = rng.standard_normal(16).astype(np.float32)
-    for n, patient in enumerate(REPORTS):
-        values = towards + 5 if patient == "p6" else rng.standard_normal(16).astype(np.float32) + 5
-        library.add(new_case(patient, study=f"e{n}", vectors=(CaseVector(kind="scan", space="image", values=values),)))
-    query = Query(vectors=(CaseVector(kind="scan", space="image", values=towards + 5),))
-    assert Search(library).similar(query, 1)[0].case.facts[0].presence == "absent"
+    towards = np.eye(4, dtype=np.float32)
+    said = CaseVector(kind="sentence", space="words", part="Moderate left pleural effusion.", values=towards[0])
+    denied = CaseVector(kind="sentence", space="words", part="No pleural effusion.", values=towards[0] + 0.1)
+    named = library.add(new_case("p3", stamp="2", vectors=(said,)))
+    library.add(new_case("p6", stamp="2", vectors=(denied,)))
+    asked = CaseVector(kind="sentence", space="words", values=towards[0])
+    results = Search(library).similar(Query(text="pleural effusion", vectors=(asked,)), 6)
+    by_meaning = [r.case.name for r in results if "sentence words" in r.ranks]
+    assert by_meaning == [named]
 
 
 @pytest.mark.parametrize(

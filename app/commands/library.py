@@ -59,17 +59,23 @@ def add(
     library: LibraryFolder = None,
     place: IndexPlace = None,
     measure: Annotated[bool, typer.Option("--measure", help="Read each scan with the tools, too.")] = False,
+    encode: Annotated[bool, typer.Option("--encode", help="Compare images and sentences by encoders, too.")] = False,
     workers: Annotated[int, typer.Option("--workers", help="Processes that prepare cases.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Put studies into the library. Run it again to go on after a stop: what is there is left."""
+    from app.encoding import needed
     from app.indexing import add_studies
     from app.studies import find_studies
 
+    if encode:
+        needed()
     studies = find_studies(path)
     with opened(library, place, make=True) as indexes:
         with counted_cases(as_json, "added") as progress:
-            summary = add_studies(indexes.library, studies, measure=measure, workers=workers, progress=progress)
+            summary = add_studies(
+                indexes.library, studies, measure=measure, encode=encode, workers=workers, progress=progress
+            )
         indexes.refresh()
         cases = indexes.library.count()
     if as_json:
@@ -82,6 +88,11 @@ def add(
         f"the library holds {cases} cases.",
         err=True,
     )
+    if encode and summary.encoded < summary.added:
+        typer.echo(
+            f"{summary.added - summary.encoded} of those added have no image vector: their scan is not at hand.",
+            err=True,
+        )
 
 
 @index.command("demo", epilog="tomoscribe index demo --library demo/library")
@@ -120,8 +131,10 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """Remove a patient with every trace."""
+    from app.encoding import remove_patient
+
     with opened(library, place) as indexes:
-        gone = indexes.library.remove_patient(patient)
+        gone = remove_patient(indexes.library, patient)
         indexes.refresh()
     if as_json:
         put_json({"removed": gone})
@@ -185,7 +198,9 @@ def search(
     if count < 1:
         raise UsageError(f"E_USAGE: --count is {count}, expected 1 or more.")
     with opened(library, place) as indexes:
-        query = query_of(what, patient)
+        query, missing = query_of(what, indexes.library, patient)
+        if missing:
+            typer.echo(missing, err=True)
         rows = similar_rows(Search(indexes.library, indexes).similar(query, count, filters))
     if as_json:
         put_json(rows)

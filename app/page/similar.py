@@ -70,7 +70,7 @@ class SimilarCases:
         with self._lock:
             try:
                 library, indexes = self._opened()
-                found = Search(library, indexes).similar(of_report(opened.report), CARDS)
+                found = Search(library, indexes).similar(of_report(opened.report, library)[0], CARDS)
                 cards = [self._card(library, similar) for similar in found]
             except TomoscribeError as error:
                 return {"cards": [], "cases": 0, "off": str(error).removeprefix("E_USAGE: ")}
