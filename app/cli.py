@@ -29,6 +29,10 @@ KnownPath = Annotated[Path, typer.Argument(metavar="PATH", help="A scan, or a fo
 Series = Annotated[
     str | None, typer.Option("--series", metavar="UID", help="The series to read, where there are several.")
 ]
+Anatomy = Annotated[
+    str | None,
+    typer.Option("--anatomy", metavar="ENGINE", help="Who finds structures first: labels:FILE, or any of doctor's."),
+]
 
 
 def put_version(asked: bool) -> None:
@@ -83,6 +87,7 @@ def read(
     without_library: Annotated[
         bool, typer.Option("--without-library", help="Leave similar cases out, and say what they would change.")
     ] = False,
+    anatomy: Anatomy = None,
     as_json: AsJson = False,
 ) -> None:
     """Read a CT and draft its report: report.md, report.json, masks and key images."""
@@ -98,7 +103,7 @@ def read(
         cases = case_library.library_for_reading(library)
         reading = read_scan(
             path, series=series, prior=prior, prior_series=prior_series, patient=patient, progress=progress,
-            library=None if without_library else cases,
+            anatomy=anatomy, library=None if without_library else cases,
         )  # fmt: skip
         progress("export")
         write_report(out, reading.report, reading.case, reading.sections)
@@ -117,19 +122,20 @@ def segment(
     path: ScanPath,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where labels.nii.gz and names.json go.")],
     series: Series = None,
+    anatomy: Anatomy = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the structures that were found as one label map on the scan's own grid."""
     from app.segmenting import segment_scan
+    from app.showing import show_segmented
 
     with named_steps(as_json) as progress:
-        summary = segment_scan(path, out, series=series, progress=progress)
+        summary = segment_scan(path, out, series=series, anatomy=anatomy, progress=progress)
     if as_json:
         put_json(summary)
     else:
-        for name, volume_ml in summary["structures"].items():
-            typer.echo(f"{name:24s} {volume_ml:10.1f} ml")
-        typer.echo(f"Written to {out}/labels.nii.gz, names.json", err=True)
+        show_segmented(summary)
+        typer.echo(f"Written to {out}/labels.nii.gz, names.json, structures.json", err=True)
 
 
 @app.command(epilog="tomoscribe label reports.csv --text-column text --out labels.csv")
@@ -210,13 +216,15 @@ def query(
 @app.command(epilog="tomoscribe tools")
 def tools(as_json: AsJson = False) -> None:
     """List the tools: what each observes, what it needs, and its measured limits."""
-    from app.showing import show_tools, tool_rows
+    from app.doctor import engine_checks
+    from app.showing import show_doctor, show_tools, tool_rows
 
     rows = tool_rows()
     if as_json:
         put_json(rows)
     else:
         show_tools(rows)
+        show_doctor(engine_checks())
 
 
 @app.command(epilog="tomoscribe doctor weights merlin.pt")

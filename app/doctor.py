@@ -45,7 +45,6 @@ EXTRA = {  # what is installed together
 }
 LATER = {
     "language model": "wording and chat by a model; reports are composed by rules",
-    "organ network": "organs of the abdomen; anatomy is found by rules",
 }
 
 
@@ -59,10 +58,25 @@ def examine() -> list[Check]:
             checks.append(
                 Check(name=package, state="off", found=use, remedy=f"pip install {EXTRA.get(package, package)}")
             )
-    checks += [_viewer(), _encoder()]
+    checks += [_viewer(), _encoder(), *engine_checks()]
     checks += [
         Check(name=name, state="off", found=use, remedy="Not part of this version.") for name, use in LATER.items()
     ]
+    return checks
+
+
+def engine_checks() -> list[Check]:
+    """The engines that find structures: which can run, and what turns on those that cannot."""
+    from vlm.anatomy.engines.registry import WITH_PATH, engines
+
+    checks = []
+    for engine in engines().values():
+        off, known = engine.off(), len(engine.names())
+        found = off.reason if off else f"{engine.version}, {known} structures"
+        state: Literal["on", "off"] = "off" if off else "on"
+        checks.append(Check(name=f"anatomy {engine.name}", state=state, found=found, remedy=off.remedy if off else ""))
+    for word, use in WITH_PATH.items():
+        checks.append(Check(name=f"anatomy {word}", state="on", found=use, remedy=""))
     return checks
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.comparing import Comparison, compare_with
-from app.records import capabilities_off, case_record, evidence, provenance
+from app.records import anatomy_record, capabilities_off, case_record, evidence, provenance
 from app.remembering import Memory, difference, remember
 from app.running import Clock, Progress, find_anatomy, run_tools, silent
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
+from vlm.anatomy.engines.registry import named
 from vlm.anatomy.laterality import laterality
+from vlm.anatomy.structures import structures, use
 from vlm.ct import ReadScan, Volume, read
 from vlm.evidence import Case, Ledger, Observation
 from vlm.grounding import Context, Prior
@@ -55,6 +57,7 @@ def read_scan(
     prior_series: str | None = None,
     library: Path | None = None,
     patient: str = "",
+    anatomy: str | None = None,
     progress: Progress = silent,
     opened: Callable[[Volume], object] | None = None,
 ) -> Reading:
@@ -67,13 +70,15 @@ def read_scan(
         prior_series: the series of the prior to read.
         library: the folder of a case library; None: without similar cases.
         patient: whose cases never come back from the library.
+        anatomy: the engine to prefer for structures; None: the best measured one for each.
         progress: called with the name of each step.
         opened: called with the volume as soon as it is there, before anything is looked for.
 
     Raises:
         IntakeError: the input is refused; the message says why and what to do.
-        UsageError: the prior is the scan itself, or a later one.
+        UsageError: the prior is the scan itself, or a later one; or the engine cannot run.
     """
+    engine = named(anatomy) if anatomy else None
     clock = Clock(progress)
     with clock.step("read"), ThreadPoolExecutor(max_workers=1) as beside:
         importing = beside.submit(load_tools)
@@ -83,6 +88,9 @@ def read_scan(
     if opened is not None:
         opened(scan.volume)
     with clock.step("anatomy"):
+        if engine is not None:
+            use(case, engine)
+            structures(case)  # what is wrong with the user's engine is told here, not as tools that fail
         find_anatomy(case)
         facts = scan_facts(case)
     failures = run_tools(case, tools, clock)
@@ -98,6 +106,7 @@ def read_scan(
         sentences=tuple(sentences),
         evidence=evidence(case, tools) | memory.records(len(case.ledger)),
         provenance=provenance(scan.volume, tools, comparison.record if comparison else None)
+        | {"anatomy": anatomy_record(case)}
         | ({} if memory.off else {"library": memory.provenance()}),
         timings_s=clock.seconds,
     )

@@ -9,6 +9,7 @@ from importlib.metadata import version
 import numpy as np
 
 from vlm.anatomy.laterality import laterality
+from vlm.anatomy.structures import asked
 from vlm.ct import Volume
 from vlm.encoder import availability
 from vlm.evidence import Case
@@ -99,6 +100,18 @@ def capabilities_off(
         )
     )
     return (*off, similar) if similar else tuple(off)
+
+
+def anatomy_record(case: Case) -> dict[str, object]:
+    """Who found what: each structure that was asked for by name, with how good its engine is on other patients.
+
+    All other anatomy that tools stand on (cavities, airways, levels …) is by rules.
+    """
+    chosen = {
+        name: {"state": seen.state, "engine": seen.engine, "quality": seen.quality, "measurable": seen.measurable}
+        for name, seen in sorted(asked(case).items())
+    }
+    return {"structures": chosen, "otherwise": f"rules {version('tomoscribe')}"}
 
 
 def provenance(volume: Volume, tools: Mapping[str, Tool], prior: Mapping[str, object] | None) -> dict[str, object]:

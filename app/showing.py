@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from app.doctor import Check
+    from app.segmenting import Segmented
     from vlm.ct import Inventory
 
 UNMEASURED = "not measured"
@@ -63,6 +64,23 @@ def show_tools(rows: list[ToolRow]) -> None:
         lines += [f"limit not measured: {', '.join(unmeasured)}"] if unmeasured else []
         table.add_row(row["name"], escape("\n".join(lines)), end_section=True)
     Console().print(table)
+
+
+def show_segmented(told: Segmented) -> None:
+    """Print each structure with its state; its volume where the engine that found it is good enough for one."""
+    table = Table("structure", Column("ml", justify="right"), "state", "found by", "Dice", box=SIMPLE_HEAD)
+    for name, one in told["told"].items():
+        if one["state"] == "not looked for":
+            continue
+        quality = "" if one["quality"] is None else f"{one['quality']:.2f}"
+        volume = f"{one['ml']:.1f}" if one["measurable"] else ""
+        table.add_row(name, volume, escape(one["reason"] or one["state"]), escape(one["engine"]), quality)
+    console = Console()
+    console.print(table)
+    nobody = [name for name, one in told["told"].items() if one["state"] == "not looked for"]
+    if nobody:
+        console.print(escape(f"Not looked for, since no engine that is on tells them: {', '.join(nobody)}."))
+    console.print("No volume is told where not all is in view, or the engine is not good enough on other patients.")
 
 
 SAID = {

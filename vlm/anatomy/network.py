@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vlm.anatomy.body import body
 from vlm.anatomy.classes import CLASSES
 from vlm.ct.volume import AIR_HU, Grid
-from vlm.evidence import Case, once
+from vlm.evidence import Case
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,14 +80,9 @@ def fast() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-@once
-def network(case: Case) -> NDArray[np.uint8]:
-    """(X, Y, Z) of ``case.working``: an index of CLASSES a voxel, as the network has it, before anatomy judges it.
-
-    Raises:
-        CapabilityError: torch is not installed, or the weights are not there.
-    """
-    return labelled(case.working.hu, body(case).voxels, case.working.grid, load(WEIGHTS))
+def network(case: Case, weights: Path = WEIGHTS) -> NDArray[np.uint8]:
+    """(X, Y, Z) of ``case.working``: an index of CLASSES a voxel, as the network has it, before anatomy judges it."""
+    return labelled(case.working.hu, body(case).voxels, case.working.grid, load(weights))
 
 
 def labelled(hu: NDArray[np.int16], inside: NDArray[np.bool_], grid: Grid, net: UNet) -> NDArray[np.uint8]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from vlm.anatomy.classes import ORGANS
-from vlm.anatomy.engines.protocol import Engine, Found, State
+from vlm.anatomy.engines.protocol import PARTS, Engine, Found, State
 from vlm.anatomy.engines.registry import engines
 from vlm.anatomy.engines.rules import FINDERS
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, once
 
 MEASURABLE = 0.80  # least Dice on other patients for a volume, an area or a density of the structure in a report
+LEAST_PATIENTS = 3  # measured on fewer, a figure says nothing of the next patient
 USABLE = 0.50  # below, the engine does not even say where to look
 
 
@@ -78,8 +79,8 @@ def asked(case: Case) -> dict[str, Structure]:
 def known_names(case: Case) -> tuple[str, ...]:
     """Names that any engine in use here tells, in the order in which a label map takes them."""
     told = frozenset().union(*(engine.names() for engine in _in_use(case)))
-    first = [name for name in FINDERS if name in told]
-    return (*first, *sorted(told.difference(first)))
+    first = [*(name for name in FINDERS if name in told), *(name for name in PARTS if name in told)]
+    return tuple(dict.fromkeys((*first, *sorted(told))))
 
 
 def _look(case: Case, name: str) -> Structure:
@@ -134,9 +135,9 @@ def _qualities() -> Mapping[str, Mapping[str, Mapping[str, float]]]:  # {"rules"
 
 
 def quality_of(engine: str, name: str) -> float | None:
-    """Mean Dice of a structure by an engine on real patients that it never saw; None when not measured."""
+    """Mean Dice of a structure by an engine, on real patients that it never saw; None when not measured on enough."""
     row = _qualities().get(engine, {}).get(name)
-    return None if row is None else float(row["dice"])
+    return float(row["dice"]) if row is not None and row["patients"] >= LEAST_PATIENTS else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,14 +148,23 @@ class Structures:
     missing: Mapping[str, str]  # name -> why
 
 
-@once
-def structures(case: Case) -> Structures:
-    """Every structure that an engine in use tells: masks in the order in which a label map takes them.
+def all_structures(case: Case) -> list[Structure]:
+    """What every engine in use tells, in the order in which a label map takes it; and the organs that none tells.
 
     Raises:
         UsageError: the engine that the user chose is set up wrongly.
     """
-    every = [structure(case, name) for name in dict.fromkeys((*known_names(case), *ORGANS))]
+    return [structure(case, name) for name in dict.fromkeys((*known_names(case), *ORGANS))]
+
+
+@once
+def structures(case: Case) -> Structures:
+    """All structures of a case that were found, and those that were not.
+
+    Raises:
+        UsageError: the engine that the user chose is set up wrongly.
+    """
+    every = all_structures(case)
     return Structures(
         masks=tuple(seen.mask for seen in every if seen.mask is not None),
         missing={seen.name: seen.reason for seen in every if seen.mask is None},

@@ -14,7 +14,7 @@ from vlm.errors import UsageError, shown
 from vlm.evidence import Case
 
 GROUP = "tomoscribe.anatomy"  # entry points: name -> a callable without arguments that gives a Segmenter
-WITH_PATH = ("labels:FILE",)
+WITH_PATH = {"labels:FILE": "your own label map of the scan, in NIfTI; say --anatomy labels:FILE"}
 
 
 @functools.cache
