@@ -21,7 +21,7 @@ from app.page.uploads import UploadError
 from app.page.users import LOCAL
 from app.store import MissingCaseError
 from vlm.errors import TomoscribeError, UsageError
-from vlm.language.answering import MOST_CHARACTERS
+from vlm.language.events import MOST_CHARACTERS
 
 T = TypeVar("T")
 INSTRUCTIONS = (

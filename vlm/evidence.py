@@ -241,14 +241,22 @@ class Ledger:
 
     def __init__(self) -> None:
         self._records: dict[str, Evidence] = {}
+        self._given = 0  # the highest number of an id so far
         self._lock = threading.Lock()
 
     def add(self, record: Evidence) -> str:
         """Keep a record and give back its id."""
         with self._lock:
-            name = f"E{len(self._records) + 1}"
+            self._given += 1
+            name = f"E{self._given}"
             self._records[name] = record
         return name
+
+    def branch(self, *, given: int = 0) -> Ledger:
+        """The same records in a ledger of its own, for what is measured later; ids up to E``given`` are taken, too."""
+        branch = self.part(lambda *_: True)
+        branch._given = max(self._given, given)
+        return branch
 
     def __getitem__(self, name: str) -> Evidence:
         return self._records[name]

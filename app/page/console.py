@@ -12,8 +12,8 @@ from app.reopen import Opened
 from vlm.evidence import Evidence, Observation, Search
 from vlm.findings.packs import load_pack, pack_names
 from vlm.findings.vocabulary import load_vocabulary
-from vlm.language.answering import topic_of
 from vlm.language.standing import SIZES, STATUSES, size_of, status_of
+from vlm.language.topic import topic_of
 from vlm.report import SECTIONS
 
 

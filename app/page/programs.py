@@ -16,7 +16,7 @@ from app.page.desk import Desk
 from app.page.uploads import UploadError
 from app.store import MissingCaseError
 from vlm.errors import TomoscribeError
-from vlm.language.answering import MOST_CHARACTERS
+from vlm.language.events import MOST_CHARACTERS
 
 T = TypeVar("T")
 KNOWN = (TomoscribeError, UploadError, QueueFullError)

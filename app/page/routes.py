@@ -25,7 +25,7 @@ from app.page.exports import export
 from app.page.slices import Look
 from app.page.uploads import receive_file
 from vlm.ct import Point
-from vlm.language.answering import MOST_CHARACTERS
+from vlm.language.events import MOST_CHARACTERS
 
 MOST_JSON = 64 << 10  # bytes
 MOST_ASKED = 30  # questions of one user in a minute

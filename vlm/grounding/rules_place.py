@@ -14,6 +14,7 @@ from vlm.grounding.rules_absent import limits_of
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import FULL_COVER, World
 
+MARKED = "marked_place"  # the site of what was measured where a person pointed, and no structure is known
 _REACHED = (
     r"(?:cover(?:ed|s|age)?|includ(?:ed?|es)|imaged?|images of|scanned|captured?|depict(?:ed)?|visuali[sz]ed"
     r"|examined|taken|acquired"
@@ -251,6 +252,8 @@ def _touch(one: str, other: str, world: World) -> bool:
 
 
 def _named(record: Evidence, places: list[Place], world: World) -> bool:
+    if world.site_of(record) == MARKED:  # nobody knows in which organ: "the marked point in the liver" is too much
+        return bool(places) and all(place.site == MARKED for place in places)
     return not places or any(world.is_at(place.side, (str(place.site),), record) for place in places)
 
 

@@ -28,6 +28,7 @@ class Phrases:
     words: Mapping[str, Any]
     technique: Mapping[str, str]
     attributes: Mapping[str, str]
+    measures: Mapping[str, str]  # of a structure or a marked place: by look, else by quantity
     limits: Mapping[str, str]  # conditions that are said in passing; the others stand in brackets
     reasons: Mapping[str, str]  # why something was not assessed, where the condition's own words read badly
     not_assessed: frozenset[str]  # findings whose lack of assessment is told
@@ -73,6 +74,7 @@ def load_phrases(language: str = "en") -> Phrases:
         words=data["words"],
         technique=data["technique"],
         attributes=data["attributes"],
+        measures=data["measures"],
         limits=data["limits"],
         reasons=data["reasons"],
         not_assessed=frozenset(data["not_assessed"]["findings"]),

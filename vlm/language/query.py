@@ -14,7 +14,7 @@ from vlm.findings.mentions import Mention, Quantity, Side
 from vlm.findings.packs import Pack
 from vlm.findings.reader import presence_of, read_sentence
 from vlm.findings.vocabulary import load_vocabulary
-from vlm.language.answering import Topic, topic_of
+from vlm.language.topic import Topic, topic_of
 
 LIKE = 0.2  # "a 5 mm nodule" is one of 4 to 6 mm
 SURELY_ALIKE = 0.7  # cosine from which a meaning stands above what the reader of reports found

@@ -1,0 +1,472 @@
+"""What is said to each intent: which looks are taken, and which evidence is worded.
+
+A reply is a function from what was asked, within its conversation, to events. ``REPLIES`` maps every intent of
+``prompts/intents.toml`` to one; an intent with a ``declined`` text needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from vlm.evidence import CONDITIONS, Coverage, Evidence, Measured, Measurement, Observation, Search
+from vlm.findings.vocabulary import load_vocabulary
+from vlm.language.answering import Teller, on_side, seen_of
+from vlm.language.events import Event, Note, Question
+from vlm.language.investigate import Looking, places
+from vlm.language.looks import LOOKS
+from vlm.language.router import Asked, intents
+from vlm.language.scene import OpenCase
+from vlm.language.topic import Topic
+from vlm.tools import load_tools
+
+OTHER = {"left": "right", "right": "left"}
+POINT_FIRST = "Point at a place first: click into the image and ask there, or give --at x,y,z."
+
+
+@dataclass
+class Reply:
+    """One answer in the making."""
+
+    case: OpenCase
+    question: Question
+    asked: Asked
+    last: tuple[str, ...]  # ids that the turn before cited
+    looking: Looking
+
+    @property
+    def topic(self) -> Topic:
+        return self.asked.topic
+
+    @property
+    def teller(self) -> Teller:
+        return Teller(self.case)
+
+    def look(self, name: str, **arguments: object) -> Iterator[Event]:
+        """Take a look and word what it measured; why not, where it could not."""
+        made, seen = self.looking.call(name, **{key: value for key, value in arguments.items() if value is not None})
+        yield made
+        if seen is None:
+            yield Note(text=f"{made.result[:1].upper()}{made.result[1:]}.", about="off")
+            return
+        yield from places(seen.places)
+        if seen.cites:
+            yield from self.teller.ids(seen.cites)
+
+    # ---- findings and organs
+
+    def about(self) -> Iterator[Event]:
+        """What is known of the findings, or of the place, that were named."""
+        if self.topic.findings:
+            for finding in self.topic.findings[:3]:
+                yield from self._finding(finding)
+        elif self.topic.sites:
+            yield from self._place(self.topic.sites[0])
+        else:
+            yield from self.unclear()
+
+    def seen(self) -> Iterator[Event]:
+        """What was seen of a finding; all that is known of it where nothing was."""
+        for finding in self.topic.findings[:3]:
+            names = seen_of(self.case.ledger, finding, self.topic.side)
+            if names:
+                made, _ = self.looking.call("detect", finding=finding, **self._side())
+                yield made
+                yield from self.teller.ids(tuple(names))
+            else:
+                yield from self._finding(finding)
+        if not self.topic.findings:
+            yield from self.about() if self.topic.sites or not self.last else self.teller.ids(self.last)
+
+    def count(self) -> Iterator[Event]:
+        """How many there are, then each."""
+        for finding in self.topic.findings[:1]:
+            names = [n for n, o in seen_of(self.case.ledger, finding, self.topic.side).items() if o.presence == "present"]
+            if names:
+                yield from self.teller.counted(finding, names)
+        yield from self.seen()
+
+    def _finding(self, finding: str) -> Iterator[Event]:
+        """What is known of a finding and of its kinds; that nobody looked where nothing is."""
+        made, _ = self.looking.call("detect", finding=finding, **self._side())
+        yield made
+        kinds = {key for key in load_vocabulary().findings if load_vocabulary().is_a(key, finding)}
+        records = self._records(kinds)
+        if records:
+            yield from self.teller.ids(tuple(records))
+        else:
+            name = load_vocabulary().finding(finding).name
+            yield Note(text=f"Nothing in this reading looked for {name}: it is neither found nor excluded.")
+
+    def _place(self, site: str) -> Iterator[Event]:
+        """What is known of an organ or a region."""
+        names = {n for n, r in self.case.ledger if self._lies_in(r, site) and on_side(r, self.topic.side)}
+        if names:
+            yield from self.teller.told(lambda name, _: name in names)
+        else:
+            yield Note(text=f"Nothing in this reading speaks of the {load_vocabulary().sites[site].name}.")
+
+    def _records(self, kinds: set[str]) -> set[str]:
+        return {
+            name
+            for name, record in self.case.ledger
+            if isinstance(record, Observation | Search) and record.finding in kinds and on_side(record, self.topic.side)
+        }
+
+    def _lies_in(self, record: Evidence, site: str) -> bool:
+        """Whether evidence is about a site or a part of it."""
+        vocabulary = load_vocabulary()
+        own = record.site
+        if own is None and isinstance(record, Observation | Search):
+            own = vocabulary.finding(record.finding).site
+        return own is not None and own in vocabulary.sites and vocabulary.site_contains(site, own)
+
+    def _side(self) -> dict[str, str]:
+        return {"side": self.topic.side} if self.topic.side else {}
+
+    def structure(self) -> Iterator[Event]:
+        """Measures of an organ: those of the reading, and those of its mask."""
+        site = self.topic.sites[0] if self.topic.sites else ""
+        known = [
+            n for n, r in self.case.ledger
+            if isinstance(r, Measured) and self._lies_in(r, site) and on_side(r, self.topic.side)
+        ] if site else []  # fmt: skip
+        known += [n for n in self._normal(site)]
+        if known:
+            yield from self.teller.ids(tuple(known))
+        elif self.topic.findings:
+            yield from self.seen()
+        elif site:
+            yield from self.look("measure", structure=self._named(site), **self._side())
+        else:
+            yield from self.unclear()
+
+    def _normal(self, site: str) -> Iterator[str]:
+        """Searches that carry a number of the organ: a heart that is not enlarged has a ratio."""
+        for name, record in self.case.ledger.searches().items():
+            if record.measurements and site and self._lies_in(record, site):
+                yield name
+
+    def density(self) -> Iterator[Event]:
+        """Density of a point, an organ or what was seen."""
+        if self.question.point or self.question.box:
+            yield from self.here()
+        elif self.topic.findings or not self.topic.sites:
+            yield from self.seen()
+        else:
+            yield from self.look("measure", structure=self._named(self.topic.sites[0]), **self._side())
+
+    def segment(self) -> Iterator[Event]:
+        """The mask of an organ."""
+        if not self.topic.sites:
+            yield from self.lesion() if self.question.point else self.unclear()
+            return
+        yield from self.look("segment", structure=self._named(self.topic.sites[0]), **self._side())
+
+    @staticmethod
+    def _named(site: str) -> str:
+        return load_vocabulary().sites[site].name
+
+    def sides(self) -> Iterator[Event]:
+        """The left beside the right: of a finding what was seen, of an organ its size."""
+        if self.topic.findings:
+            for side in ("left", "right"):
+                yield from replace_topic(self, replace(self.topic, side=side)).seen()
+        elif self.topic.sites:
+            for side in ("left", "right"):
+                yield from self.look("segment", structure=self._named(self.topic.sites[0]), side=side)
+        else:
+            yield from self.unclear()
+
+    # ---- how far it can be relied on
+
+    def limit(self) -> Iterator[Event]:
+        """How small a thing a search would have found."""
+        searches = {
+            n: r for f in self.topic.findings[:2] for n in self._records(self._kinds(f))
+            if isinstance(r := self.case.ledger[n], Search)
+        }  # fmt: skip
+        if not searches:
+            yield from self.about() if self.topic.findings else self.unclear()
+            return
+        for name, search in searches.items():
+            yield Note(text=limit_of(search), about="because", cites=(name,))
+
+    def certainty(self) -> Iterator[Event]:
+        """How sure a finding is, and how exact its numbers are."""
+        names = [n for f in self.topic.findings[:2] for n in seen_of(self.case.ledger, f, self.topic.side)]
+        names = names or [n for n in self.last if n in self.case.ledger]
+        if not names:
+            yield from self.about()
+            return
+        yield from self.teller.ids(tuple(names))
+        for name in names[:6]:
+            yield Note(text=sureness_of(self.case.ledger[name]), about="because", cites=(name,))
+
+    @staticmethod
+    def _kinds(finding: str) -> set[str]:
+        return {key for key in load_vocabulary().findings if load_vocabulary().is_a(key, finding)}
+
+    def why_not(self) -> Iterator[Event]:
+        """Why something was not assessed; what was, where it was after all."""
+        if self.topic.findings or self.topic.sites:
+            yield from self.about()
+        else:
+            yield from self.part("not_assessed")
+
+    def evidence(self) -> Iterator[Event]:
+        """The evidence of what was named, or of the turn before: what measured it, where, and how sure."""
+        names = [n for f in self.topic.findings[:2] for n in self._records(self._kinds(f))] or list(self.last)
+        if not names:
+            yield Note(text="I have said nothing yet. Ask about a finding first.", about="clarify")
+        for name in sorted(names, key=lambda name: int(name[1:]))[:8]:
+            if name in self.case.ledger:
+                yield Note(text=line_of(name, self.case.ledger[name]), about="because", cites=(name,))
+
+    def show(self) -> Iterator[Event]:
+        """Where to look."""
+        names = [n for f in self.topic.findings[:3] for n in seen_of(self.case.ledger, f, self.topic.side)]
+        if names:
+            yield from self.look("show", evidence=names[:20])
+        elif self.topic.findings:
+            yield from self.about()
+        elif self.topic.sites:
+            yield from self.look("show", structure=" ".join(filter(None, (self.topic.side, self._named(self.topic.sites[0])))))
+        elif self.last:
+            yield from self.look("show", evidence=[n for n in self.last if n in self.case.ledger][:20])
+        else:
+            yield from self.unclear()
+
+    # ---- where somebody points
+
+    def here(self) -> Iterator[Event]:
+        """What lies at the marked point, in the box, along the line."""
+        question = self.question
+        if question.point is not None:
+            yield from self.look("measure_point", point=question.point)
+        if question.box is not None:
+            yield from self.look("measure_box", low=question.box[0], high=question.box[1])
+        if question.line is not None:
+            yield from self.look("measure_line", start=question.line[0], end=question.line[1])
+        if question.evidence:
+            yield from self.teller.ids(question.evidence)
+        elif not (question.point or question.box or question.line):
+            yield Note(text=POINT_FIRST, about="clarify")
+
+    def lesion(self) -> Iterator[Event]:
+        """The lesion at the marked point."""
+        if self.question.point is None:
+            yield from self.here()
+            return
+        yield from self.look("grow", point=self.question.point)
+
+    def distance(self) -> Iterator[Event]:
+        """A length between two points; of a finding what is known of it."""
+        if self.question.line is None and (self.topic.findings or self.last):
+            yield from self.seen()
+        else:
+            yield from self.here()
+
+    # ---- the report and the scan as a whole
+
+    def part(self, key: str) -> Iterator[Event]:
+        """A part of the report."""
+        yield from self.teller.part(key)
+
+    def technique(self) -> Iterator[Event]:
+        """How the scan was made."""
+        yield from self._said(self.teller.reported("technique"), "This report has no line on the technique.")
+
+    def coverage(self) -> Iterator[Event]:
+        """What the scan covers: of what was named, or as a whole."""
+        sites = self.topic.sites or ("chest", "upper_abdomen", "pelvis")
+        known = {n: r for n, r in self.case.ledger if isinstance(r, Coverage) and r.site in sites}
+        yield from self.teller.reported("technique")
+        yield from self.teller.covered()
+        for name, record in known.items():
+            place = " ".join(filter(None, (record.side, self._named(record.site))))
+            yield Note(text=f"{place[:1].upper()}{place[1:]}: {covered_of(record)}.", about="because", cites=(name,))
+
+    def change(self) -> Iterator[Event]:
+        """What became of it since the prior."""
+        finding = self.topic.findings[0] if self.topic.findings else None
+        made, seen = self.looking.call("compare", **({"finding": finding} if finding else {}))
+        yield made
+        yield from self.teller.reported("comparison")
+        if seen is None:
+            yield Note(text=f"{made.result[:1].upper()}{made.result[1:]}.", about="off")
+        elif seen.cites:
+            yield from self.teller.ids(seen.cites)
+        else:
+            yield Note(text=f"{made.result[:1].upper()}{made.result[1:]}.")
+
+    def normal(self) -> Iterator[Event]:
+        """What was looked for and is not there."""
+        yield from self.teller.denied()
+
+    def for_patient(self) -> Iterator[Event]:
+        """The impression with the meaning of its words."""
+        empty = True
+        for finding, events in self.teller.lines():
+            empty = False
+            yield from events
+            yield from meaning_of(finding)
+        if empty:
+            yield from self.part("impression")
+        yield Note(text="What this means for you is for your doctor to say: this is a draft, and no diagnosis.")
+
+    def for_referrer(self) -> Iterator[Event]:
+        """The impression in one sentence, and what was not assessed."""
+        yield from self.teller.in_one()
+        yield from self.teller.part("not_assessed", "")
+
+    def meaning(self) -> Iterator[Event]:
+        """What a finding's name means."""
+        for finding in self.topic.findings[:2]:
+            yield from meaning_of(finding, always=True)
+
+    # ---- second opinions, and the product itself
+
+    def column(self, name: str) -> Iterator[Event]:
+        """What an encoder's words or a trained head say: a column of its own, never evidence."""
+        finding = self.topic.findings[0] if self.topic.findings else None
+        if finding is None:
+            yield Note(text="Name a finding, and I ask for it.", about="clarify")
+            return
+        made, seen = self.looking.call(name, finding=finding)
+        yield made
+        yield Note(text=f"{made.result[:1].upper()}{made.result[1:]}.", about="" if seen else "off")
+        yield from self._finding(finding)
+
+    def similar(self) -> Iterator[Event]:
+        """Cases of the library."""
+        made, seen = self.looking.call("similar")
+        yield made
+        yield Note(text=f"{made.result[:1].upper()}{made.result[1:]}.", about="" if seen else "off")
+
+    def capabilities(self) -> Iterator[Event]:
+        """What can be asked, and what is looked for."""
+        known, tools = load_vocabulary(), load_tools()
+        named = sorted({known.finding(key).name for tool in tools.values() for key in tool.observes})
+        says = [intent.says for intent in intents().values() if not intent.declined and intent.key != "social"]
+        yield Note(text=f"Ask me {', '.join(says[:-1])} or {says[-1]}.")
+        yield Note(text=f"The tools of a reading look for {len(named)} findings: {', '.join(named)}.")
+        yield Note(text=f"In a conversation I can {', '.join(name.replace('_', ' ') for name in LOOKS)}. No diagnosis.")
+
+    def provenance(self) -> Iterator[Event]:
+        """Which tools said it."""
+        names = [n for f in self.topic.findings[:2] for n in self._records(self._kinds(f))] or list(self.last)
+        tools = dict.fromkeys(self.case.ledger[n].tool for n in names if n in self.case.ledger)
+        if not tools:
+            yield Note(text="Every sentence was worded from the evidence of tools and checked by rules; no model wrote it.")
+        for tool in tools:
+            cites = tuple(n for n in names if n in self.case.ledger and self.case.ledger[n].tool == tool)
+            known = load_tools().get(tool)
+            told = f"version {known.version}: {known.summary}" if known else LOOKS[tool].description if tool in LOOKS else ""
+            yield Note(text=f"{tool.replace('_', ' ')} {told}".strip(), about="because", cites=cites)
+
+    def social(self) -> Iterator[Event]:
+        """A greeting."""
+        yield Note(text="Ask me about this scan: what was found, where, how large, and why.")
+
+    def unclear(self) -> Iterator[Event]:
+        """Nothing that can be looked up: ask back."""
+        strange = f" I do not know the word {self.topic.unknown[0]!r}." if self.topic.unknown else ""
+        says = intents()[self.asked.intent].says if self.asked.intent in intents() else ""
+        wanted = f"Of what do you want to know {says}? " if says else ""
+        yield Note(text=f"{wanted}Name a finding or an organ, or ask for the impression.{strange}", about="clarify")
+
+    @staticmethod
+    def _said(events: Iterator[Event], otherwise: str) -> Iterator[Event]:
+        empty = True
+        for event in events:
+            empty = False
+            yield event
+        if empty:
+            yield Note(text=otherwise)
+
+
+def replace_topic(reply: Reply, topic: Topic) -> Reply:
+    """The same reply of another topic."""
+    return replace(reply, asked=replace(reply.asked, topic=topic))
+
+
+# ---- evidence in words, for "why?": what it is, never what it means
+
+
+def line_of(name: str, record: Evidence) -> str:
+    """One line of evidence: what measured it, what, where, how sure."""
+    if isinstance(record, Coverage):
+        return f"{name}: {record.site.replace('_', ' ')}, {covered_of(record)} ({record.tool})"
+    about = record.finding if isinstance(record, Observation | Search) else record.site
+    place = " ".join(part.replace("_", " ") for part in (record.side, record.site) if part and part != about)
+    parts = [f"{about.replace('_', ' ')}{f' ({place})' if place else ''}"]
+    parts += [number(m) for m in record.measurements]
+    if isinstance(record, Search):
+        parts.append(limit_of(record))
+    if record.region is not None:
+        first, last = record.region.slices
+        parts.append(f"slices {first + 1} to {last + 1}")
+    kind = {Observation: "seen", Search: "searched", Measured: "measured"}[type(record)]
+    return f"{name}: {kind} by {record.tool.replace('_', ' ')}: {'; '.join(parts)}"
+
+
+def number(m: Measurement) -> str:
+    """A measurement with its interval."""
+    spread = "" if m.plus_minus is None else f" ± {m.plus_minus:.2g}"
+    return f"{m.quantity.replace('_', ' ')} {m}{spread}"
+
+
+def limit_of(search: Search) -> str:
+    """How far a search can be relied on."""
+    name = load_vocabulary().finding(search.finding).name
+    where = f" on the {search.side}" if search.side in ("left", "right") else ""
+    failed = ", ".join(CONDITIONS[key] for key in search.failed)
+    if not search.looked:
+        return f"{name}{where} was not searched: {failed or CONDITIONS['not_covered']}"
+    parts = [f"{name}{where}: {search.covered:.0%} of the place looked at"]
+    if search.smallest is not None and search.sensitivity is not None:
+        parts.append(f"finds {search.sensitivity:.0%} of those of {search.smallest} or more where the truth was known")
+    return "; ".join([*parts, *([f"limited by {failed}"] if failed else [])])
+
+
+def sureness_of(record: Evidence) -> str:
+    """How sure an observation is, and how exact its numbers are."""
+    if not isinstance(record, Observation):
+        return line_of("", record).removeprefix(": ")
+    sure = "sure of it" if record.presence == "present" else "not sure of it"
+    known = "no calibrated probability" if record.probability is None else f"probability {record.probability:.0%}"
+    exact = [number(m) for m in record.measurements if m.plus_minus is not None]
+    return "; ".join([f"The tool {record.tool.replace('_', ' ')} is {sure}, {known}", *exact])
+
+
+def covered_of(record: Coverage) -> str:
+    """How much of a place lies in the scan."""
+    return "not covered" if record.covered == 0 else "covered" if record.covered >= 0.98 else "partly covered"
+
+
+def meaning_of(finding: str, *, always: bool = False) -> Iterator[Event]:
+    """A finding's name in a patient's words, where the vocabulary has some."""
+    entry = load_vocabulary().finding(finding)
+    if entry.lay:
+        yield Note(text=f"{entry.name[:1].upper()}{entry.name[1:]}: {entry.lay[0]}.", about="meaning")
+    elif always:
+        words = ", ".join(entry.words[:3])
+        told = f"also called {words}" if words else "I have no simpler words for it"
+        yield Note(text=f"{entry.name[:1].upper()}{entry.name[1:]}: {told}.", about="meaning")
+
+
+# What is said to an intent; one with a text of its own, or of another, needs no entry here.
+REPLIES: Mapping[str, Callable[[Reply], Iterator[Event]]] = {
+    "presence": Reply.about, "organ": Reply.about, "more": Reply.about,
+    "size": Reply.seen, "location": Reply.seen, "severity": Reply.seen, "character": Reply.seen, "count": Reply.count,
+    "structure": Reply.structure, "density": Reply.density, "segment": Reply.segment, "sides": Reply.sides,
+    "limit": Reply.limit, "certainty": Reply.certainty, "why_not": Reply.why_not, "evidence": Reply.evidence,
+    "provenance": Reply.provenance, "show": Reply.show, "here": Reply.here, "lesion": Reply.lesion,
+    "distance": Reply.distance, "technique": Reply.technique, "coverage": Reply.coverage, "change": Reply.change,
+    "normal": Reply.normal, "for_patient": Reply.for_patient, "for_referrer": Reply.for_referrer,
+    "meaning": Reply.meaning, "similar": Reply.similar, "capabilities": Reply.capabilities, "social": Reply.social,
+    "not_assessed": lambda reply: reply.part("not_assessed"), "to_review": lambda reply: reply.part("to_review"),
+    "impression": lambda reply: reply.part("impression"), "encoder": lambda reply: reply.column("zero_shot"),
+    "heads": lambda reply: reply.column("probe"),
+}  # fmt: skip

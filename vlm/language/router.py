@@ -1,0 +1,174 @@
+"""What a question asks for: an intent of ``prompts/intents.toml`` and the findings, places and side it names.
+
+Without a language model this is how words reach the tools. A linear head over MiniLM's embedding, the rules' cues and
+what was named decides where the extra ``encoder`` is installed; otherwise the rules alone do: the first intent in the
+order of the file whose cue fits. An unsure choice comes back with the next best, so that somebody can be asked.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm.encoder.minilm import installed, minilm
+from vlm.findings.reader import read_sentence
+from vlm.findings.spelling import tokens_of
+from vlm.language.topic import Topic, topic_of
+
+HEAD = "intents.safetensors"  # beside this file; written by python -m vlm.train.intents
+SURE = 0.45  # of the head's choice; below it two intents are offered instead
+FLAGS = ("finding", "place", "side", "pointed")
+FINDING, PLACE = "finding", "organ"  # what stands for the names of findings and of places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """Something that a question can ask for."""
+
+    key: str
+    says: str
+    declined: str
+    cues: tuple[re.Pattern[str], ...]
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a question was taken for."""
+
+    intent: str
+    topic: Topic
+    by: str  # "rules" or "head 0.93"
+    sure: bool = True
+    other: str = ""  # the next best intent, where the choice is not sure
+
+
+@functools.cache
+def intents() -> Mapping[str, Intent]:
+    """Every intent, in the order of the file."""
+    data = tomllib.loads((files("prompts") / "intents.toml").read_text(encoding="utf-8"))["intent"]
+    return {
+        key: Intent(
+            key=key, says=entry["says"], declined=entry.get("declined", ""),
+            cues=tuple(re.compile(cue) for cue in entry["cues"]), examples=tuple(entry["examples"]),
+        )
+        for key, entry in data.items()
+    }  # fmt: skip
+
+
+def route(text: str, *, pointed: bool = False) -> Asked:
+    """Take a question for one intent. Never raises; what fits nothing is "unknown" and not sure."""
+    topic = topic_of(text)
+    topic = Topic(findings=topic.findings, sites=topic.sites, side=topic.side, unknown=topic.unknown)
+    if head() is None:
+        return _by_rules(text, topic, pointed)
+    return _by_head(text, topic, pointed)
+
+
+def _by_rules(text: str, topic: Topic, pointed: bool) -> Asked:
+    plain = plainly(text)
+    fits = [key for key, hit in zip(intents(), cues(plain), strict=True) if hit and possible(key, topic, pointed)]
+    if fits:
+        return Asked(intent=fits[0], topic=topic, by="rules")
+    if topic.findings or topic.sites:
+        return Asked(intent="presence" if topic.findings else "organ", topic=topic, by="rules")
+    return Asked(intent="here" if pointed else "unknown", topic=topic, by="rules", sure=pointed)
+
+
+def _by_head(text: str, topic: Topic, pointed: bool) -> Asked:
+    known = head()
+    assert known is not None
+    weights, bias = known
+    logits = features([text], [pointed])[0] @ weights + bias
+    names = list(intents())
+    logits[[not possible(key, topic, pointed) for key in names]] = -np.inf
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    first, second = np.argsort(-shares)[:2]
+    sure = bool(shares[first] >= SURE)
+    return Asked(
+        intent=names[first], topic=topic, by=f"head {shares[first]:.2f}", sure=sure, other="" if sure else names[second]
+    )
+
+
+def possible(intent: str, topic: Topic, pointed: bool) -> bool:
+    """Whether an intent can be meant at all, by what is named and by whether somebody points."""
+    if intent in ("meaning", "limit", "character"):
+        return bool(topic.findings) or intent != "meaning"
+    if intent in ("structure", "segment", "organ"):
+        return bool(topic.sites) and (intent == "segment" or not topic.findings)
+    if intent == "lesion":
+        return pointed
+    return True
+
+
+def plainly(text: str) -> str:
+    """Small letters, one space apart."""
+    return " ".join(text.lower().replace("’", "'").split())
+
+
+def cues(plain: str) -> list[bool]:
+    """For each intent whether one of its cues fits."""
+    return [any(cue.search(plain) for cue in intent.cues) for intent in intents().values()]
+
+
+# ---- the head
+
+
+def features(texts: Sequence[str], pointed: Sequence[bool]) -> NDArray[np.float32]:
+    """(N, 384 + intents + flags) float32: meaning with names taken out, cues, what is named."""
+    meaning = minilm().embed([without_names(text) for text in texts])
+    hits = np.array([cues(plainly(text)) for text in texts], dtype=np.float32)
+    named = [topic_of(text) for text in texts]
+    flags = np.array(
+        [[bool(t.findings), bool(t.sites), bool(t.side), at] for t, at in zip(named, pointed, strict=True)],
+        dtype=np.float32,
+    )
+    return np.concatenate([meaning, 0.5 * hits, 0.5 * flags], axis=1)
+
+
+def without_names(text: str) -> str:
+    """The question with every finding and place under one name, so that what is asked stands out from what of."""
+    reading = read_sentence(text)
+    spans = [(mention.span, FINDING) for mention in reading.mentions]
+    taken = [span for span, _ in spans]
+    spans += [(p.span, PLACE) for p in reading.places if p.site and not _within(p.span, taken)]
+    out = text
+    for (start, end), name in sorted(spans, reverse=True):
+        out = f"{out[:start]}{name}{out[end:]}"
+    return " ".join(out.split())
+
+
+def _within(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
+    return any(span[0] < end and start < span[1] for start, end in others)
+
+
+@functools.cache
+def head() -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Weights (features, intents) and bias of the head; None where MiniLM is not installed or the head is another's."""
+    path = files("vlm.language") / HEAD
+    if not installed() or not path.is_file():
+        return None
+    from safetensors.numpy import load
+
+    data = path.read_bytes()
+    kept: dict[str, Any] = load(data)
+    length = int.from_bytes(data[:8], "little")
+    told = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    if told.get("intents") != json.dumps(list(intents())):
+        return None  # the file of intents has others than the head was trained for: the rules answer
+    return kept["weights"], kept["bias"]
+
+
+def words_in(text: str) -> int:
+    """How many words a question has."""
+    return sum(token.is_word for token in tokens_of(text))

@@ -1,0 +1,64 @@
+"""What a question is about: findings, places and a side, read by the reader of reports and by patients' words."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vlm.findings.reader import read_sentence
+from vlm.findings.spelling import tokens_of
+from vlm.findings.vocabulary import load_vocabulary
+
+# Words that ask for a part of the report rather than for a finding.
+OVERVIEWS: Mapping[str, tuple[str, ...]] = {
+    "not_assessed": (
+        "not assessed", "not looked", "not searched", "not evaluated", "not examined", "could not be assessed",
+        "left out", "limits", "limitations", "not checked",
+    ),
+    "to_review": ("to review", "uncertain", "unsure", "doubt", "check again"),
+    "impression": ("summary", "summarise", "summarize", "impression", "main finding", "what did you find", "overview",
+                   "what was found", "what is found", "abnormal"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What a question is about."""
+
+    findings: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    side: str | None = None
+    overview: str = ""
+    unknown: tuple[str, ...] = field(default=(), compare=False)  # words that no vocabulary has
+
+
+def topic_of(text: str) -> Topic:
+    """Read a question with the reader of reports, and with the words that patients use."""
+    plain = f" {_plain(text)} "
+    for overview, words in OVERVIEWS.items():
+        if any(f" {_plain(word)} " in plain for word in words):
+            return Topic(overview=overview)
+    reading = read_sentence(text)
+    found = dict.fromkeys(mention.finding for mention in reading.mentions)
+    if not found:
+        found = dict.fromkeys(key for words, key in _lay_words().items() if f" {words} " in plain)
+    sides = {place.side for place in reading.places if place.side} | {m.side for m in reading.mentions if m.side}
+    return Topic(
+        findings=tuple(found),
+        sites=tuple(dict.fromkeys(place.site for place in reading.places if place.site)),
+        side=sides.pop() if len(sides) == 1 else None,
+        unknown=reading.unknown,
+    )
+
+
+def _plain(text: str) -> str:
+    """Normalised words, one space apart."""
+    return " ".join(token.word for token in tokens_of(text) if token.is_word)
+
+
+@functools.cache
+def _lay_words() -> dict[str, str]:
+    """A patient's words and the finding they mean, normalised."""
+    findings = load_vocabulary().findings.values()
+    return {_plain(words): finding.key for finding in findings for words in finding.lay}
