@@ -7,13 +7,18 @@ why; columns are never blended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from app.opening import open_read, open_report
 from app.reading import read_scan
-from app.reopen import context_of, ledger_of
+from app.reopen import context_of, evidence_of, ledger_of
 from app.running import Progress, silent
 from vlm.encoder import Encoder, availability
 from vlm.encoder.embedding import embedding
@@ -22,11 +27,14 @@ from vlm.errors import UsageError
 from vlm.evidence import Case, Ledger, Observation
 from vlm.findings.packs import load_pack
 from vlm.grounding import Context
-from vlm.language.answering import MOST_CHARACTERS, Call, LedgerAnswerer, Note, Question, Said
+from vlm.language.conversation import Conversation, Turn, as_dict
+from vlm.language.events import Event, Question
 from vlm.language.query import Query, queries_of_pack, queries_of_vocabulary, read_query
+from vlm.language.scene import OpenCase
 from vlm.language.standing import Standing, stands
-from vlm.report import Report
+from vlm.report import EvidenceRecord, Report, evidence_record
 
+LOOKS_VERSION = "1"  # of what a conversation measures
 AskWords = Callable[[Query], dict[str, Any]]  # a query -> the column of a checkpoint's words
 NOT_UNDERSTOOD = "no finding of the vocabulary is meant by these words"
 
@@ -39,9 +47,10 @@ class Known:
     ledger: Ledger
     context: Context
     case: Case | None = None  # voxels and masks; None when a report was opened
+    folder: Path = Path()  # of a report that was opened
 
 
-def know(path: Path, *, series: str | None = None, progress: Progress = silent) -> Known:
+def know(path: Path, *, series: str | None = None, prior: Path | None = None, progress: Progress = silent) -> Known:
     """Open a report that was written, or read a scan; nothing is written.
 
     Raises:
@@ -50,13 +59,15 @@ def know(path: Path, *, series: str | None = None, progress: Progress = silent) 
     """
     written = path / "report.json"
     if not written.is_file():
-        reading = read_scan(path, series=series, progress=progress)
-        return Known(reading.report, ledger_of(reading.report), context_of(reading.report), reading.case)
-    if series is not None:
-        raise UsageError("E_USAGE: --series is for a scan; PATH holds a report already. Leave --series out.")
+        reading = read_scan(path, series=series, prior=prior, progress=progress)
+        context = context_of(reading.report, reading.prior)
+        return Known(reading.report, ledger_of(reading.report), context, reading.case)
+    if series is not None or prior is not None:
+        option = "--series" if series is not None else "--prior"
+        raise UsageError(f"E_USAGE: {option} is for a scan; PATH holds a report already. Leave {option} out.")
     try:
         report = Report.model_validate_json(written.read_text(encoding="utf-8"))
-        return Known(report, ledger_of(report), context_of(report))
+        return Known(report, ledger_of(report), context_of(report), folder=path)
     except (ValueError, OSError) as error:
         why = type(error).__name__
         raise UsageError(
@@ -145,16 +156,86 @@ def _zero_shot(known: Known, encoder: Encoder | None) -> AskWords:
     return column
 
 
-def ask_scan(known: Known, question: str) -> dict[str, Any]:
-    """The cited and checked sentences that answer a question, each look into the evidence, and what claims nothing."""
-    events = list(LedgerAnswerer(known.ledger, known.context).answer(Question(text=question[:MOST_CHARACTERS])))
-    told = [event for event in events if isinstance(event, Said)]
-    cited = {name for event in told for name in event.cites}
+def opened(known: Known) -> OpenCase:
+    """The case as a conversation sees it."""
+    if known.case is not None:
+        return open_read(known.report, known.ledger, known.context, known.case)
+    return open_report(known.report, known.ledger, known.context, known.folder)
+
+
+def ask_scan(known: Known, question: Question, conversation: Conversation | None = None) -> dict[str, Any]:
+    """A whole answer: what was understood, cited and checked sentences, looks, places, and what claims nothing.
+
+    Args:
+        known: the case.
+        question: in anyone's words, with what it points at.
+        conversation: the turns before; a new one when left out.
+    """
+    talk = conversation or Conversation(opened(known))
+    return answer_of(known, talk, question, list(talk.answer(question)))
+
+
+def answer_of(known: Known, talk: Conversation, question: Question, events: Sequence[Event]) -> dict[str, Any]:
+    """The events of an answer as one document, with the evidence that it cites."""
+    told = [as_dict(event) for event in events]
+    by_kind = {kind: [e for e in told if e["kind"] == kind] for kind in ("understood", "said", "note", "call", "show")}
+    cited = {name for event in told for name in event.get("cites", ()) if name in talk.case.ledger}
     return {
-        "case": known.report.case.id,
-        "question": question,
-        "answer": [asdict(event) for event in told],
-        "notes": [event.text for event in events if isinstance(event, Note)],
-        "calls": [{**asdict(event), "arguments": dict(event.arguments)} for event in events if isinstance(event, Call)],
-        "evidence": {n: r.model_dump(mode="json") for n, r in known.report.evidence.items() if n in cited},
+        "case": known.report.case.id, "question": question.text, "understood": by_kind["understood"][0],
+        "answer": by_kind["said"], "notes": [event["text"] for event in by_kind["note"]],
+        "declined": any(event["about"] == "declined" for event in by_kind["note"]),
+        "calls": by_kind["call"], "show": by_kind["show"],
+        "evidence": {n: _record(known, talk, n) for n in sorted(cited, key=lambda n: int(n[1:]))},
+    }  # fmt: skip
+
+
+def _record(known: Known, talk: Conversation, name: str) -> dict[str, Any]:
+    """Evidence as report.json holds it; what the conversation measured has a version of its own."""
+    if name in known.report.evidence:
+        return known.report.evidence[name].model_dump(mode="json")
+    return evidence_record(talk.case.ledger[name], version=LOOKS_VERSION, mask_file=None).model_dump(mode="json")
+
+
+# ---- a session that goes on later
+
+
+def load_session(known: Known, path: Path) -> Conversation:
+    """The conversation that a file keeps; a new one where there is no file.
+
+    Raises:
+        UsageError: it is damaged, or about another case.
+    """
+    talk = Conversation(opened(known))
+    if not path.is_file():
+        return talk
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        turns = TypeAdapter(list[Turn]).validate_python(kept["turns"])
+        records = {n: evidence_of(EvidenceRecord.model_validate(r)) for n, r in kept["evidence"].items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"E_USAGE: --session {path.name} cannot be opened ({type(error).__name__}). Name another file."
+        ) from None
+    if kept.get("case") != known.report.case.id:
+        raise UsageError(f"E_USAGE: --session {path.name} is about another case. Name another file.")
+    for name, record in records.items():
+        if talk.case.ledger.add(record) != name:
+            raise UsageError(f"E_USAGE: --session {path.name} does not fit this reading. Name another file.")
+    talk.turns = turns
+    return talk
+
+
+def save_session(known: Known, talk: Conversation, path: Path) -> None:
+    """Keep a conversation: its turns, and what was measured in it; readable by its owner alone."""
+    own = {n: r for n, r in talk.case.ledger if n not in known.report.evidence}
+    records = {
+        n: evidence_record(r, version=LOOKS_VERSION, mask_file=None).model_dump(mode="json") for n, r in own.items()
     }
+    kept = {"case": known.report.case.id, "turns": [asdict(turn) for turn in talk.turns], "evidence": records}
+    new = path.with_name(f".{path.name}.part")
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+            json.dump(kept, stream)
+        new.replace(path)
+    except OSError as error:
+        raise UsageError(f"E_USAGE: --session {path.name} cannot be written: {error.strerror}.") from None

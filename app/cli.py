@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from app.commands import library as case_library
+from app.commands import talking
 from app.commands.terminal import AsJson, counted_cases, named_steps, put_json
 from vlm.errors import TomoscribeError, UsageError
 
@@ -155,26 +156,6 @@ def label(
         put_json({"rows": rows, "out": str(out), "pack": pack})
     else:
         typer.echo(f"{rows} reports labelled, written to {out}", err=True)
-
-
-@app.command(epilog='tomoscribe ask report "Is there an effusion?"')
-def ask(
-    path: KnownPath,
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="In anyone's words.")],
-    series: Series = None,
-    as_json: AsJson = False,
-) -> None:
-    """Answer a question about a scan in sentences that are cited and checked."""
-    from app.asking import ask_scan, know
-    from app.showing import show_answer
-
-    with named_steps(as_json) as progress:
-        known = know(path, series=series, progress=progress)
-    told = ask_scan(known, question)
-    if as_json:
-        put_json(told)
-    else:
-        show_answer(told)
 
 
 @app.command(epilog='tomoscribe query report "fluid around the lung" "no kidney stone on the left"')
@@ -383,6 +364,7 @@ def mcp(
     serve_agent(root, data)
 
 
+app.command(epilog='tomoscribe ask report "Is there an effusion?"')(talking.ask)
 app.add_typer(case_library.index, name="index")
 app.command(epilog='tomoscribe search "calcified nodule, right upper lobe"')(case_library.search)
 

@@ -6,11 +6,12 @@ Voxels and masks are loaded when the first look asks for them. What is not at ha
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from app.reopen import Opened
 from app.page.scanned import kept_volume
+from app.reopen import Opened
 from vlm.anatomy.structures import structures
 from vlm.ct import Grid, Mask, Point
 from vlm.evidence import Case, Ledger
@@ -18,6 +19,7 @@ from vlm.grounding import Context
 from vlm.language.scene import OpenCase
 from vlm.report import Report
 
+T = TypeVar("T")
 REPORT_ONLY = "a report was opened, not its scan: give the scan itself to measure in it"
 WHY_OFF: Mapping[str, str] = {
     "words": "no image encoder that knows words is open: see tomoscribe query --encoder",
@@ -54,7 +56,7 @@ def open_page(opened: Opened) -> OpenCase:
     )  # fmt: skip
 
 
-def once[T](compute: Callable[[], T]) -> Callable[[], T]:
+def once(compute: Callable[[], T]) -> Callable[[], T]:
     """The same function, computed at its first call."""
     return functools.cache(compute)
 
@@ -72,7 +74,7 @@ def evidence_at(opened: Opened, mm: Point) -> tuple[str, ...]:
     return tuple(entry["evidence"]) if entry else ()
 
 
-def kept_masks(folder: Path, names: Sequence[str] | set[str]) -> dict[str, Mask]:
+def kept_masks(folder: Path, names: Collection[str]) -> dict[str, Mask]:
     """Masks that ``read`` wrote, by name; those whose file is gone or damaged are left out."""
     import nibabel
     import numpy as np
@@ -88,5 +90,3 @@ def kept_masks(folder: Path, names: Sequence[str] | set[str]) -> dict[str, Mask]
         x, y, z = voxels.shape
         found[name] = Mask(name, voxels, Grid((x, y, z), np.asarray(image.affine, dtype=np.float64)))
     return found
-
-

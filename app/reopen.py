@@ -33,7 +33,7 @@ def ledger_of(report: Report) -> Ledger:
     for name, record in report.evidence.items():
         if record.kind == "similar":  # stands after the ledger, and carries nothing
             continue
-        if ledger.add(_evidence(record)) != name:
+        if ledger.add(evidence_of(record)) != name:
             raise ValueError(f"evidence {name} is out of order")
     return ledger
 
@@ -61,7 +61,7 @@ def prior_of(folder: Path) -> Prior | None:
     told = read_json(folder / "prior.json")
 
     def seen(record: Any) -> Observation:
-        found = _evidence(EvidenceRecord.model_validate(record))
+        found = evidence_of(EvidenceRecord.model_validate(record))
         if not isinstance(found, Observation):
             raise ValueError("prior.json holds what is no observation")
         return found
@@ -77,7 +77,8 @@ def context_of(report: Report, prior: Prior | None = None) -> Context:
     return Context(technique=numbers, prior=prior)
 
 
-def _evidence(record: EvidenceRecord) -> Evidence:
+def evidence_of(record: EvidenceRecord) -> Evidence:
+    """An entry of report.json as the ledger holds it."""
     shared: dict[str, Any] = {  # Any: the dataclasses check what they are given
         "tool": record.tool.name, "side": record.side, "note": record.note,
         "region": None if record.region is None else _region(record.region),

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from vlm.language.events import Event, Note, Said, Show
+
 if TYPE_CHECKING:
     from app.doctor import Check
     from app.segmenting import Segmented
@@ -108,14 +110,18 @@ def show_queries(told: Mapping[str, Any]) -> None:
         console.print(escape(f"Off: {'; '.join(off)}."))
 
 
-def show_answer(told: Mapping[str, Any]) -> None:
-    """Print the sentences of an answer with their citations, then what claims nothing."""
+def show_event(event: Event) -> None:
+    """Print what a person reads of an answer: sentences with their citations, notes, places to look at."""
     console = Console()
-    for said in told["answer"]:
-        doubt = "" if said["verdict"] in ("supported", "neutral") else f" ({said['verdict']}: {said['reason']})"
-        console.print(escape(f"{said['text']} [{', '.join(said['cites'])}]{doubt}"), soft_wrap=True)
-    for note in told["notes"]:
-        console.print(escape(note), style="dim", soft_wrap=True)
+    if isinstance(event, Said):
+        doubt = "" if event.verdict in ("supported", "neutral") else f" ({event.verdict}: {event.reason})"
+        console.print(escape(f"{event.text} [{', '.join(event.cites)}]{doubt}"), soft_wrap=True)
+    elif isinstance(event, Note):
+        console.print(escape(event.text), style="dim", soft_wrap=True)
+    elif isinstance(event, Show):
+        at = ", ".join(f"{value:.1f}" for value in event.mm)
+        slices = f", slices {event.slices[0] + 1} to {event.slices[1] + 1}" if event.slices else ""
+        console.print(escape(f"{event.evidence or event.mask or 'marked'}: at ({at}) mm{slices}"), style="dim")
 
 
 def show_doctor(checks: list[Check]) -> None:

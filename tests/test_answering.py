@@ -8,7 +8,11 @@ from app.reopen import Opened
 from tests.page_case import Finished
 from vlm.evidence import Ledger, Search
 from vlm.grounding import Context, Statement, check
-from vlm.language.answering import Call, LedgerAnswerer, Note, Question, Said, suggestions, topic_of
+from vlm.language.answering import suggestions
+from vlm.language.conversation import Conversation
+from vlm.language.events import Call, Event, Note, Question, Said
+from vlm.language.router import route
+from vlm.language.scene import OpenCase
 from vlm.report import Report
 
 pytestmark = pytest.mark.xdist_group("page")
@@ -19,8 +23,12 @@ def opened(finished: Finished) -> Opened:
     return Opened(finished.reading)
 
 
+def answer(ledger: Ledger, context: Context, question: Question) -> list[Event]:
+    return list(Conversation(OpenCase(ledger=ledger.branch(), context=context)).answer(question))
+
+
 def said(opened: Opened, question: str) -> list[Said]:
-    events = LedgerAnswerer(opened.ledger, opened.context).answer(Question(text=question))
+    events = answer(opened.ledger, opened.context, Question(text=question))
     return [event for event in events if isinstance(event, Said)]
 
 
@@ -55,13 +63,13 @@ def test_a_question_for_one_side_is_answered_for_that_side(opened: Opened) -> No
 
 
 def test_every_look_into_the_evidence_is_told(opened: Opened) -> None:
-    events = list(LedgerAnswerer(opened.ledger, opened.context).answer(Question(text="Is there an effusion?")))
-    assert isinstance(events[0], Call)
-    assert events[0].arguments["finding"] == "pleural effusion"
+    events = answer(opened.ledger, opened.context, Question(text="Is there an effusion?"))
+    called = next(event for event in events if isinstance(event, Call))
+    assert called.arguments["finding"] == "pleural_effusion"
 
 
 def test_what_nobody_looked_for_is_neither_found_nor_excluded() -> None:
-    events = list(LedgerAnswerer(Ledger(), Context()).answer(Question(text="Is there a nodule?")))
+    events = answer(Ledger(), Context(), Question(text="Is there a nodule?"))
     assert not [event for event in events if isinstance(event, Said)]
     assert "neither found nor excluded" in events[-1].text  # type: ignore[union-attr]
 
@@ -70,14 +78,14 @@ def test_what_nobody_looked_for_is_neither_found_nor_excluded() -> None:
 def test_a_question_without_a_topic_claims_nothing(question: str) -> None:
     ledger = Ledger()
     ledger.add(Search(tool="effusion", finding="pleural_effusion", covered=1.0))
-    events = list(LedgerAnswerer(ledger, Context()).answer(Question(text=question)))
+    events = answer(ledger, Context(), Question(text=question))
     assert [event for event in events if isinstance(event, Note)]
     assert not [event for event in events if isinstance(event, Said)]
 
 
 def test_what_lies_where_a_person_points_is_told(opened: Opened) -> None:
     name = next(n for n, o in opened.ledger.observations("lung_nodule").items() if o.presence == "present")
-    events = LedgerAnswerer(opened.ledger, opened.context).answer(Question(text="", evidence=(name,)))
+    events = answer(opened.ledger, opened.context, Question(text="", evidence=(name,)))
     assert [event.cites for event in events if isinstance(event, Said)] == [(name,)]
 
 
@@ -85,5 +93,4 @@ def test_suggested_questions_are_understood(opened: Opened) -> None:
     asked = suggestions(opened.ledger)
     assert "What is known of the lung nodule?" in asked
     for question in asked:
-        topic = topic_of(question)
-        assert topic.findings or topic.overview
+        assert route(question).sure

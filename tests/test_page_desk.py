@@ -118,7 +118,7 @@ def test_a_box_tells_hu_and_size(desk: Desk, case: str) -> None:
 def test_asking_about_a_point_tells_what_lies_there_and_is_kept(desk: Desk, case: str) -> None:
     entry = next(e for e in desk.document(case, OWNER)["legend"] if e["finding"] == "pleural_effusion")
     events = list(desk.ask(case, OWNER, "What is here?", point=tuple(entry["mm"])))
-    assert events[0]["name"] == "look_at_point"
+    assert events[1]["name"] == "measure_point"
     assert any("effusion" in event["text"] for event in events if event["kind"] == "said")
     kept = desk.messages(case, OWNER)
     assert kept[0][0] == {"kind": "question", "text": "What is here?"}
@@ -129,11 +129,12 @@ def test_asking_about_a_box_measures_it_and_tells_what_reaches_into_it(desk: Des
     x, y, z = next(e for e in desk.document(case, OWNER)["legend"] if e["finding"] == "lung_nodule")["mm"]
     box = ((x - 20, y - 20, z), (x + 20, y + 20, z))
     events = list(desk.ask(case, OWNER, "What is in this box?", box=box))
-    assert events[0]["name"] == "measure_box"
-    assert " HU (from " in events[0]["result"]
+    assert events[1]["name"] == "measure_box"
+    assert "volume" in events[1]["result"]
     assert any("nodule" in event["text"].lower() for event in events if event["kind"] == "said")
     empty = list(desk.ask(case, OWNER, "What is in this box?", box=((9000.0, 0.0, 0.0), (9001.0, 1.0, 1.0))))
-    assert [event["kind"] for event in empty] == ["call", "note"]
+    assert [event["kind"] for event in empty] == ["understood", "call", "note"]
+    assert empty[1]["error"] == "not_covered"
 
 
 def test_an_edit_is_checked_marked_human_and_taken_back(desk: Desk, case: str) -> None:

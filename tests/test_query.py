@@ -18,6 +18,7 @@ from vlm.encoder.words import meant_by
 from vlm.errors import UsageError
 from vlm.evidence import Ledger, Measurement, Observation, Search
 from vlm.findings.vocabulary import load_vocabulary
+from vlm.language.events import Question
 from vlm.language.query import queries_of_vocabulary, read_query
 from vlm.language.standing import stands
 
@@ -159,7 +160,7 @@ def test_a_pack_is_answered_column_by_column(finished: Finished) -> None:
 
 
 def test_a_question_is_answered_with_citations(finished: Finished) -> None:
-    told = ask_scan(know(finished.reading), "Is there an effusion?")
+    told = ask_scan(know(finished.reading), Question(text="Is there an effusion?"))
     assert any("left pleural effusion" in said["text"].lower() for said in told["answer"])
     assert all(said["cites"] and said["verdict"] == "supported" for said in told["answer"])
     assert {name for said in told["answer"] for name in said["cites"]} == set(told["evidence"])

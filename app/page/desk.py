@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -25,6 +25,7 @@ from app.page.scanned import Scanned, drafted, geometry_of, is_written
 from app.page.seal import check_seal
 from app.page.similar import SimilarCases
 from app.page.slices import Look, slice_png
+from app.page.talks import Talks
 from app.page.uploads import UploadError, check_announced
 from app.page.verdict import verdict_of
 from app.page.words import step_words
@@ -33,7 +34,8 @@ from app.store import CaseRow, MissingCaseError, Store, now
 from app.worker import ReadingWorker, survey_upload
 from vlm.ct import Point
 from vlm.errors import UsageError
-from vlm.language.answering import Call, Event, LedgerAnswerer, Note, Question, suggestions
+from vlm.language.answering import suggestions
+from vlm.language.events import Question
 
 POLL_S = 0.2  # how often a program that waits looks again
 MOST_ARRIVING = 10  # uploads of one user
@@ -60,6 +62,7 @@ class Desk:
         self.similar = SimilarCases(library)
         self.jobs = Jobs(self.store, ReadingWorker(self.store))
         self._opened: OrderedDict[str, Opened] = OrderedDict()
+        self.talks = Talks()
         self._lock = RLock()
 
     def start(self) -> None:
@@ -155,6 +158,7 @@ class Desk:
         self.cancel(name, owner)
         with self._lock:
             self._opened.pop(name, None)
+        self.talks.forget(name)
         self.store.remove_case(name)
 
     def worklist(self, owner: str) -> list[dict[str, Any]]:
@@ -323,41 +327,25 @@ class Desk:
     # ---- questions
 
     def ask(
-        self, name: str, owner: str, text: str, *, point: Point | None = None, box: tuple[Point, Point] | None = None
+        self,
+        name: str,
+        owner: str,
+        text: str,
+        *,
+        point: Point | None = None,
+        box: tuple[Point, Point] | None = None,
+        line: tuple[Point, Point] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """The events of an answer as they happen; the whole exchange is kept with the case."""
-        opened = self.opened(name, owner)
+        talk = self.talks.of(self.opened(name, owner), name)
         events: list[dict[str, Any]] = [{"kind": "question", "text": text}]
-        for event in self._events(name, owner, opened, text, point, box):
-            said = {"kind": type(event).__name__.lower(), **asdict(event)}
+        question = Question(text=text, point=point, box=box, line=line)
+        for said in talk.answer(question):
             events.append(said)
             yield said
         with self.store.write() as db:
             kept = (name, json.dumps(events), now())
             db.execute("insert into messages (case_id, body, at) values (?, ?, ?)", kept)
-
-    def _events(
-        self, name: str, owner: str, opened: Opened, text: str, point: Point | None, box: tuple[Point, Point] | None
-    ) -> Iterator[Event]:
-        """What lies where the person points, first; then what was asked."""
-        evidence: tuple[str, ...] = ()
-        if box is not None:
-            evidence = opened.evidence_in(*box)
-            corners = f"{_mm(box[0])} to {_mm(box[1])}"
-            yield Call(name="measure_box", arguments={"corners": corners}, result=_in_box(opened, box), seconds=0.0)
-        if point is not None:
-            here = self.point(name, owner, point)
-            evidence += tuple(here["evidence"])
-            value = "outside the scan" if here["hu"] is None else f"{here['hu']} HU"
-            parts = [value, here["structure"], ", ".join(here["evidence"]) or "no finding there"]
-            told = "; ".join(part for part in parts if part)
-            yield Call(name="look_at_point", arguments={"mm": _mm(point)}, result=told, seconds=0.0)
-        pointed = point is not None or box is not None
-        if pointed and not evidence:
-            yield Note(text="No mask of this report's evidence lies there.")
-        asked = "" if pointed and text in POINTING else text
-        if asked.strip() or evidence:
-            yield from LedgerAnswerer(opened.ledger, opened.context).answer(Question(text=asked, evidence=evidence))
 
     def messages(self, name: str, owner: str) -> list[list[dict[str, Any]]]:
         """Earlier questions and answers about a case."""
@@ -366,19 +354,3 @@ class Desk:
             json.loads(r["body"])
             for r in self.store.rows("select body from messages where case_id = ? order by seq", (name,))
         ]
-
-
-# What the viewer's own buttons ask, beside the point or the box itself.
-POINTING = ("What is here?", "What is in this box?")
-
-
-def _in_box(opened: Opened, box: tuple[Point, Point]) -> str:
-    found = opened.region(*box)
-    if found is None:
-        return "outside the scan"
-    spread = f"from {found['least_hu']:.0f} to {found['most_hu']:.0f}"
-    return f"{found['mean_hu']:.0f} ± {found['sd_hu']:.0f} HU ({spread}), {found['ml']:.2f} ml"
-
-
-def _mm(point: Point) -> str:
-    return f"({point[0]:.1f}, {point[1]:.1f}, {point[2]:.1f})"

@@ -87,6 +87,7 @@ class Ask(Body):
     text: str = Field(max_length=MOST_CHARACTERS)
     point: tuple[float, float, float] | None = None
     box: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
+    line: tuple[tuple[float, float, float], tuple[float, float, float]] | None = None
 
 
 class Query(Body):
@@ -279,5 +280,5 @@ def reading_routes(desk: Desk) -> APIRouter:
 def _lines(desk: Desk, name: str, user: str, asked: Ask) -> Iterator[str]:
     """An answer as one JSON document a line, each as soon as it is there."""
     point: Point | None = asked.point
-    for event in desk.ask(name, user, asked.text, point=point, box=asked.box):
+    for event in desk.ask(name, user, asked.text, point=point, box=asked.box, line=asked.line):
         yield json.dumps(event) + "\n"

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vlm.encoder.words import meant_by
+from vlm.evidence import Observation
 from vlm.language.events import MOST_CHARACTERS, Call, Event, Note, Question, Said, Understood
 from vlm.language.investigate import Looking, investigate
 from vlm.language.models import LanguageModel, ModelError
@@ -28,8 +29,8 @@ NOT_UNDERSTOOD = (
 )
 # Intents that are of a finding or a place: without one, they are of that of the turn before.
 OF_SOMETHING = frozenset(
-    {"presence", "organ", "size", "count", "location", "severity", "character", "certainty", "limit", "density", "change",
-     "show", "more", "why_not", "structure", "segment", "sides", "other_side", "encoder", "heads", "meaning"}
+    {"presence", "organ", "size", "count", "location", "severity", "character", "certainty", "limit", "density",
+     "change", "show", "more", "why_not", "structure", "segment", "sides", "other_side", "encoder", "heads", "meaning"}
 )  # fmt: skip
 # "And the effusion?" asks of the effusion what was asked before.
 CARRIED = frozenset({"size", "count", "location", "severity", "character", "certainty", "limit", "density", "show",
@@ -93,7 +94,8 @@ class Conversation:
         named = bool(asked.topic.findings or asked.topic.sites)
         if intents().get(asked.intent) and intents()[asked.intent].declined:
             return asked
-        if not named and not pointed and (asked.intent in OF_SOMETHING or not asked.sure):
+        vague = not asked.topic.findings and not asked.sure
+        if not pointed and (vague or (not named and asked.intent in OF_SOMETHING)):
             asked = self._by_meaning(question.text, asked)
             named = bool(asked.topic.findings)
         if last is None:
@@ -101,7 +103,12 @@ class Conversation:
         if not named and (asked.topic.side or asked.intent == "other_side"):
             return self._other_side(asked, last)
         short = words_in(question.text) <= 7 and bool(_AND.match(question.text.strip()))
-        if named and short and last.intent in CARRIED and asked.intent in ("presence", "organ", "unknown", "other_side"):
+        if (
+            named
+            and short
+            and last.intent in CARRIED
+            and asked.intent in ("presence", "organ", "unknown", "other_side")
+        ):
             kept = asked.topic if asked.topic.side else replace(asked.topic, side=None)
             return replace(asked, intent=last.intent, topic=kept, by="follow-up", sure=True, other="")
         if not named and asked.intent in OF_SOMETHING:
@@ -126,11 +133,14 @@ class Conversation:
         intent = intent if intent in CARRIED else "presence"
         if intent == "presence" and not last.findings:
             intent = "organ"
-        return replace(asked, intent=intent, topic=replace(_topic(last), side=side), by="follow-up", sure=True, other="")
+        return replace(
+            asked, intent=intent, topic=replace(_topic(last), side=side), by="follow-up", sure=True, other=""
+        )
 
     def _side_of(self, last: Turn) -> str | None:
         """The one side on which lies what the last turn told."""
-        sides = {self.case.ledger[name].side for name in last.cites if name in self.case.ledger}
+        cited = [self.case.ledger[name] for name in last.cites if name in self.case.ledger]
+        sides = {record.side for record in cited if isinstance(record, Observation)} or {r.side for r in cited}
         return next(iter(sides)) if len(sides) == 1 else None
 
     # ---- what is said
@@ -150,7 +160,7 @@ class Conversation:
         if not asked.sure:
             yield from self._ask_back(asked)
             return
-        if asked.by.startswith("follow") is False and question.evidence and asked.intent == "unknown":
+        if question.evidence and asked.intent == "unknown":
             asked = replace(asked, intent="here")
         last = self.turns[-1].cites if self.turns else ()
         reply = Reply(case=self.case, question=question, asked=asked, last=last, looking=looking)
@@ -179,7 +189,11 @@ class Conversation:
             records = [self.case.ledger[name] for name in cites if name in self.case.ledger]
             told = dict.fromkeys(r.finding for r in records if hasattr(r, "finding"))
             topic = replace(topic, findings=tuple(told) if len(told) == 1 else ())
-        intent = last.intent if last is not None and asked.intent in ("evidence", "provenance", "social", "show") else asked.intent
+        intent = (
+            last.intent
+            if last is not None and asked.intent in ("evidence", "provenance", "social", "show")
+            else asked.intent
+        )
         offered = (asked.intent, asked.other) if not asked.sure and asked.other else None
         self.turns.append(
             Turn(question=question.text, intent=intent, findings=topic.findings, sites=topic.sites, side=topic.side,
@@ -201,5 +215,3 @@ def _topic(turn: Turn) -> Topic:
 def as_dict(event: Event) -> dict[str, Any]:
     """An event as one JSON object; ``kind`` is its class in small letters."""
     return {"kind": type(event).__name__.lower(), **asdict(event)}
-
-

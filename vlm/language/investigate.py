@@ -108,10 +108,10 @@ def investigate(case: OpenCase, question: Question, model: LanguageModel, lookin
             yield made
             yield from places(seen.places if seen else ())
             messages.append(Message(role="tool", text=_result(case, made), answers=wanted.id))
-    yield from _worded(case, model, messages, looking)
+    yield from _worded(case, model, messages)
 
 
-def _worded(case: OpenCase, model: LanguageModel, messages: list[Message], looking: Looking) -> Iterator[Event]:
+def _worded(case: OpenCase, model: LanguageModel, messages: list[Message]) -> Iterator[Event]:
     """The model's sentences that the checker passes; those that it stops go back once, with the reason."""
     messages = [*messages, Message(role="user", text=_prompt("answer"))]
     kept: list[tuple[Statement, Verdict]] = []

@@ -21,6 +21,8 @@ from vlm.language.topic import Topic
 from vlm.tools import load_tools
 
 OTHER = {"left": "right", "right": "left"}
+DIMENSIONS = frozenset({"diameter", "ratio", "height", "thickness"})
+OF_ORGANS = frozenset({"cardiomegaly", "aortic_aneurysm", "abdominal_aortic_aneurysm"})  # told with the organ's measure
 POINT_FIRST = "Point at a place first: click into the image and ask there, or give --at x,y,z."
 
 
@@ -81,7 +83,9 @@ class Reply:
     def count(self) -> Iterator[Event]:
         """How many there are, then each."""
         for finding in self.topic.findings[:1]:
-            names = [n for n, o in seen_of(self.case.ledger, finding, self.topic.side).items() if o.presence == "present"]
+            names = [
+                n for n, o in seen_of(self.case.ledger, finding, self.topic.side).items() if o.presence == "present"
+            ]
             if names:
                 yield from self.teller.counted(finding, names)
         yield from self.seen()
@@ -125,27 +129,21 @@ class Reply:
         return {"side": self.topic.side} if self.topic.side else {}
 
     def structure(self) -> Iterator[Event]:
-        """Measures of an organ: those of the reading, and those of its mask."""
-        site = self.topic.sites[0] if self.topic.sites else ""
-        known = [
-            n for n, r in self.case.ledger
-            if isinstance(r, Measured) and self._lies_in(r, site) and on_side(r, self.topic.side)
-        ] if site else []  # fmt: skip
-        known += [n for n in self._normal(site)]
+        """Measures of an organ: those of the reading; of its mask where there are none, or a volume is asked."""
+        if not self.topic.sites:
+            yield from self.seen() if self.topic.findings else self.unclear()
+            return
+        site, volume = self.topic.sites[0], "volume" in self.question.text.lower()
+        known = [] if volume else [
+            name for name, record in self.case.ledger
+            if not isinstance(record, Coverage) and self._lies_in(record, site) and on_side(record, self.topic.side)
+            and any(m.quantity in DIMENSIONS for m in record.measurements)
+            and (isinstance(record, Measured) or record.finding in OF_ORGANS)
+        ]  # fmt: skip
         if known:
             yield from self.teller.ids(tuple(known))
-        elif self.topic.findings:
-            yield from self.seen()
-        elif site:
-            yield from self.look("measure", structure=self._named(site), **self._side())
         else:
-            yield from self.unclear()
-
-    def _normal(self, site: str) -> Iterator[str]:
-        """Searches that carry a number of the organ: a heart that is not enlarged has a ratio."""
-        for name, record in self.case.ledger.searches().items():
-            if record.measurements and site and self._lies_in(record, site):
-                yield name
+            yield from self.look("measure", structure=self._named(site), **self._side())
 
     def density(self) -> Iterator[Event]:
         """Density of a point, an organ or what was seen."""
@@ -231,7 +229,9 @@ class Reply:
         elif self.topic.findings:
             yield from self.about()
         elif self.topic.sites:
-            yield from self.look("show", structure=" ".join(filter(None, (self.topic.side, self._named(self.topic.sites[0])))))
+            yield from self.look(
+                "show", structure=" ".join(filter(None, (self.topic.side, self._named(self.topic.sites[0]))))
+            )
         elif self.last:
             yield from self.look("show", evidence=[n for n in self.last if n in self.case.ledger][:20])
         else:
@@ -358,11 +358,19 @@ class Reply:
         names = [n for f in self.topic.findings[:2] for n in self._records(self._kinds(f))] or list(self.last)
         tools = dict.fromkeys(self.case.ledger[n].tool for n in names if n in self.case.ledger)
         if not tools:
-            yield Note(text="Every sentence was worded from the evidence of tools and checked by rules; no model wrote it.")
+            yield Note(
+                text="Every sentence was worded from the evidence of tools and checked by rules; no model wrote it."
+            )
         for tool in tools:
             cites = tuple(n for n in names if n in self.case.ledger and self.case.ledger[n].tool == tool)
             known = load_tools().get(tool)
-            told = f"version {known.version}: {known.summary}" if known else LOOKS[tool].description if tool in LOOKS else ""
+            told = (
+                f"version {known.version}: {known.summary}"
+                if known
+                else LOOKS[tool].description
+                if tool in LOOKS
+                else ""
+            )
             yield Note(text=f"{tool.replace('_', ' ')} {told}".strip(), about="because", cites=cites)
 
     def social(self) -> Iterator[Event]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vlm.findings.reader import read_sentence
@@ -20,6 +21,10 @@ OVERVIEWS: Mapping[str, tuple[str, ...]] = {
     "impression": ("summary", "summarise", "summarize", "impression", "main finding", "what did you find", "overview",
                    "what was found", "what is found", "abnormal"),
 }  # fmt: skip
+
+
+# "How wide is the aorta" asks for a number; to a reader of reports a wide aorta is a finding.
+_HOW = re.compile(r"\bhow (wide|large|big|thick|long|tall|small|dense|narrow|deep)\b", re.I)
 
 
 @dataclass(frozen=True)
@@ -39,17 +44,23 @@ def topic_of(text: str) -> Topic:
     for overview, words in OVERVIEWS.items():
         if any(f" {_plain(word)} " in plain for word in words):
             return Topic(overview=overview)
-    reading = read_sentence(text)
+    reading = read_sentence(_HOW.sub("what size", text))
     found = dict.fromkeys(mention.finding for mention in reading.mentions)
     if not found:
         found = dict.fromkeys(key for words, key in _lay_words().items() if f" {words} " in plain)
     sides = {place.side for place in reading.places if place.side} | {m.side for m in reading.mentions if m.side}
     return Topic(
         findings=tuple(found),
-        sites=tuple(dict.fromkeys(place.site for place in reading.places if place.site)),
+        sites=_sites(place.site for place in reading.places if place.site),
         side=sides.pop() if len(sides) == 1 else None,
         unknown=reading.unknown,
     )
+
+
+def _sites(named: Iterable[str]) -> tuple[str, ...]:
+    """Places once each; "segment the heart" is about the heart."""
+    sites = tuple(dict.fromkeys(named))
+    return tuple(site for site in sites if site != "segment" or sites == ("segment",))
 
 
 def _plain(text: str) -> str:

@@ -39,9 +39,17 @@ function citations(cites) {
   });
 }
 
+// A place of an answer: the viewer goes there by itself when the answer comes in, and again at a click.
+function place(event) {
+  const target = { mm: event.mm, label: 0, window: '', from: 'chat' };
+  return button(`Show ${event.evidence || 'the place'}`, () => go(target), { class: 'b chip', 'data-place': event.mm.join(',') });
+}
+
 function line(event) {
   if (event.kind === 'call') return card(event);
-  if (event.kind === 'note') return el('p', { class: 'note' }, event.text);
+  if (event.kind === 'note') return el('p', { class: 'note', 'data-about': event.about || '' }, event.text, ' ', citations(event.cites ?? []));
+  if (event.kind === 'understood') return el('p', { class: 'taken', hidden: true, 'data-intent': event.intent });
+  if (event.kind === 'show') return place(event);
   const more = event.cites.length > 6 ? ` +${event.cites.length - 6}` : '';
   return el(
     'p',
@@ -95,6 +103,7 @@ export function mount(slot) {
     if (desk.case?.state !== 'ready' || stopping) return;
     const open = desk.case;
     const answer = turn(question.text);
+    let wanted = false; // "show me": the viewer goes to the first place of the answer
     stopping = new AbortController();
     stop.hidden = false;
     try {
@@ -103,6 +112,11 @@ export function mount(slot) {
         question,
         (event) => {
           if (desk.case?.id === open.id) answer.append(line(event));
+          if (event.kind === 'understood') wanted = event.intent === 'show';
+          if (event.kind === 'show' && wanted) {
+            wanted = false;
+            go({ mm: event.mm, label: 0, window: '', from: 'chat' });
+          }
           answer.scrollIntoView({ block: 'nearest' });
         },
         stopping.signal,

@@ -1,0 +1,144 @@
+"""A conversation: what is left out is taken from the turn before, and nothing is said that evidence does not carry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.asking import ask_scan, know, load_session, opened, save_session
+from app.opening import open_page
+from app.reopen import Opened
+from tests.page_case import Finished
+from vlm.errors import UsageError
+from vlm.language import router
+from vlm.language.conversation import Conversation
+from vlm.language.events import Event, Note, Question, Said, Show, Understood
+from vlm.language.replies import REPLIES
+from vlm.language.router import intents, route
+
+pytestmark = pytest.mark.xdist_group("page")
+
+
+@pytest.fixture
+def talk(finished: Finished) -> Conversation:
+    return Conversation(open_page(Opened(finished.reading)))
+
+
+def said(events: list[Event]) -> str:
+    return " ".join(e.text for e in events if isinstance(e, Said)).lower()
+
+
+def notes(events: list[Event]) -> str:
+    return " ".join(e.text for e in events if isinstance(e, Note)).lower()
+
+
+def put(talk: Conversation, text: str, **place: object) -> list[Event]:
+    return list(talk.answer(Question(text=text, **place)))  # type: ignore[arg-type]
+
+
+def test_every_intent_has_an_answer() -> None:
+    for intent in intents().values():
+        assert intent.declined or intent.key in REPLIES or intent.key == "other_side"
+
+
+def test_the_other_side_is_that_of_the_turn_before(talk: Conversation) -> None:
+    assert "left pleural effusion" in said(put(talk, "Is there an effusion on the left?"))
+    other = said(put(talk, "And the other side?"))
+    assert "no right pleural effusion" in other
+    assert "left" not in other
+
+
+def test_it_means_what_was_spoken_of(talk: Conversation) -> None:
+    put(talk, "Is there a nodule?")
+    assert "16 x 16 mm" in said(put(talk, "How big is it?"))
+    assert "effusion, about" in said(put(talk, "And the effusion?"))
+
+
+def test_why_gives_the_evidence_of_the_turn_before(talk: Conversation) -> None:
+    first = put(talk, "Is there a nodule?")
+    cited = {name for e in first if isinstance(e, Said) for name in e.cites}
+    because = [e for e in put(talk, "Why do you say that?") if isinstance(e, Note)]
+    assert {name for e in because for name in e.cites} >= cited
+    assert "diameter 16 mm" in because[0].text
+
+
+def test_show_me_leads_to_the_place(talk: Conversation) -> None:
+    put(talk, "Is there a nodule?")
+    shown = [e for e in put(talk, "Show me") if isinstance(e, Show)]
+    assert shown
+    assert shown[0].mm[0] > 0  # right of the middle, RAS
+
+
+def test_a_click_is_measured_and_named(talk: Conversation) -> None:
+    place = next(iter(talk.case.ledger.observations("lung_nodule").values())).region
+    assert place is not None
+    events = put(talk, "What is here?", point=place.centroid_mm)
+    assert "nodule" in said(events)
+    assert "the marked point" in said(events)
+    assert "point at a place first" in notes(put(talk, "What is here?"))
+
+
+def test_a_patient_and_a_referrer_hear_the_same_impression_in_their_words(talk: Conversation) -> None:
+    patient = put(talk, "Can you explain it in plain words for the patient?")
+    assert "fluid around the lung" in notes(patient)
+    assert "pleural effusion" in said(patient)
+    referrer = said(put(talk, "One sentence for the referring doctor please"))
+    assert "nodule, 16 mm; " in referrer
+
+
+@pytest.mark.parametrize(
+    "question", ["Is it cancer?", "How long will he live?", "What is her name?", "Does she need an operation?"]
+)
+def test_what_no_scan_can_answer_is_declined(talk: Conversation, question: str) -> None:
+    events = put(talk, question)
+    assert not said(events)
+    assert [e.about for e in events if isinstance(e, Note)] == ["declined"]
+
+
+def test_an_unsure_question_is_answered_by_a_question(talk: Conversation) -> None:
+    events = put(talk, "bla blubb?")
+    assert not said(events)
+    assert {e.about for e in events if isinstance(e, Note)} <= {"clarify", "not_understood"}
+
+
+@pytest.mark.parametrize(
+    ("text", "intent"),
+    [("how big is the nodule?", "size"), ("where is the effusion?", "location"), ("show me the heart", "show"),
+     ("what was not assessed?", "not_assessed"), ("is it cancer?", "malignancy"), ("any effusion?", "presence"),
+     ("segment the liver", "segment"), ("and the other side?", "other_side")],
+)  # fmt: skip
+def test_rules_alone_reach_the_intents(monkeypatch: pytest.MonkeyPatch, text: str, intent: str) -> None:
+    monkeypatch.setattr(router, "head", lambda: None)
+    assert route(text).intent == intent
+
+
+def test_a_session_goes_on_in_another_process(finished: Finished, tmp_path: Path) -> None:
+    known, path = know(finished.reading), tmp_path / "talk.json"
+    talk = load_session(known, path)
+    ask_scan(known, Question(text="Is there a nodule?"), talk)
+    save_session(known, talk, path)
+    assert path.stat().st_mode & 0o077 == 0
+    again = ask_scan(know(finished.reading), Question(text="how big is it?"), load_session(known, path))
+    assert again["understood"]["slots"]["finding"] == "lung_nodule"
+    path.write_text(path.read_text().replace(known.report.case.id, "0" * 12))
+    with pytest.raises(UsageError, match="another case"):
+        load_session(known, path)
+
+
+def test_a_report_alone_says_that_its_voxels_are_not_at_hand(finished: Finished) -> None:
+    talk = Conversation(opened(know(finished.reading)))
+    events = put(talk, "how dense is it here?", point=(0.0, 0.0, 0.0))
+    assert "give the scan itself" in notes(events)
+
+
+def test_everything_that_is_said_has_passed_the_checker(talk: Conversation) -> None:
+    for question in (
+        "what is the impression?",
+        "how is the heart?",
+        "compare the left and right lung",
+        "what is normal?",
+    ):
+        events = put(talk, question)
+        assert [e for e in events if isinstance(e, Understood)]
+        assert all(e.verdict in ("supported", "neutral") for e in events if isinstance(e, Said))
