@@ -97,7 +97,7 @@ def test_what_no_scan_can_answer_is_declined(talk: Conversation, question: str) 
 
 
 def test_an_unsure_question_is_answered_by_a_question(talk: Conversation) -> None:
-    events = put(talk, "bla blubb?")
+    events = put(talk, "florble the wug?")
     assert not said(events)
     assert {e.about for e in events if isinstance(e, Note)} <= {"clarify", "not_understood"}
 

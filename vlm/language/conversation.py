@@ -14,6 +14,7 @@ from typing import Any
 
 from vlm.encoder.words import meant_by
 from vlm.evidence import Observation
+from vlm.findings.vocabulary import load_vocabulary
 from vlm.language.events import MOST_CHARACTERS, Call, Event, Note, Question, Said, Understood
 from vlm.language.investigate import Looking, investigate
 from vlm.language.models import LanguageModel, ModelError
@@ -91,6 +92,8 @@ class Conversation:
         if not question.text.strip() and (pointed or question.evidence):
             return Asked(intent="here", topic=Topic(), by="rules")
         asked = route(question.text, pointed=pointed)
+        if pointed and not asked.sure:
+            asked = replace(asked, intent="here", sure=True, other="")
         named = bool(asked.topic.findings or asked.topic.sites)
         if intents().get(asked.intent) and intents()[asked.intent].declined:
             return asked
@@ -123,8 +126,9 @@ class Conversation:
         meant = meant_by(bare) or meant_by(text)
         if meant is None:
             return asked
+        topic = replace(asked.topic, findings=(meant.finding,))
         intent = asked.intent if asked.sure else "presence"
-        return replace(asked, topic=replace(asked.topic, findings=(meant.finding,)), intent=intent, sure=True, other="")
+        return replace(asked, topic=topic, intent=intent, sure=True, other="", by=f"meaning {meant.alike:.2f}")
 
     def _other_side(self, asked: Asked, last: Turn) -> Asked:
         """The last question on another side: the one that is named, or the one that was not asked for."""
@@ -150,6 +154,9 @@ class Conversation:
         if intent is not None and intent.declined:
             yield Note(text=intent.declined, about="declined")
             return
+        if asked.by.startswith("meaning"):
+            names = ", ".join(load_vocabulary().finding(key).name for key in asked.topic.findings)
+            yield Note(text=f"I take this to be about {names}.")
         looking = Looking(self.case)
         if self.model is not None and self.model.calls_tools:
             try:
