@@ -67,7 +67,8 @@ def examine() -> list[Check]:
 
 def engine_checks() -> list[Check]:
     """The engines that find structures: which can run, and what turns on those that cannot."""
-    from vlm.anatomy.engines.registry import WITH_PATH, engines
+    from vlm.anatomy.engines.nnunet import off as nnunet_off
+    from vlm.anatomy.engines.registry import engines
 
     checks = []
     for engine in engines().values():
@@ -75,9 +76,15 @@ def engine_checks() -> list[Check]:
         found = off.reason if off else f"{engine.version}, {known} structures"
         state: Literal["on", "off"] = "off" if off else "on"
         checks.append(Check(name=f"anatomy {engine.name}", state=state, found=found, remedy=off.remedy if off else ""))
-    for word, use in WITH_PATH.items():
-        checks.append(Check(name=f"anatomy {word}", state="on", found=use, remedy=""))
-    return checks
+    off = nnunet_off()
+    checks.append(
+        Check(
+            name="anatomy nnunet:FOLDER", state="off" if off else "on", remedy=off.remedy if off else "",
+            found=off.reason if off else "a folder of a trained nnU-Net v2 model of yours",
+        )
+    )  # fmt: skip
+    use = "a label map of the scan of yours, in NIfTI"
+    return [*checks, Check(name="anatomy labels:FILE", state="on", found=use, remedy="")]
 
 
 def _viewer() -> Check:

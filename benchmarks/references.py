@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.real_scans import SHARED
 from vlm.anatomy.classes import ORGANS
 from vlm.anatomy.engines.labels import names_of, on_grid
-from vlm.anatomy.engines.protocol import LabelMap
+from vlm.anatomy.engines.protocol import LabelMap, with_wholes
 from vlm.ct.read import read
 from vlm.evidence import Case
 from vlm.phantom.body import NAME, body
@@ -64,7 +64,7 @@ def of_scan(scan: str) -> Reference:
     for path in maps_of(scan):
         names, complete = ({1: "lung_right"},) * 2 if path.name == "lung_right.nii.gz" else names_of(path)
         mapped = LabelMap(on_grid(path, case.working.grid), case.working.grid, names)
-        whole = LabelMap(mapped.voxels, mapped.grid, complete).told
+        whole = with_wholes(complete.values())
         for name in whole.intersection(ORGANS).difference(PARTLY, truth):
             truth[name] = mapped.of(name).voxels
     return Reference(scan, case, large(truth, case))
@@ -76,7 +76,9 @@ def of_phantom(seed: int) -> Reference:
     made = body(seed=seed, phase=PHASES[seed % 3], region=REGIONS[seed % 4], spacing_mm=(2.0, 2.0, 2.5))  # type: ignore[arg-type]
     case = Case(made.volume)
     mapped = LabelMap(made.labels, made.volume.grid, NAME)
-    truth = {name: mapped.of(name).on(case.working.grid).voxels for name in mapped.told.intersection(ORGANS)}
+    truth = {
+        name: mapped.of(name).on(case.working.grid).voxels for name in with_wholes(NAME.values()).intersection(ORGANS)
+    }
     return Reference(f"phantom {seed}", case, large(truth, case))
 
 

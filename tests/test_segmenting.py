@@ -81,6 +81,7 @@ def test_a_report_says_who_found_what(scan: Path) -> None:
 
 def test_an_engine_that_is_off_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     off = [check["name"].split()[1] for check in engine_checks() if check["state"] == "off"]
+    off = [name for name in off if ":" not in name]
     for name in off:
         with pytest.raises(UsageError, match=f"--anatomy {name} is off"):
             segment_scan(tmp_path / "nothing", tmp_path / "out", anatomy=name)

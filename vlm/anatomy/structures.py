@@ -17,6 +17,7 @@ from vlm.anatomy.engines.protocol import PARTS, Engine, Found, State
 from vlm.anatomy.engines.registry import engines
 from vlm.anatomy.engines.rules import FINDERS
 from vlm.ct.volume import Mask
+from vlm.errors import UsageError
 from vlm.evidence import Case, once
 
 MEASURABLE = 0.80  # least Dice on other patients for a volume, an area or a density of the structure in a report
@@ -102,7 +103,12 @@ def _look(case: Case, name: str) -> Structure:
 def _told(engine: Engine, case: Case, name: str, quality: float | None) -> Found:
     if quality is not None and quality < USABLE and not engine.vouched:
         return Found(state="not believed", reason=f"on other patients its Dice is {quality:.2f}")
-    return engine.find(case, name)
+    try:
+        return engine.find(case, name)
+    except UsageError as fault:
+        if engine is case.part(CHOSEN, lambda: None):
+            raise
+        return Found(state="not believed", reason=f"{engine.name} failed: {fault}")
 
 
 def _in_use(case: Case) -> list[Engine]:

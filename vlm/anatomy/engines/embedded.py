@@ -6,7 +6,11 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vlm.anatomy import network
+from vlm.anatomy.believe import believe
 from vlm.anatomy.classes import CLASSES, ORGANS
 from vlm.anatomy.engines.protocol import LabelMap, MapEngine, Off
 from vlm.evidence import Case
@@ -19,11 +23,20 @@ def embedded(weights: Path = network.WEIGHTS) -> MapEngine:
     """The network as an engine, with the weights that are shipped or others."""
 
     def label(case: Case) -> LabelMap:
-        return LabelMap(network.network(case, weights), case.working.grid, NAMES)
+        return believed(case, network.network(case, weights))
 
     return MapEngine(
         name="network", version=VERSION, label=label, structures=frozenset(ORGANS), check=lambda: off(weights)
     )
+
+
+def believed(case: Case, drawn: NDArray[np.uint8]) -> LabelMap:
+    """The network's map, cleaned and judged by anatomy."""
+    told = believe(case, {name: drawn == number for number, name in NAMES.items()})
+    voxels = np.zeros_like(drawn)
+    for number, name in NAMES.items():
+        voxels[told.masks[name]] = number
+    return LabelMap(voxels, case.working.grid, NAMES, told.doubts)
 
 
 def off(weights: Path) -> Off | None:
@@ -31,7 +44,7 @@ def off(weights: Path) -> Off | None:
     if not weights.is_file():
         return Off(
             reason="no weights are part of this version",
-            remedy=f"Train them (vlm/train/segment.py) and put them at vlm/anatomy/{weights.name}.",
+            remedy=f"Train them (vlm/train/segment.py) and put them at vlm/anatomy/{weights.name}",
         )
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("safetensors") is None:
         return Off(reason="torch is not installed", remedy="pip install 'tomoscribe[encoder]'")

@@ -12,7 +12,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from vlm.anatomy.engines.protocol import LabelMap, MapEngine
+from vlm.anatomy.engines.protocol import LabelMap, MapEngine, with_wholes
 from vlm.ct.volume import Grid
 from vlm.errors import UsageError, shown
 from vlm.evidence import Case
@@ -23,7 +23,9 @@ LABEL = re.compile(r'<Label[^>]*\bKey="(\d+)"[^>]*>\s*(?:<!\[CDATA\[)?([A-Za-z0-
 
 def given(mapped: LabelMap, name: str = "labels", version: str = "given") -> MapEngine:
     """The engine of a map that is at hand; what it tells is taken as it stands."""
-    return MapEngine(name=name, version=version, label=lambda _: mapped, structures=mapped.told, vouched=True)
+    return MapEngine(
+        name=name, version=version, label=lambda _: mapped, structures=with_wholes(mapped.names.values()), vouched=True
+    )
 
 
 def from_file(path: Path) -> MapEngine:
@@ -33,7 +35,6 @@ def from_file(path: Path) -> MapEngine:
         UsageError: there is no such file, or no names of its numbers.
     """
     names, told = names_of(path)
-    whole = LabelMap(np.zeros((1, 1, 1), np.uint16), Grid((1, 1, 1), np.eye(4)), told)
 
     def label(case: Case) -> LabelMap:
         voxels = on_grid(path, case.volume.grid)
@@ -41,7 +42,9 @@ def from_file(path: Path) -> MapEngine:
             raise UsageError(f"E_USAGE: {shown(path.name)} has no label where the scan lies. Is it of this scan?")
         return LabelMap(voxels, case.volume.grid, names)
 
-    return MapEngine(name="labels", version=shown(path.name), label=label, structures=whole.told, vouched=True)
+    return MapEngine(
+        name="labels", version=shown(path.name), label=label, structures=with_wholes(told.values()), vouched=True
+    )
 
 
 def names_of(path: Path) -> tuple[dict[int, str], dict[int, str]]:

@@ -6,8 +6,8 @@ time. A plug-in is a ``Segmenter`` under the entry point group ``tomoscribe.anat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -109,17 +109,18 @@ class LabelMap:
     voxels: NDArray[np.unsignedinteger]
     grid: Grid
     names: Mapping[int, str]
+    doubts: Mapping[str, str] = field(default_factory=dict)  # structure -> why it is not believed
 
     def of(self, name: str) -> Mask:
         """The structure with all its parts; empty where there is none."""
         numbers = [n for n, own in self.names.items() if own == name or own.startswith(PARTS.get(name, "\0"))]
         return Mask(name, np.isin(self.voxels, numbers), self.grid)
 
-    @property
-    def told(self) -> frozenset[str]:
-        """Names that it tells, wholes of parts included."""
-        own = frozenset(self.names.values())
-        return own | {whole for whole, parts in PARTS.items() if any(name.startswith(parts) for name in own)}
+
+def with_wholes(names: Iterable[str]) -> frozenset[str]:
+    """Names, and those of the wholes that some of them are parts of."""
+    own = frozenset(names)
+    return own | {whole for whole, parts in PARTS.items() if any(name.startswith(parts) for name in own)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +145,13 @@ class MapEngine:
         return case.part(f"{__name__}.{self.name} {self.version}", lambda: self.label(case))  # type: ignore[return-value]  # what label gave
 
     def find(self, case: Case, name: str) -> Found:
-        return judged(case, self.map_of(case).of(name))
+        mapped = self.map_of(case)
+        if name in mapped.doubts:
+            return Found(state="not believed", reason=mapped.doubts[name])
+        found = judged(case, mapped.of(name))
+        if found.state == "absent" and not self.vouched:
+            return Found(state="not believed", reason="nothing of it was drawn, which says little of what is there")
+        return found
 
 
 def judged(case: Case, mask: Mask) -> Found:

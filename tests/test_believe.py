@@ -1,0 +1,110 @@
+"""What a network draws is believed only where anatomy allows it: each rule, on truth and on truth that was spoilt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vlm.anatomy.believe import Believed, believe, strangers
+from vlm.anatomy.classes import ORGANS
+from vlm.anatomy.engines.protocol import LabelMap
+from vlm.ct.volume import Grid
+from vlm.evidence import Case
+from vlm.phantom.body import NAME, body
+
+Drawn = dict[str, NDArray[np.bool_]]
+
+
+@pytest.fixture(scope="module")
+def person() -> tuple[Case, Drawn]:
+    """The trunk of a synthetic body, and the true masks of the network's structures."""
+    made = body(seed=11, phase="portal", region="trunk", spacing_mm=(5.0, 5.0, 6.0))
+    mapped = LabelMap(made.labels, made.volume.grid, NAME)
+    case = Case(made.volume)
+    drawn = {name: mapped.of(name).on(case.working.grid).voxels for name in ORGANS}
+    return case, {name: voxels for name, voxels in drawn.items() if voxels.any()}
+
+
+def judged(person: tuple[Case, Drawn], **changed: NDArray[np.bool_]) -> Believed:
+    case, drawn = person
+    few = ("liver", "spleen", "stomach", "kidney_right", "kidney_left", "vertebrae", "lung_right", "lung_left")
+    return believe(case, {name: drawn[name] for name in few} | changed)
+
+
+def moved(voxels: NDArray[np.bool_], *, mm: float, axis: int, case: Case) -> NDArray[np.bool_]:
+    """A mask shifted along an axis; what leaves the grid is lost."""
+    step = round(mm / case.working.grid.spacing_mm[axis])
+    out = np.roll(voxels, step, axis=axis)
+    lost = slice(0, step) if step > 0 else slice(step, None)
+    out[tuple(lost if n == axis else slice(None) for n in range(3))] = False
+    return out
+
+
+def test_the_truth_is_believed_and_kept(person: tuple[Case, Drawn]) -> None:
+    told = believe(*person)
+    assert not told.doubts
+    for name, voxels in person[1].items():
+        assert told.masks[name].sum() >= 0.8 * voxels.sum(), name
+
+
+def test_loose_pieces_fall_off(person: tuple[Case, Drawn]) -> None:
+    spleen = person[1]["spleen"]
+    spoilt = spleen.copy()
+    spoilt[:4, :4, :4] = True
+    assert np.array_equal(judged(person, spleen=spoilt).masks["spleen"], judged(person).masks["spleen"])
+
+
+def test_left_and_right_exchanged_is_not_believed(person: tuple[Case, Drawn]) -> None:
+    drawn = person[1]
+    told = judged(person, kidney_left=drawn["kidney_right"], kidney_right=drawn["kidney_left"])
+    assert {"kidney_left", "kidney_right"} <= set(told.doubts)
+
+
+def test_a_kidney_that_leaks_to_the_other_side_keeps_its_own(person: tuple[Case, Drawn]) -> None:
+    drawn = person[1]
+    right = drawn["kidney_right"]
+    leaked = right.copy()
+    leaked |= moved(drawn["kidney_left"], mm=0, axis=2, case=person[0]) & (np.cumsum(drawn["kidney_left"], axis=2) < 8)
+    told = judged(person, kidney_right=leaked)
+    assert "kidney_right" not in told.doubts
+    assert np.array_equal(told.masks["kidney_right"], judged(person).masks["kidney_right"])
+
+
+@pytest.mark.parametrize(("name", "place"), [("spleen", "liver"), ("liver", "spleen"), ("stomach", "kidney_right")])
+def test_an_organ_on_the_wrong_side_is_not_believed(person: tuple[Case, Drawn], name: str, place: str) -> None:
+    told = judged(person, **{name: person[1][place]})
+    assert "side" in told.doubts[name]
+
+
+@pytest.mark.parametrize(("name", "mm"), [("urinary_bladder", 420.0), ("heart", -330.0)])
+def test_the_order_from_head_to_foot_holds(person: tuple[Case, Drawn], name: str, mm: float) -> None:
+    case, drawn = person
+    alone = {other: drawn[other] for other in ("liver", "kidney_left", "kidney_right", "vertebrae") if other in drawn}
+    told = believe(case, alone | {name: moved(drawn[name], mm=mm, axis=2, case=case)})
+    assert told.doubts[name]
+
+
+def test_what_lies_far_from_all_its_neighbours_is_not_believed() -> None:
+    grid = Grid((30, 30, 60), np.diag([4.0, 4.0, 5.0, 1.0]))
+    liver, near, far = (np.zeros(grid.shape, dtype=bool) for _ in range(3))
+    liver[4:20, 4:20, 30:50], near[8:12, 8:12, 28:31], far[8:12, 8:12, 2:6] = True, True, True
+    assert not strangers({"liver": liver, "gallbladder": near}, grid)
+    assert "neighbours" in strangers({"liver": liver, "gallbladder": far}, grid)["gallbladder"]
+    assert not strangers({"gallbladder": far}, grid)  # no neighbour was drawn: nothing is known
+
+
+def test_volumes_and_densities_that_no_adult_has_are_not_believed(person: tuple[Case, Drawn]) -> None:
+    drawn = person[1]
+    crumb = np.zeros_like(drawn["liver"])
+    crumb[tuple(np.argwhere(drawn["liver"])[len(np.argwhere(drawn["liver"])) // 2])] = True
+    assert "volume" in judged(person, liver=crumb).doubts["liver"]
+    assert "volume" in judged(person, pancreas=drawn["liver"]).doubts["pancreas"]
+    told = judged(person, lung_right=drawn["liver"])
+    assert "HU" in told.doubts["lung_right"]
+
+
+def test_nothing_drawn_is_nothing_doubted(person: tuple[Case, Drawn]) -> None:
+    empty = {name: np.zeros_like(voxels) for name, voxels in person[1].items()}
+    told = believe(person[0], empty)
+    assert not told.doubts and not any(voxels.any() for voxels in told.masks.values())
