@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +20,7 @@ from vlm.findings import vocabulary
 SCHEMA = "tomoscribe-report/1"
 
 Author = Literal["compose", "model", "human"]
+DraftKind = Literal["", "present", "several", "absent", "other"]
 
 # Section key -> heading, in the order of a report. Keys are what report.json holds.
 SECTIONS: Mapping[str, str] = {
@@ -40,12 +41,17 @@ FINDINGS_SECTIONS = vocabulary.SECTIONS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A sentence before it is rendered and checked: who wrote it, where it belongs, what it cites."""
+    """A sentence before it is rendered and checked: who wrote it, where it belongs, what it cites.
+
+    ``kind`` and ``facts`` say what it states, for who would word it otherwise; without a kind it stays as it is.
+    """
 
     section: str
     template: str  # text with slots {E7.diameter}
     cites: tuple[str, ...] = ()
     author: Author = "compose"
+    kind: DraftKind = ""
+    facts: Mapping[str, str] = field(default_factory=dict, compare=False)  # as the pattern names them
 
 
 SLOT = re.compile(r"\{(E\d+)\.([a-z_0-9]+)(#?)\}")

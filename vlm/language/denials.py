@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 from vlm.evidence import CONDITIONS, Search, Side
 from vlm.grounding.rules_absent import limits_of
-from vlm.language.phrases import fill
-from vlm.language.wording import ONE_BY_ONE, Wording, seen_there
+from vlm.language.wording import ONE_BY_ONE, Wording, drafted, seen_there
 from vlm.report import FINDINGS_SECTIONS, Draft
 
 IN_DENIAL = 4  # findings that an impression without findings denies
@@ -58,9 +57,9 @@ def not_found(words: Wording, section: str) -> list[Draft]:
     groups: dict[tuple[str, ...], list[Denial]] = defaultdict(list)
     for finding, searches in searched(words, section).items():
         for denial in denied(words, finding, searches):
-            sentence = own_sentence(words, denial)
-            if sentence is not None:
-                alone.append(Draft(section=section, template=sentence, cites=denial.cites))
+            draft = own_sentence(words, denial, section)
+            if draft is not None:
+                alone.append(draft)
             else:
                 groups[denial.limits].append(denial)
     return alone + [together(words, section, groups[limits]) for limits in sorted(groups, key=len)]
@@ -72,7 +71,7 @@ def together(words: Wording, section: str, denials: Iterable[Denial]) -> Draft:
     facts = {"list": words.phrases.listed([denial.item for denial in ordered], "or")}
     facts |= words.limits(ordered[0].limits)
     cites = tuple(name for denial in ordered for name in denial.cites)
-    return Draft(section=section, template=fill(words.phrases.words["no"], facts), cites=cites)
+    return drafted(section, "absent", words.phrases.words["no"], facts, cites)
 
 
 def searched(words: Wording, section: str) -> dict[str, dict[str, Search]]:
@@ -147,16 +146,17 @@ def searched_for(words: Wording, finding: str, searches: Iterable[Search]) -> st
     return str(own.get("absent", "")).replace("{site}", words.site_name(site)) or f"{name} {words.within(None, site)}"
 
 
-def own_sentence(words: Wording, denial: Denial) -> str | None:
+def own_sentence(words: Wording, denial: Denial, section: str) -> Draft | None:
     """The finding's own normal sentence, or the size from which it would have been seen; None: told with others."""
     facts = words.facts(denial.cites[0]) | words.limits(denial.limits)
     normal = words.phrases.findings.get(denial.finding, {}).get("normal", {}).get("sentence")
     if normal:
-        return fill(normal, facts)
+        return drafted(section, "absent", normal, facts, denial.cites)
     if words.phrases.pattern(denial.finding, "several") is None or "not_measured" in denial.limits:
         return None
     facts |= {"list": denial.item, "smallest": f"{{{denial.cites[0]}.smallest}}"}
-    return fill(words.phrases.words["no_other" if denial.other else "no_sized"], facts)
+    pattern = words.phrases.words["no_other" if denial.other else "no_sized"]
+    return drafted(section, "other" if denial.other else "absent", pattern, facts, denial.cites)
 
 
 def nothing_found(words: Wording) -> list[Draft]:
@@ -174,8 +174,8 @@ def nothing_found(words: Wording) -> list[Draft]:
     groups: dict[tuple[str, ...], list[Denial]] = defaultdict(list)
     for denial in urgent:
         if words.phrases.pattern(denial.finding, "several"):
-            sized = own_sentence(words, denial)
-            drafts += [Draft(section="impression", template=sized, cites=denial.cites)] if sized else []
+            sized = own_sentence(words, denial, "impression")
+            drafts += [sized] if sized else []
         else:
             groups[denial.limits].append(denial)
     return [together(words, "impression", group) for group in groups.values()] + drafts

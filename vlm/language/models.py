@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from vlm.errors import TomoscribeError, UsageError
@@ -178,4 +179,14 @@ def load_model(choice: str) -> LanguageModel | None:
     """
     if choice in NONE:
         return None
-    raise UsageError(f"E_USAGE: --model is {choice[:64]!r}, expected none. No other model is part of this version.")
+    if choice in EMBEDDED:
+        from vlm.language.embedded import embedded_model
+
+        return embedded_model()
+    if Path(choice).is_dir():
+        from vlm.language.embedded import local_model
+
+        return local_model(Path(choice))
+    raise UsageError(
+        f"E_USAGE: --model is {choice[:64]!r}, expected none, embedded, a model's folder, or a server's address."
+    )

@@ -104,6 +104,14 @@ def fill(pattern: str, facts: Mapping[str, str]) -> str:
     return capital(text).rstrip(".") + "."
 
 
+def stated(pattern: str, facts: Mapping[str, str]) -> dict[str, str]:
+    """The facts that ``fill`` puts into a sentence: those in brackets only where the bracket stands."""
+    kept = OPTIONAL.sub(
+        lambda part: part.group(1) if all(facts.get(name) for name, _ in FACT.findall(part.group(1))) else "", pattern
+    )
+    return {name: facts[name] for name, _ in FACT.findall(kept) if facts.get(name)}
+
+
 def capital(text: str) -> str:
     """The text with a capital first letter, also where a slot stands first."""
     return text if text.startswith("{") else text[:1].upper() + text[1:]

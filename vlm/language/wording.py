@@ -12,8 +12,8 @@ from vlm.evidence import CONDITIONS, Ledger, Measurement, Observation, Search, S
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding import Prior
 from vlm.grounding.rules_change import change_between
-from vlm.language.phrases import Phrases, fill, load_phrases
-from vlm.report import Draft
+from vlm.language.phrases import Phrases, fill, load_phrases, stated
+from vlm.report import Draft, DraftKind
 
 ONE_BY_ONE = 5  # lesions of a kind that get a sentence each; the rest share one
 SIZES = ("diameter", "volume", "score")  # what a finding is ordered by, the first that was measured
@@ -22,6 +22,11 @@ SIZES = ("diameter", "volume", "score")  # what a finding is ordered by, the fir
 def trivial(measurement: Measurement) -> bool:
     """True for a distance that rounds to nothing: "0 mm from the pleura" is no way to say that it touches."""
     return measurement.quantity == "distance" and measurement.rounded == 0
+
+
+def drafted(section: str, kind: DraftKind, pattern: str, facts: Mapping[str, str], cites: tuple[str, ...]) -> Draft:
+    """A pattern filled, with the facts that it states."""
+    return Draft(section=section, template=fill(pattern, facts), cites=cites, kind=kind, facts=stated(pattern, facts))
 
 
 class Wording:
@@ -37,7 +42,7 @@ class Wording:
 
     def draft(self, section: str, pattern: str | None, name: str) -> Draft:
         """One observation in one sentence, with what became of it since the prior."""
-        return Draft(section=section, template=fill(f"{pattern}[, {{change}}]", self.facts(name)), cites=(name,))
+        return drafted(section, "present", f"{pattern}[, {{change}}]", self.facts(name), (name,))
 
     def told(self, finding: str, names: Sequence[str], section: str) -> list[Draft]:
         """A sentence for each of the largest observations of a finding, and one for the rest of their kind."""
@@ -52,7 +57,7 @@ class Wording:
     def rest(self, section: str, several: str, names: Sequence[str]) -> Draft:
         """One sentence for many lesions: how many, on which side, how large the largest is."""
         facts = self.facts(names[0]) | {"count": self.phrases.number(len(names)), "within": self.shared_place(names)}
-        return Draft(section=section, template=fill(several, facts), cites=tuple(names))
+        return drafted(section, "several", several, facts, tuple(names))
 
     def by_urgency(self, findings: Iterable[str]) -> list[str]:
         """Findings once each, the most urgent first."""

@@ -1,0 +1,197 @@
+"""A composed report in other words: by the phrase grammar or by a language model, every sentence checked.
+
+In: composed drafts, complete and true. Out: as many drafts with the same evidence. A sentence that the checker does
+not pass is asked for once more; if it fails again, or the model does, the composed sentence stands. So nothing is
+ever left out, and nothing is added.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from vlm.evidence import Ledger
+from vlm.grounding import Context, Statement, Verdict, check
+from vlm.language.asking_rows import ask_for, named
+from vlm.language.models import Answer, LanguageModel, ModelError
+from vlm.language.prompting import load_prompt
+from vlm.language.restyle import say
+from vlm.language.rows import SLOT_NAME, Row, Style, row_of
+from vlm.report import Draft, render
+
+PASSES = ("supported", "neutral")
+MOST_SECONDS = 120.0  # for a whole report; what is not worded by then stays composed
+AT_ONCE = 8  # questions handed to a model together
+
+
+@dataclass(slots=True)
+class Reworded:
+    """Drafts in other words, and how that went."""
+
+    drafts: list[Draft]
+    rows: int = 0  # sentences that could be worded otherwise
+    worded: int = 0  # by the model, at the first or second attempt
+    revised: int = 0  # of them at the second
+    composed: int = 0  # that stayed as composed, because the model's did not hold
+    refused: list[tuple[str, str]] = field(default_factory=list)  # (rule, sentence) of the model's that did not hold
+    tokens: int = 0
+    seconds: float = 0.0
+    error: str = ""  # why the model gave up, where it did
+
+    def provenance(self, model: LanguageModel | None, style: Style) -> dict[str, object]:
+        """What report.json says of it."""
+        told: dict[str, object] = {"model": model.name if model else "none", "style": style}
+        if model is None:
+            return told
+        counts = {name: getattr(self, name) for name in ("rows", "worded", "revised", "composed", "tokens")}
+        return told | counts | {"prompt": load_prompt("word").label, "seconds": round(self.seconds, 1)}
+
+
+def reword(
+    drafts: Sequence[Draft],
+    ledger: Ledger,
+    *,
+    style: Style = "structured",
+    model: LanguageModel | None = None,
+    context: Context | None = None,
+    most_seconds: float = MOST_SECONDS,
+) -> Reworded:
+    """Say what the drafts say in a style, by a model where there is one.
+
+    Args:
+        drafts: composed, in reading order.
+        ledger: what they rest on.
+        style: structured (as composed, without a model), narrative or short.
+        model: None: the phrase grammar, which needs no second look but gets one.
+        context: of the checker.
+        most_seconds: after which the model is not asked any more.
+    """
+    if model is None and style == "structured":
+        return Reworded(list(drafts))
+    rows = {n: row for n, draft in enumerate(drafts) if (row := row_of(draft, ledger, style))}
+    done = Reworded(list(drafts), rows=len(rows))
+    judge = _Judge(drafts, ledger, context or Context())
+    if model is None:
+        proposals = {n: say(row, style) for n, row in rows.items()}
+        kept, _ = judge.sorted(rows, proposals, author="compose")
+    else:
+        kept = _modelled(rows, style, model, judge, done, time.monotonic() + most_seconds)
+    for n, draft in judge.together(kept).items():
+        done.drafts[n] = draft
+        done.worded += model is not None
+    done.composed = done.rows - done.worded if model is not None else 0
+    return done
+
+
+def _modelled(
+    rows: Mapping[int, Row], style: Style, model: LanguageModel, judge: _Judge, done: Reworded, deadline: float
+) -> dict[int, Draft]:
+    """Sentences of the model that hold, by the place of their draft; the second attempt knows what was wrong."""
+    began = time.monotonic()
+    first = _asked(rows, style, model, {}, done, deadline)
+    kept, wrong = judge.sorted(rows, first, author="model")
+    done.refused += [(verdict.rule, text) for text, verdict in wrong.values()]
+    again = {n: rows[n] for n in wrong}
+    if again and not done.error:
+        taught = getattr(model, "taught", False)
+        reasons = {} if taught else {n: verdict.reason for n, (_, verdict) in wrong.items()}
+        second = _asked(again, "structured" if taught else style, model, reasons, done, deadline)
+        better, worse = judge.sorted(again, second, author="model")
+        done.refused += [(verdict.rule, text) for text, verdict in worse.values()]
+        done.revised = len(better)
+        kept |= better
+    done.seconds = time.monotonic() - began
+    return kept
+
+
+def _asked(
+    rows: Mapping[int, Row],
+    style: Style,
+    model: LanguageModel,
+    reasons: Mapping[int, str],
+    done: Reworded,
+    deadline: float,
+) -> dict[int, str]:
+    """What the model says of each row; rows that it could not word are missing."""
+    groups = list(_groups(list(rows), model.rows_a_call))
+    said: dict[int, str] = {}
+    for first in range(0, len(groups), AT_ONCE):
+        if done.error or time.monotonic() > deadline:
+            done.error = done.error or "the time for wording was up"
+            break
+        part = groups[first : first + AT_ONCE]
+        asks = [
+            ask_for(
+                [rows[n] for n in group], style, taught=getattr(model, "taught", False),
+                wrong={f"R{k}": reasons[n] for k, n in enumerate(group, start=1) if n in reasons},
+            )
+            for group in part
+        ]  # fmt: skip
+        for group, answer in zip(part, model.complete_all(asks), strict=True):
+            said |= _sentences(group, rows, answer, done)
+    return said
+
+
+def _sentences(
+    group: Sequence[int], rows: Mapping[int, Row], answer: Answer | ModelError, done: Reworded
+) -> dict[int, str]:
+    """The sentences of one answer, by the place of their draft."""
+    if isinstance(answer, ModelError):
+        done.error = str(answer)
+        return {}
+    done.tokens += answer.tokens_out
+    names = named([rows[n] for n in group])
+    return {n: " ".join(str(answer.data.get(name, "")).split()) for n, name in zip(group, names, strict=True)}
+
+
+def _groups(places: Sequence[int], size: int) -> Iterable[Sequence[int]]:
+    return (places[first : first + size] for first in range(0, len(places), size))
+
+
+class _Judge:
+    """The checker, over sentences that would take the place of composed ones."""
+
+    def __init__(self, drafts: Sequence[Draft], ledger: Ledger, context: Context) -> None:
+        self.drafts, self.ledger, self.context = drafts, ledger, context
+
+    def sorted(
+        self, rows: Mapping[int, Row], proposals: Mapping[int, str], *, author: str
+    ) -> tuple[dict[int, Draft], dict[int, tuple[str, Verdict]]]:
+        """Proposals that hold by themselves, and the others with what is against them."""
+        kept: dict[int, Draft] = {}
+        wrong: dict[int, tuple[str, Verdict]] = {}
+        for n, sentence in proposals.items():
+            draft = self.proposed(n, rows[n], sentence, author)
+            if isinstance(draft, Verdict):
+                wrong[n] = (sentence, draft)
+                continue
+            verdict = check([self._statement(n, draft)], self.ledger, context=self.context)[f"S{n}"]
+            if verdict.name in PASSES:
+                kept[n] = draft
+            else:
+                wrong[n] = (sentence, verdict)
+        return kept, wrong
+
+    def proposed(self, n: int, row: Row, sentence: str, author: str) -> Draft | Verdict:
+        """The sentence as a draft; a verdict where its slots are not the row's, each once, or it types a number."""
+        slots = SLOT_NAME.findall(sentence)
+        if sorted(slots) != sorted(row.slots):
+            return Verdict("unsupported", "G5", f"holds the slots {', '.join(slots) or 'none'}, not the row's")
+        bare = SLOT_NAME.sub("", sentence)
+        for literal in row.literals:
+            bare = bare.replace(literal, "")
+        if any(character.isdigit() or character in "{}" for character in bare):
+            return Verdict("unsupported", "G5", "types a number itself")
+        return replace(self.drafts[n], template=row.filled(sentence), author=author)  # type: ignore[arg-type]
+
+    def together(self, kept: Mapping[int, Draft]) -> dict[int, Draft]:
+        """Those of the kept that hold among all the sentences of the report."""
+        whole = [kept.get(n, draft) for n, draft in enumerate(self.drafts)]
+        statements = [self._statement(n, draft) for n, draft in enumerate(whole)]
+        verdicts = check(statements, self.ledger, context=self.context)
+        return {n: draft for n, draft in kept.items() if verdicts[f"S{n}"].name in PASSES}
+
+    def _statement(self, n: int, draft: Draft) -> Statement:
+        text = render(draft.template, self.ledger)
+        return Statement(id=f"S{n}", section=draft.section, text=text, cites=draft.cites)
