@@ -80,7 +80,16 @@ def read(
     prior_series: Annotated[
         str | None, typer.Option("--prior-series", metavar="UID", help="The series of the prior to read.")
     ] = None,
-    writer: Annotated[str, typer.Option("--writer", help="Who words the report: compose.")] = "compose",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "--writer", metavar="MODEL", help="Who words it: none (rules), embedded, a folder, a URL."
+        ),
+    ] = "none",
+    style: Annotated[str, typer.Option("--style", help="structured, narrative or short.")] = "structured",
+    remote_model: Annotated[
+        bool, typer.Option("--remote-model", help="Allow a model's URL that is not this machine.")
+    ] = False,
     library: case_library.LibraryFolder = None,
     patient: Annotated[
         str, typer.Option("--patient", metavar="ID", help="Whose cases never come back from the library.")
@@ -94,17 +103,18 @@ def read(
     """Read a CT and draft its report: report.md, report.json, masks and key images."""
     from app.export import check_report_folder, write_report
     from app.reading import read_scan, what_a_library_changes
+    from app.writing import Writer
 
-    if writer != "compose":
-        raise UsageError(f"E_USAGE: --writer is {writer!r}, expected compose. No other writer is part of this version.")
     if prior_series is not None and prior is None:
         raise UsageError("E_USAGE: --prior-series is given without --prior, expected both.")
     check_report_folder(out)
+    writer = Writer(model, style, remote=remote_model)
     with named_steps(as_json) as progress:
         cases = case_library.library_for_reading(library)
         reading = read_scan(
-            path, series=series, prior=prior, prior_series=prior_series, patient=patient, progress=progress,
-            anatomy=anatomy, library=None if without_library else cases,
+            path, series=series, prior=prior, prior_series=prior_series, patient=patient, writer=writer,
+            anatomy=anatomy, progress=progress,
+            library=None if without_library else cases,
         )  # fmt: skip
         progress("export")
         write_report(out, reading.report, reading.case, reading.sections)

@@ -43,9 +43,6 @@ EXTRA = {  # what is installed together
     "faiss-cpu": "tomoscribe[retrieval]",
     "pymilvus": "tomoscribe[milvus]",
 }
-LATER = {
-    "language model": "wording and chat by a model; reports are composed by rules",
-}
 
 
 def examine() -> list[Check]:
@@ -58,10 +55,7 @@ def examine() -> list[Check]:
             checks.append(
                 Check(name=package, state="off", found=use, remedy=f"pip install {EXTRA.get(package, package)}")
             )
-    checks += [_viewer(), _encoder(), *engine_checks()]
-    checks += [
-        Check(name=name, state="off", found=use, remedy="Not part of this version.") for name, use in LATER.items()
-    ]
+    checks += [_viewer(), _encoder(), *engine_checks(), _language_model()]
     return checks
 
 
@@ -107,6 +101,15 @@ def _encoder() -> Check:
         name="image encoder", state="on" if here.on else "off", found=f"{ASTRA}: {here.reason or use}",
         remedy=here.remedy,
     )  # fmt: skip
+
+
+def _language_model() -> Check:
+    """The embedded language model: its code is here, torch, transformers and the weights come with an extra."""
+    from vlm.language.embedded_weights import EXTRA, NAME, missing
+
+    lacking = missing()
+    found = f"{', '.join(lacking)} not installed; reports are composed by rules" if lacking else f"{NAME} (wording)"
+    return Check(name="language model", state="off" if lacking else "on", found=found, remedy=EXTRA if lacking else "")
 
 
 def examine_weights(file: Path) -> dict[str, Any]:

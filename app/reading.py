@@ -15,6 +15,7 @@ from app.comparing import Comparison, compare_with
 from app.records import anatomy_record, capabilities_off, case_record, evidence, provenance
 from app.remembering import Memory, difference, remember
 from app.running import Clock, Progress, find_anatomy, run_tools, silent
+from app.writing import Writer
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.engines.registry import named
@@ -42,6 +43,7 @@ class Reading:
     sections: dict[str, str]
     memory: Memory
     comparison: Comparison | None
+    writer: Writer
 
     @property
     def prior(self) -> Prior | None:
@@ -58,6 +60,7 @@ def read_scan(
     library: Path | None = None,
     patient: str = "",
     anatomy: str | None = None,
+    writer: Writer | None = None,
     progress: Progress = silent,
     opened: Callable[[Volume], object] | None = None,
 ) -> Reading:
@@ -71,6 +74,7 @@ def read_scan(
         library: the folder of a case library; None: without similar cases.
         patient: whose cases never come back from the library.
         anatomy: the engine to prefer for structures; None: the best measured one for each.
+        writer: who words the report; None: the composer alone.
         progress: called with the name of each step.
         opened: called with the volume as soon as it is there, before anything is looked for.
 
@@ -79,7 +83,7 @@ def read_scan(
         UsageError: the prior is the scan itself, or a later one; or the engine cannot run.
     """
     engine = named(anatomy) if anatomy else None
-    clock = Clock(progress)
+    clock, writer = Clock(progress), writer or Writer()
     with clock.step("read"), ThreadPoolExecutor(max_workers=1) as beside:
         importing = beside.submit(load_tools)
         scan = read(path, series=series)
@@ -98,20 +102,21 @@ def read_scan(
     with clock.step("library"):
         memory = remember(case, tools, library, patient=patient)
     with clock.step("write"):
-        sentences = draft(case, facts, comparison)
+        sentences = draft(case, facts, comparison, writer)
     report = Report(
         case=case_record(scan.volume),
         intake=intake(scan),
-        capabilities_off=capabilities_off(case, failures, memory.off or memory.images_off),
+        capabilities_off=capabilities_off(case, failures, writer.off, memory.off or memory.images_off),
         sentences=tuple(sentences),
         evidence=evidence(case, tools) | memory.records(len(case.ledger)),
         provenance=provenance(scan.volume, tools, comparison.record if comparison else None)
         | {"anatomy": anatomy_record(case)}
+        | {"language": writer.provenance}
         | ({} if memory.off else {"library": memory.provenance()}),
         timings_s=clock.seconds,
     )
     sections = {name: s.section for s in reversed(sentences) for name in s.cites}
-    return Reading(report=report, case=case, sections=sections, memory=memory, comparison=comparison)
+    return Reading(report=report, case=case, sections=sections, memory=memory, comparison=comparison, writer=writer)
 
 
 def what_a_library_changes(reading: Reading, library: Path | None, *, patient: str = "") -> list[str]:
@@ -119,7 +124,7 @@ def what_a_library_changes(reading: Reading, library: Path | None, *, patient: s
     memory = remember(reading.case, load_tools(), library, patient=patient)
     if memory.off or library is None:
         return [f"With a library: {memory.off.reason if memory.off else 'there is none'}."]
-    sentences = draft(reading.case, scan_facts(reading.case), reading.comparison)
+    sentences = draft(reading.case, scan_facts(reading.case), reading.comparison, reading.writer)
     changed = difference(reading.report.sentences, sentences)
     checks = [f"  check: {c.proposal.finding}, {c.outcome}" for c in memory.checks]
     told = (
@@ -141,8 +146,8 @@ def scan_facts(case: Case) -> ScanFacts:
     )
 
 
-def draft(case: Case, facts: ScanFacts, comparison: Comparison | None) -> list[Sentence]:
-    """Word the ledger and check every sentence."""
+def draft(case: Case, facts: ScanFacts, comparison: Comparison | None, writer: Writer) -> list[Sentence]:
+    """Compose what the ledger says, let the writer word it, and check every sentence."""
     ledger, changes = case.ledger, comparison.changes if comparison else None
     drafts = compose(
         ledger,
@@ -153,6 +158,7 @@ def draft(case: Case, facts: ScanFacts, comparison: Comparison | None) -> list[S
     )
     technique = ((float(facts.slices), ""), (float(f"{facts.step_mm:.3g}"), "mm"))
     context = Context(prior=changes, technique=technique)
+    drafts = writer.write(drafts, ledger, context)
     return checked(drafts, ledger, context=context, fill=lambda names: fill_omissions(ledger, names))
 
 

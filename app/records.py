@@ -57,13 +57,17 @@ def case_record(volume: Volume) -> CaseRecord:
 
 
 def capabilities_off(
-    case: Case, failures: Mapping[str, str], similar: CapabilityOff | None = None
+    case: Case,
+    failures: Mapping[str, str],
+    language: CapabilityOff | None = None,
+    similar: CapabilityOff | None = None,
 ) -> tuple[CapabilityOff, ...]:
     """What the product can or will do that had no part in this report.
 
     Args:
         case: the scan.
         failures: tool -> kind of exception.
+        language: why no language model worded it, or not all of it; None: one did.
         similar: why there are no similar cases, or none by their images; None: there are.
     """
     off = [
@@ -92,14 +96,7 @@ def capabilities_off(
             remedy=encoder.remedy or "Nothing to do; the report is made from measurements alone.",
         )
     )
-    off.append(
-        CapabilityOff(
-            capability="language model",
-            reason="not part of this version",
-            remedy="Nothing to do; the report is made from measurements alone.",
-        )
-    )
-    return (*off, similar) if similar else tuple(off)
+    return (*off, *(part for part in (language, similar) if part is not None))
 
 
 def anatomy_record(case: Case) -> dict[str, object]:

@@ -167,26 +167,42 @@ def in_turn(model: LanguageModel, asks: Sequence[Ask]) -> list[Answer | ModelErr
     return answers
 
 
-def load_model(choice: str) -> LanguageModel | None:
+def known_choice(choice: str, *, remote: bool = False) -> None:
+    """Refuse a choice that names nothing, before anything is loaded.
+
+    Raises:
+        UsageError: it is no word, folder or address, or the address is another machine's without ``remote``.
+    """
+    if choice in (*NONE, *EMBEDDED) or Path(choice).is_dir():
+        return
+    if "://" in choice:
+        from vlm.language.servers import parse_address
+
+        parse_address(choice, remote=remote)
+        return
+    raise UsageError(
+        f"E_USAGE: --model is {choice[:64]!r}, expected none, embedded, a model's folder, or a server's address."
+    )
+
+
+def load_model(choice: str, *, remote: bool = False) -> LanguageModel | None:
     """The model that a word names; None for ``none``: everything is composed.
 
     Args:
         choice: ``none``, ``embedded``, a folder of a local model, or ``http(s)://host:port/v1#model-name``.
+        remote: whether a server may be another machine than this one.
 
     Raises:
         UsageError: the word names nothing.
         ModelMissingError: it names a model that is not there, with what to install.
     """
+    known_choice(choice, remote=remote)
     if choice in NONE:
         return None
-    if choice in EMBEDDED:
-        from vlm.language.embedded import embedded_model
+    if "://" in choice:
+        from vlm.language.servers import ServerModel, parse_address
 
-        return embedded_model()
-    if Path(choice).is_dir():
-        from vlm.language.embedded import local_model
+        return ServerModel(parse_address(choice, remote=remote))
+    from vlm.language import embedded
 
-        return local_model(Path(choice))
-    raise UsageError(
-        f"E_USAGE: --model is {choice[:64]!r}, expected none, embedded, a model's folder, or a server's address."
-    )
+    return embedded.embedded_model() if choice in EMBEDDED else embedded.local_model(Path(choice))

@@ -7,6 +7,7 @@ ever left out, and nothing is added.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,16 @@ from vlm.language.restyle import say
 from vlm.language.rows import SLOT_NAME, Row, Style, row_of
 from vlm.report import Draft, render
 
+# Words that a sentence may hold only where its row does: numbers, units and sides.
+ITS_OWN = frozenset(
+    re.findall(
+        r"\w+",
+        "one two three four five six seven eight nine ten eleven twelve several multiple many few numerous millimetre "
+        "millimetres millimeter millimeters centimetre centimetres centimeter centimeters mm cm ml litre litres liter "
+        "liters percent per left right bilateral both bilaterally",
+    )
+)
+TWICE = re.compile(r"\b([a-z]+ [a-z]+ ?[a-z]*)\b[ ,]+\1\b", re.I)
 PASSES = ("supported", "neutral")
 MOST_SECONDS = 120.0  # for a whole report; what is not worded by then stays composed
 AT_ONCE = 8  # questions handed to a model together
@@ -149,6 +160,11 @@ def _groups(places: Sequence[int], size: int) -> Iterable[Sequence[int]]:
     return (places[first : first + size] for first in range(0, len(places), size))
 
 
+def row_words(text: str) -> set[str]:
+    """The words of a text, in small letters."""
+    return set(re.findall(r"[a-z]+", text.lower()))
+
+
 class _Judge:
     """The checker, over sentences that would take the place of composed ones."""
 
@@ -183,6 +199,11 @@ class _Judge:
             bare = bare.replace(literal, "")
         if any(character.isdigit() or character in "{}" for character in bare):
             return Verdict("unsupported", "G5", "types a number itself")
+        own = row_words(bare) - row_words(row.text)
+        if odd := sorted(own & ITS_OWN):
+            return Verdict("unsupported", "G4", f"says {odd[0]!r}, which the row does not")
+        if TWICE.search(bare):
+            return Verdict("unsupported", "G2", "repeats itself")
         return replace(self.drafts[n], template=row.filled(sentence), author=author)  # type: ignore[arg-type]
 
     def together(self, kept: Mapping[int, Draft]) -> dict[int, Draft]:
