@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from app.neighbours import neighbours, off
 from app.opening import open_read, open_report
 from app.reading import read_scan
 from app.reopen import context_of, evidence_of, ledger_of
@@ -35,7 +36,7 @@ from vlm.language.standing import Standing, stands
 from vlm.report import EvidenceRecord, Report, evidence_record
 
 LOOKS_VERSION = "1"  # of what a conversation measures
-AskWords = Callable[[Query], dict[str, Any]]  # a query -> the column of a checkpoint's words
+AskWords = Callable[[Query], dict[str, Any]]  # a query -> a column: a checkpoint's words, neighbours' votes
 NOT_UNDERSTOOD = "no finding of the vocabulary is meant by these words"
 
 
@@ -77,19 +78,36 @@ def know(path: Path, *, series: str | None = None, prior: Path | None = None, pr
 
 
 def query_scan(
-    known: Known, words: Iterable[str], pack: str | None = None, encoder: Encoder | None = None
+    known: Known,
+    words: Iterable[str],
+    pack: str | None = None,
+    encoder: Encoder | None = None,
+    *,
+    library: Path | None = None,
+    patient: str = "",
 ) -> dict[str, Any]:
-    """Answers to queries, the columns of a pack, or, when neither is given, to the whole vocabulary."""
+    """Answers to queries, the columns of a pack, or, when neither is given, to the whole vocabulary.
+
+    Args:
+        known: the scan or the report.
+        words: a query each.
+        pack: every column of this pack, too.
+        encoder: a checkpoint that knows words.
+        library: the folder of a case library whose neighbours vote; ``patient`` names whose cases do not.
+    """
     asked = [read_query(text) for text in words]
     asked += queries_of_pack(load_pack(pack)) if pack else ()
     ask_words = _zero_shot(known, encoder)
-    answers = [answer(query, known.ledger, ask_words) for query in asked or queries_of_vocabulary()]
+    with neighbours(known, library, patient) as vote:
+        answers = [answer(query, known.ledger, ask_words, vote) for query in asked or queries_of_vocabulary()]
     cited = {name for row in answers for name in row["cites"]}
     evidence = {n: r.model_dump(mode="json") for n, r in known.report.evidence.items() if n in cited}
     return {"case": known.report.case.id, "pack": pack, "answers": answers, "evidence": evidence}
 
 
-def answer(query: Query, ledger: Ledger, ask_words: AskWords | None = None) -> dict[str, Any]:
+def answer(
+    query: Query, ledger: Ledger, ask_words: AskWords | None = None, vote: AskWords | None = None
+) -> dict[str, Any]:
     """One query with its columns. ``holds`` is whether the words are true; None where nobody can say."""
     not_understood = Standing(status="not_assessed", why=NOT_UNDERSTOOD)
     standing = stands(query, ledger) if query.understood else not_understood
@@ -106,7 +124,7 @@ def answer(query: Query, ledger: Ledger, ask_words: AskWords | None = None) -> d
             "tools": {"state": "on", "says": standing.status, "why": standing.why},
             "zero_shot": (ask_words or _no_words)(query),
             "heads": {"state": "off", "why": "no heads are trained"},
-            "neighbours": {"state": "off", "why": "no library is open"},
+            "neighbours": vote(query) if vote else off("no library is open"),
         },
         "probability": probability,
         "abstained": "" if probability is not None else _abstained(query, standing),

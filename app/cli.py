@@ -180,6 +180,8 @@ def query(
     encoder: Annotated[
         Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words.")
     ] = None,
+    library: case_library.LibraryFolder = None,
+    patient: Annotated[str, typer.Option("--patient", metavar="ID", help="Whose cases do not vote.")] = "",
     series: Series = None,
     as_json: AsJson = False,
 ) -> None:
@@ -197,7 +199,8 @@ def query(
         tower = load_checkpoint(encoder)
     with named_steps(as_json) as progress:
         known = know(path, series=series, progress=progress)
-        answers = query_scan(known, words or (), pack, tower)
+        voters = case_library.library_for_reading(library)
+        answers = query_scan(known, words or (), pack, tower, library=voters, patient=patient)
     if as_json:
         put_json(answers)
     else:

@@ -99,6 +99,7 @@ def show_queries(told: Mapping[str, Any]) -> None:
         said = f"{SAID[row['status']]}, so {holds}" if row["denied"] else SAID[row["status"]]
         read = [f"read as {', '.join(row['findings'])}"] if row["read_by"] not in ("vocabulary", "pack", "") else []
         parts = [*row["found"].values(), row["why"], row["limit"], *read, " ".join(row["cites"][:8])]
+        parts.append(_voted(row["columns"]["neighbours"]))
         table.add_row(escape(row["words"]), said, escape("; ".join(part for part in parts if part)))
     console = Console()
     console.print(table)
@@ -108,6 +109,14 @@ def show_queries(told: Mapping[str, Any]) -> None:
             f"{name.replace('_', '-')}: {state['why']}" for name, state in columns.items() if state["state"] == "off"
         ]
         console.print(escape(f"Off: {'; '.join(off)}."))
+
+
+def _voted(column: Mapping[str, Any]) -> str:
+    """What neighbours say, apart from what tools measured; nothing where they do not vote."""
+    if column["state"] == "off":
+        return ""
+    likely = "" if column["probability"] is None else f", probability {column['probability']:.2f}"
+    return f"similar cases: {column['with_it']} with it, {column['without_it']} without{likely}"
 
 
 def show_event(event: Event) -> None:

@@ -239,6 +239,7 @@ class CaseLibrary:
             count = int(db.execute("select count(*) from cases where patient = ?", (rows[0]["id"],)).fetchone()[0])
             db.execute("delete from patients where id = ?", (rows[0]["id"],))
             db.execute("insert or replace into meta values ('erasing', '1')")
+            db.execute("delete from meta where key = 'votes'")
             _count(db, "removals")
             db.execute("delete from indexes where engine = 'faiss'")
             db.execute("update indexes set generation = -1")  # a server's collection is dropped and built anew

@@ -56,6 +56,7 @@ class Query:
     text: str = ""  # words to search for in reports
     vectors: tuple[CaseVector, ...] = ()  # of the encoders
     patient: str = ""  # whose cases never come back, as given on the way in
+    own: int = 0  # the same patient by the library's number, where the query is one of its own cases
     content: str = ""  # hash of the voxels: a copy of the same scan never comes back, whoever it is filed under
 
 
@@ -211,8 +212,8 @@ class Search:
         content = self.library.token("content", query.content) if query.content else "-"
         rows = self.library.tables.rows(
             "select id from cases where patient in (select id from patients where token = ? "
-            "union select patient from cases where content = ?)",
-            (token, content),
+            "union select patient from cases where content = ? union select ?)",
+            (token, content, query.own),
         )
         return {row["id"] for row in rows}
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.studies import find_studies
+from retrieval.library import CaseLibrary
 from tests.library_cases import REPORTS
 from tests.page_case import Finished
 from vlm.errors import UsageError
@@ -84,6 +85,33 @@ def test_a_removed_patient_is_not_found(reports: Path, tmp_path: Path) -> None:
     found = json.loads(run("search", "pleural effusion", "--library", library, "--json").stdout)
     assert not [row for row in found if "Moderate left pleural effusion" in row["report"]]
     assert isinstance(run("index", "remove", "--patient", "p3", "--library", library).exception, UsageError)
+
+
+def test_what_was_planted_is_found_nowhere_after_a_removal(reports: Path, tmp_path: Path) -> None:
+    """In no file: tables, write-ahead file, full-text index, indexes; neither as it was given nor as it was kept."""
+    library = tmp_path / "lib"
+    words = "Findings: Zyxquark nodule in the left upper lobe of 17 mm, tethered wumblefrotz. MRN 99887766."
+    row = {"patient": "ZZPLANTED^NAME", "study": "1.2.826.0.1.987654321", "report": words, "age": "50"}
+    other = [{"patient": key, "study": f"{key}-s", "report": text, "age": "50"} for key, text in REPORTS.items()]
+    table(reports, [*other, row])
+    run("index", "add", reports, "--library", library, "--workers", 1)
+    kept = b"".join(path.read_bytes() for path in library.rglob("*") if path.is_file())
+    opened = CaseLibrary(library)
+    (case,) = opened.tables.rows("select * from cases where report like '%wumblefrotz%'")
+    (patient,) = opened.tables.rows("select token from patients where id = ?", (case["patient"],))
+    rows = opened.tables.rows("select case_id = ? mine, body from vectors", (case["id"],))
+    others = {row["body"] for row in rows if not row["mine"]}
+    own = [row["body"] for row in rows if row["mine"] and row["body"] not in others]
+    opened.close()
+    never = [b"ZZPLANTED", b"987654321", b"99887766"]
+    traces = [b"wumblefrotz", patient["token"].encode(), case["name"].encode(), case["study"].encode(), *own]
+    assert not [trace for trace in never if trace in kept]
+    assert all(trace in kept for trace in traces)
+    assert own
+    assert run("index", "remove", "--patient", "ZZPLANTED^NAME", "--library", library).exit_code == 0
+    kept = b"".join(path.read_bytes() for path in library.rglob("*") if path.is_file())
+    assert not [trace for trace in (*never, *traces, b"zyxquark", b"Zyxquark") if trace in kept]
+    assert run("index", "check", "--library", library).exit_code == 0
 
 
 def test_ct_rate_is_known_by_its_names(tmp_path: Path) -> None:
