@@ -14,16 +14,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
+from app.export.masks import write_nifti
+from app.image_columns import NOT_UNDERSTOOD, Chance, Column, ImageColumns, complement, disagreement, join
 from app.neighbours import neighbours, off
 from app.opening import open_read, open_report
 from app.reading import read_scan
 from app.reopen import context_of, evidence_of, ledger_of
 from app.running import Progress, silent
-from vlm.encoder import Encoder, availability
-from vlm.encoder.embedding import embedding
-from vlm.encoder.zeroshot import score
+from vlm.encoder import Encoder
+from vlm.encoder.heat import heat
 from vlm.errors import UsageError
 from vlm.evidence import Case, Ledger, Observation
 from vlm.findings.packs import load_pack
@@ -36,8 +38,7 @@ from vlm.language.standing import Standing, stands
 from vlm.report import EvidenceRecord, Report, evidence_record
 
 LOOKS_VERSION = "1"  # of what a conversation measures
-AskWords = Callable[[Query], dict[str, Any]]  # a query -> a column: a checkpoint's words, neighbours' votes
-NOT_UNDERSTOOD = "no finding of the vocabulary is meant by these words"
+AskWords = Callable[[Query], dict[str, Any]]  # a query -> the column of neighbours' votes
 
 
 @dataclass(frozen=True)
@@ -97,22 +98,48 @@ def query_scan(
     """
     asked = [read_query(text) for text in words]
     asked += queries_of_pack(load_pack(pack)) if pack else ()
-    ask_words = _zero_shot(known, encoder)
+    columns = ImageColumns(known.case, encoder)
     with neighbours(known, library, patient) as vote:
-        answers = [answer(query, known.ledger, ask_words, vote) for query in asked or queries_of_vocabulary()]
+        answers = [answer(query, known.ledger, columns, vote) for query in asked or queries_of_vocabulary()]
     cited = {name for row in answers for name in row["cites"]}
     evidence = {n: r.model_dump(mode="json") for n, r in known.report.evidence.items() if n in cited}
     return {"case": known.report.case.id, "pack": pack, "answers": answers, "evidence": evidence}
 
 
+def write_heat(known: Known, words: str, encoder: Encoder | None, path: Path) -> dict[str, Any]:
+    """Write where a query's score comes from as NIfTI on the encoder's coarse grid, and its half as a mask beside it.
+
+    Raises:
+        UsageError: nothing scores it, or the scan itself is not open.
+    """
+    query = read_query(words)
+    if known.case is None or encoder is None or not query.understood:
+        raise UsageError("E_USAGE: --heatmap needs a scan, --adapter or --encoder, and words that mean a finding.")
+    found = heat(known.case, encoder, query.findings[0], query.side)
+    if isinstance(found, str):
+        raise UsageError(f"E_USAGE: --heatmap cannot be drawn: {found}. Take another --adapter or --encoder.")
+    write_nifti(path, found.values, found.grid)
+    beside = path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.nii')}.mask.nii.gz")
+    write_nifti(beside, found.mask.voxels.astype(np.uint8), found.grid)
+    place = {"centre_mm": found.mask.centre_mm, "box_mm": [found.mask.box.low_mm, found.mask.box.high_mm]}
+    return {"finding": found.finding, "file": str(path), "mask": str(beside), "source": found.source,
+            "organ": found.organ, "cell_mm": [round(mm, 1) for mm in found.grid.spacing_mm],
+            **(place if found.mask else {})}  # fmt: skip
+
+
 def answer(
-    query: Query, ledger: Ledger, ask_words: AskWords | None = None, vote: AskWords | None = None
+    query: Query, ledger: Ledger, columns: ImageColumns | None = None, vote: AskWords | None = None
 ) -> dict[str, Any]:
     """One query with its columns. ``holds`` is whether the words are true; None where nobody can say."""
     not_understood = Standing(status="not_assessed", why=NOT_UNDERSTOOD)
     standing = stands(query, ledger) if query.understood else not_understood
     there = {"present": True, "absent": False, "limited": False}.get(standing.status)
-    probability = _probability(standing, ledger)
+    seen = columns or ImageColumns()
+    zero_shot, heads = seen.zero_shot(query), seen.heads(query)
+    known = [_measured(standing, ledger), zero_shot.probability, heads.probability]
+    joined = join([chance for chance in known if chance is not None])
+    if joined is not None and query.denied:
+        joined = complement(joined)
     return {
         "words": query.words, "understood": query.understood, "read_by": query.read_by,
         "unknown": list(query.unknown), "findings": list(query.findings), "side": query.side,
@@ -122,56 +149,30 @@ def answer(
         "found": {"side": standing.side, "size": standing.size},
         "columns": {
             "tools": {"state": "on", "says": standing.status, "why": standing.why},
-            "zero_shot": (ask_words or _no_words)(query),
-            "heads": {"state": "off", "why": "no heads are trained"},
+            "zero_shot": zero_shot.document(query.denied),
+            "heads": heads.document(query.denied),
             "neighbours": vote(query) if vote else off("no library is open"),
         },
-        "probability": probability,
-        "abstained": "" if probability is not None else _abstained(query, standing),
+        "probability": None if joined is None else joined[0],
+        "interval": None if joined is None else list(joined[1:]),
+        "disagree": disagreement(there, {"zero_shot": zero_shot, "heads": heads}),
+        "abstained": "" if joined is not None else _abstained(query, standing, heads),
     }  # fmt: skip
 
 
-def _probability(standing: Standing, ledger: Ledger) -> float | None:
-    """The highest calibrated probability among what was found; None where nothing is calibrated."""
+def _measured(standing: Standing, ledger: Ledger) -> Chance | None:
+    """The highest calibrated probability among what tools found; None where nothing is calibrated."""
     cited = (ledger[name] for name in standing.cites)
     known = [r.probability for r in cited if isinstance(r, Observation) and r.probability is not None]
-    return max(known, default=None)
+    return (max(known), max(known), max(known)) if known else None
 
 
-def _abstained(query: Query, standing: Standing) -> str:
+def _abstained(query: Query, standing: Standing, heads: Column) -> str:
     """Why there is no probability."""
     if not query.understood:
         return NOT_UNDERSTOOD
-    return standing.why if standing.status == "not_assessed" else "nothing that answers it is calibrated"
-
-
-def _no_words(_: Query) -> dict[str, Any]:
-    """The column where no checkpoint was named."""
-    reason = availability().reason
-    return {"state": "off", "why": reason or "no checkpoint with a text tower is named; astra has none"}
-
-
-def _zero_shot(known: Known, encoder: Encoder | None) -> AskWords:
-    """How a checkpoint's words are asked of this scan; the scan is embedded once, its structures with it."""
-    if encoder is None:
-        return _no_words
-    if known.case is None:
-        return lambda _: {"state": "off", "why": "a report was opened; give the scan itself"}
-    text = encoder.text
-    if text is None:
-        return lambda _: {"state": "off", "why": "no tokenizer.json lies beside the checkpoint"}
-    vectors = embedding(known.case, encoder)
-
-    def column(query: Query) -> dict[str, Any]:
-        if not query.understood:
-            return {"state": "off", "why": NOT_UNDERSTOOD}
-        best = max((score(vectors, text, key, query.side) for key in query.findings), key=lambda told: told.score)
-        value = -best.score if query.denied else best.score
-        why = "; ".join(part for part in ("a score, no probability: not calibrated", best.note) if part)
-        return {"state": "on", "score": round(value, 4), "organ": best.organ, "encoder": str(encoder.identity),
-                "licence": encoder.licence, "why": why}  # fmt: skip
-
-    return column
+    first = standing.why if standing.status == "not_assessed" else "nothing that answers it is calibrated"
+    return f"{first}; heads: {heads.why}" if heads.on else first
 
 
 def opened(known: Known) -> OpenCase:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from app.commands import library as case_library
-from app.commands import talking
+from app.commands import talking, training
 from app.commands.terminal import AsJson, counted_cases, named_steps, put_json
 from vlm.errors import TomoscribeError, UsageError
 
@@ -180,27 +180,31 @@ def query(
     encoder: Annotated[
         Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words.")
     ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", metavar="FILE", help="What tomoscribe adapt learned: heads and words.")
+    ] = None,
+    heatmap: Annotated[
+        Path | None, typer.Option("--heatmap", metavar="FILE", help="NIfTI: where the first query's score comes from.")
+    ] = None,
     library: case_library.LibraryFolder = None,
     patient: Annotated[str, typer.Option("--patient", metavar="ID", help="Whose cases do not vote.")] = "",
     series: Series = None,
     as_json: AsJson = False,
 ) -> None:
     """Say for each finding, in anyone's words, whether it is there, is not, or was not assessed."""
-    from app.asking import know, query_scan
+    from app.asking import know, query_scan, write_heat
     from app.showing import show_queries
     from vlm.findings.packs import load_pack
 
     if pack:
         load_pack(pack)  # a pack that does not exist is told before a scan is read
-    tower = None
-    if encoder is not None:
-        from vlm.encoder.checkpoints import load_checkpoint
-
-        tower = load_checkpoint(encoder)
+    seen = training.tower(encoder, adapter)
     with named_steps(as_json) as progress:
         known = know(path, series=series, progress=progress)
         voters = case_library.library_for_reading(library)
-        answers = query_scan(known, words or (), pack, tower, library=voters, patient=patient)
+        answers = query_scan(known, words or (), pack, seen, library=voters, patient=patient)
+        if heatmap is not None:
+            answers["heatmap"] = write_heat(known, (words or [""])[0], seen, heatmap)
     if as_json:
         put_json(answers)
     else:
@@ -378,6 +382,8 @@ def mcp(
 
 
 app.command(epilog='tomoscribe ask report "Is there an effusion?"')(talking.ask)
+app.command(epilog="tomoscribe adapt --data cohort --out chest.adapter")(training.adapt)
+app.add_typer(training.finding, name="finding")
 app.add_typer(case_library.index, name="index")
 app.command(epilog='tomoscribe search "calcified nodule, right upper lobe"')(case_library.search)
 

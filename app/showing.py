@@ -203,3 +203,38 @@ def show_inventory(inventory: Inventory) -> None:
         shape = " x ".join(str(n) for n in inventory.geometry.shape)
         spacing = " x ".join(f"{step:.4g}" for step in inventory.geometry.spacing_mm)
         console.print(f"Volume: {shape} voxels of {spacing} mm, axes RAS")
+
+
+def show_learned(told: Mapping[str, Any]) -> None:
+    """Print what an adapter is worth on patients that took no part."""
+    table = Table("finding", "with it", "AUROC (95 %)", "before", "shuffled", box=SIMPLE_HEAD)
+    for row in told["rows"]:
+        before = "-" if row["before"] is None else f"{row['before']:.3f}"
+        spread = f"{row['auroc']:.3f} ({row['low']:.3f}-{row['high']:.3f})"
+        table.add_row(row["column"], f"{row['positives']} of {row['cases']}", spread, before, f"{row['shuffled']:.3f}")
+    console = Console()
+    console.print(table)
+    for column, why in told["uncalibrated"].items():
+        console.print(escape(f"{column}: not calibrated, {why}"), style="dim", soft_wrap=True)
+    console.print(escape(f"Written to {told['saved']}, {told['bytes'] / 1e6:.2f} MB"), soft_wrap=True)
+
+
+def show_calibrations(told: Mapping[str, Any]) -> None:
+    """Print each column's calibration, or why it has none."""
+    table = Table("column", "with it", "AUROC (95 %)", "threshold", "sensitivity", "specificity", box=SIMPLE_HEAD)
+    for row in told["columns"]:
+        if "why" in row:
+            table.add_row(row["column"], "", row["why"], "", "", "")
+            continue
+        auroc, sensitivity, specificity = (
+            f"{row[name][0]:.2f} ({row[name][1]:.2f}-{row[name][2]:.2f})"
+            for name in ("auroc", "sensitivity", "specificity")
+        )
+        found = f"{row['positives']} of {row['patients']}"
+        table.add_row(row["column"], found, auroc, f"{row['threshold']:.2f}", sensitivity, specificity)
+    console = Console()
+    console.print(table)
+    for skipped in told["skipped"]:
+        console.print(escape(f"skipped {skipped['study']}: {skipped['reason']}"), style="dim", soft_wrap=True)
+    if told["written"]:
+        console.print(escape(f"Written to {told['written']}"), soft_wrap=True)

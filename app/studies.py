@@ -20,8 +20,20 @@ from vlm.errors import UsageError, shown
 
 # What a column means, by the names that public data sets and hospitals give it; lower case, without separators.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "scan": ("volumename", "volume", "path", "file", "image", "scan", "studyid", "accessionno", "accession", "id"),
-    "patient": ("patient", "patientid", "subject", "subjectid"),
+    "scan": (
+        "volumename",
+        "volume",
+        "path",
+        "file",
+        "image",
+        "scan",
+        "caseid",
+        "studyid",
+        "accessionno",
+        "accession",
+        "id",
+    ),
+    "patient": ("patient", "patientid", "subject", "subjectid", "seed"),
     "study": ("study", "studyinstanceuid", "studyid", "accessionno", "accession"),
     "findings": ("findingsen", "findings", "report", "text", "reporttext"),
     "impression": ("impressionsen", "impressions", "impression", "conclusion"),
@@ -31,6 +43,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "date": ("studydate", "date"),
 }
 CT_RATE = re.compile(r"(?P<patient>(?:train|valid)_\d+)_(?P<scan>[a-z])_(?P<series>\d+)(?:\.nii(?:\.gz)?)?$")
+LABEL = re.compile(r"-?1(\.0)?|0(\.0)?")
 VOLUME_ENDS = (".nii.gz", ".nii", ".zip", "")
 
 
@@ -48,6 +61,7 @@ class Study:
     age: int | None = None
     sex: str | None = None
     date: datetime.date | None = None
+    labels: tuple[tuple[str, int], ...] = ()  # columns that hold 1, 0, or -1 for "not known", as the table names them
 
     @property
     def label(self) -> str:
@@ -117,8 +131,12 @@ def _from_table(path: Path, root: Path) -> Iterator[Study]:
         for number, row in enumerate(rows, start=1):
             if volumes is None:
                 volumes = _volumes(root)
-            yield _study({key: (row.get(name) or "").strip() for key, name in columns.items()}, number, volumes, root,
-                         "merlin" if merlin else "table")  # fmt: skip
+            told = {key: (row.get(name) or "").strip() for key, name in columns.items()}
+            made = _study(told, number, volumes, root, "merlin" if merlin else "table")
+            own = path.parent / told.get("scan", "") / "scan"  # of a cohort that we drew
+            if made.volume is None and made.reading is None and told.get("scan") and own.is_dir():
+                made = replace(made, volume=own)
+            yield replace(made, labels=_labels(row, columns.values()))
 
 
 def _study(told: Mapping[str, str], number: int, volumes: Mapping[str, Path], root: Path, source: str) -> Study:
@@ -201,6 +219,12 @@ def _opened(path: Path) -> IO[str]:
     if path.name.lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
     return path.open(encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _labels(row: Mapping[str, str | None], known: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    """Columns of nothing but 1, 0 and -1 in this row, other than those whose meaning is known."""
+    others = ((name, (value or "").strip()) for name, value in row.items() if name not in set(known))
+    return tuple((name, int(float(value))) for name, value in others if LABEL.fullmatch(value))
 
 
 def _age(text: str) -> int | None:

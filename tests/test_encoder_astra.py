@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,12 @@ import pytest
 
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.encoder import Recipe, availability, embed, prepare
+from vlm.encoder.adapter import Adapted, Adapter, Head
 from vlm.encoder.astra import RECIPE
 from vlm.encoder.embedding import forget
+from vlm.encoder.heat import Heat, heat
 from vlm.encoder.recipe import network_grid
+from vlm.evidence import Case
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +83,7 @@ def test_features_are_those_of_the_published_weights(exact: Astra, figures: dict
 
     with torch.inference_mode():
         values = torch.from_numpy(formula_input((64, 64, 48)))[None, None]
-        kept = exact._net(values, wanted=("conv1", *exact._net.stages))
+        kept = exact.tower(values, wanted=("conv1", *exact.tower.stages))
     for (stage, found), mean, sd in zip(kept.items(), figures["stage_mean_s"], figures["stage_std_s"], strict=True):
         assert (float(found.mean()), float(found.std())) == pytest.approx((mean, sd), rel=1e-3), stage
     last = kept["layer4"][0].numpy()
@@ -164,7 +168,7 @@ class Mean:
         self.runs += 1
         return Features(prepared.values[None, ::8, ::8, ::8].copy(), (8, 8, 8))
 
-    def project(self, features):  # type: ignore[no-untyped-def]
+    def project(self, features, organ=""):  # type: ignore[no-untyped-def]  # noqa: ARG002
         return features
 
 
@@ -207,3 +211,21 @@ def test_what_was_computed_is_not_computed_again_until_the_masks_change(tmp_path
     assert encoder.runs == 2
     assert forget(volume.sha256, tmp_path) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_heat_of_a_head_lies_where_its_score_comes_from() -> None:
+    volume, _ = halves()
+    one = np.ones((1, 1), dtype=np.float32)
+    head = Head(column="Lymphadenopathy", findings=("lymphadenopathy",))
+    adapter = Adapter(name="t", base=str(Mean().identity), means={"": 0 * one[0]}, directions=one, scale=one[0], up=one,
+                      weight=one, bias=0 * one[0], heads=(head,), farthest=1.0, trained_on="", command="")  # fmt: skip
+    found = heat(Case(volume), Adapted(Mean(), [adapter]), "lymphadenopathy")
+    assert isinstance(found, Heat)
+    assert found.source == "head"
+    middle = volume.grid.to_mm([15.5, 15.5, 15.5])
+    assert found.mask.box.low_mm[0] > middle[0] > found.grid.to_mm([0, 0, 0])[0]
+    assert found.grid.spacing_mm == pytest.approx((16.0, 16.0, 16.0))
+    dark = Adapted(Mean(), [replace(adapter, weight=-one)])
+    against = heat(Case(volume), dark, "lymphadenopathy")
+    assert isinstance(against, Heat)
+    assert not against.mask

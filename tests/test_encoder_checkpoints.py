@@ -114,12 +114,13 @@ def test_a_checkpoint_answers_in_images_and_words(small_merlin: Path) -> None:
     hu = np.asfortranarray(np.random.default_rng(0).integers(-900, 900, shape).astype(np.int16))
     volume = Volume(hu, Grid(shape, np.diag([6.0, 6.0, 10.0, 1.0])), Scan(source="phantom"))
     made = embed(volume, encoder)
-    assert made.vector.shape == (512,)
-    assert np.linalg.norm(made.vector) == pytest.approx(1.0, abs=1e-4)
+    shared = encoder.project(made.vector[None])
+    assert shared.shape == (1, 512)
+    assert np.linalg.norm(shared) == pytest.approx(1.0, abs=1e-4)
     assert encoder.text is not None
     said, denied = encoder.text.embed(["There is pleural effusion.", "There is no pleural effusion."])
     assert np.linalg.norm(said - denied) > 1e-3
-    told = score(made, encoder.text, "pleural_effusion")
+    told = score(made, encoder, "pleural_effusion")
     assert -2 <= told.score <= 2
     again = checkpoints.load_checkpoint(small_merlin)
     assert np.allclose(embed(volume, again).vector, made.vector)
@@ -313,3 +314,51 @@ def test_a_ctclip_checkpoint_is_told_and_answers(tmp_path: Path, monkeypatch: py
     entries = net.visual_transformer.vq["_codebook"].embed[0].numpy()
     apart = np.abs(tokens.reshape(16, -1).T[:, None] - entries[None]).max(axis=2)
     assert apart.min(axis=1).max() < 1e-5  # every token is an entry of the codebook
+
+
+def test_ct_fm_is_loaded_by_its_own_names_and_needs_no_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from vlm.encoder.ctfm import CTFMNet
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kind = checkpoints.KINDS["ctfm"]
+    small = dataclasses.replace(kind, net=lambda: CTFMNet(width=2))
+    monkeypatch.setitem(checkpoints.KINDS, "ctfm", small)
+    net = CTFMNet(width=2).eval()
+    safetensors.save_file(net.state_dict(), tmp_path / "ctfm.safetensors")
+    encoder = checkpoints.load_checkpoint(tmp_path / "ctfm.safetensors")
+    assert (encoder.text, encoder.identity.encoder) == (None, "ctfm")
+    del net.conv_init
+    safetensors.save_file(net.state_dict(), tmp_path / "cut.safetensors")
+    with pytest.raises(WeightsError, match="cannot be used"):
+        checkpoints.load_checkpoint(tmp_path / "cut.safetensors")
+
+
+def test_ct_fm_gives_the_numbers_of_monai() -> None:
+    nets = pytest.importorskip("monai.networks.nets.segresnet_ds", reason="monai is not installed")
+    from vlm.encoder.ctfm import CTFMNet
+
+    torch.manual_seed(0)
+    theirs = nets.SegResEncoder(init_filters=2, blocks_down=(1, 2, 2, 4, 4)).eval()
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.running_mean.normal_(), module.running_var.uniform_(0.5, 2)
+    ours = CTFMNet(width=2).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    values = torch.rand(1, 1, 32, 48, 32)
+    with torch.inference_mode():
+        assert torch.allclose(ours(values), theirs(values)[-1], atol=1e-5)
+
+
+def test_a_map_of_turned_axes_lies_where_the_scan_says() -> None:
+    from vlm.encoder.ctfm import RECIPE, along_ras
+    from vlm.encoder.recipe import AXES, prepare
+
+    rng = np.random.default_rng(0)
+    recipe = dataclasses.replace(RECIPE, shape=(48, 32, 64))
+    hu = np.asfortranarray(rng.integers(-900, 900, (40, 30, 50)).astype(np.int16))
+    prepared = prepare(Volume(hu, Grid((40, 30, 50), np.diag([1.5, 1.5, 3.0, 1])), Scan(source="phantom")), recipe)
+    turned = prepared.values[tuple(slice(None, None, AXES[letter][1]) for letter in "SPL")].transpose(2, 1, 0)
+    values, stride, _, offset = along_ras(prepared.values[None, ::16, ::16, ::16], prepared)
+    for cell in np.ndindex(*values.shape[1:]):
+        at = tuple(int(o + c * s) for o, c, s in zip(offset, cell, stride, strict=True))
+        assert values[(0, *cell)] == turned[at]

@@ -19,9 +19,9 @@ from vlm.ct import Grid, Mask
 COMPRESSION = 1  # masks are nearly all zero: higher levels cost seconds and win nothing
 
 
-def write_nifti(path: Path, labels: NDArray[np.uint8], grid: Grid) -> None:
-    """Write (X, Y, Z) uint8 labels as gzip NIfTI-1 in RAS, millimetres; same input, same bytes."""
-    image = nibabel.Nifti1Image(labels, grid.affine, dtype=np.uint8)
+def write_nifti(path: Path, labels: NDArray[np.uint8] | NDArray[np.float32], grid: Grid) -> None:
+    """Write (X, Y, Z) labels, or values, as gzip NIfTI-1 in RAS, millimetres; same input, same bytes."""
+    image = nibabel.Nifti1Image(labels, grid.affine, dtype=labels.dtype)
     image.header.set_xyzt_units("mm")
     image.set_qform(grid.affine, code=1)
     image.set_sform(grid.affine, code=1)

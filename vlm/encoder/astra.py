@@ -56,7 +56,7 @@ class Astra:
         self.dtype = getattr(torch, dtype or best_dtype(self.device.type))
         with torch.inference_mode():
             net = folded(published())
-            self._net = net.to(self.device, self.dtype, memory_format=torch.channels_last_3d)
+            self.tower = net.to(self.device, self.dtype, memory_format=torch.channels_last_3d)
 
     def features(self, prepared: Prepared) -> Features:
         """(2048, 7, 7, 10) of a full-sized scan: cells of 48 mm."""
@@ -64,11 +64,11 @@ class Astra:
 
         values = torch.from_numpy(prepared.values)[None, None].to(self.device, self.dtype)
         with torch.inference_mode():
-            last = self._net(values)["layer4"]  # (1, 2048, z, x, y)
+            last = self.tower(values)["layer4"]  # (1, 2048, z, x, y)
         kept: torch.Tensor = last[0].permute(0, 2, 3, 1).float().cpu()
         return Features(np.ascontiguousarray(kept.numpy()), STRIDE)
 
-    def project(self, features: Vector) -> Vector:
+    def project(self, features: Vector, organ: str = "") -> Vector:  # noqa: ARG002  # the same for all
         """No space is shared with words: the features themselves."""
         return features
 

@@ -37,7 +37,7 @@ class Kind:
     unused: re.Pattern[str]  # keys of the file that the model has no use for
     net: Callable[[], nn.Module]  # the empty network, for its names and shapes
     make: Callable[[Any, str, str, Tokenizer | None], Encoder] | None  # net, sha256, licence, tokenizer; None: none is
-    words: str = ""  # the key whose rows are the words of its tokenizer
+    words: str = ""  # the key whose rows are the words of its tokenizer; "" where it has no text tower
 
 
 def _merlin() -> nn.Module:
@@ -64,6 +64,18 @@ def _make_ctclip(net: Any, sha256: str, licence: str, tokenizer: Tokenizer | Non
     return CTCLIP(net, sha256, licence, tokenizer)
 
 
+def _ctfm() -> nn.Module:
+    from vlm.encoder.ctfm import CTFMNet
+
+    return CTFMNet()
+
+
+def _make_ctfm(net: Any, sha256: str, licence: str, tokenizer: Tokenizer | None) -> Encoder:
+    from vlm.encoder.ctfm import CTFM
+
+    return CTFM(net, sha256, licence, tokenizer)
+
+
 def _image_tower() -> nn.Module:
     from vlm.encoder.resnet import I3ResNet
 
@@ -88,6 +100,11 @@ KINDS = {
                 r"|_codebook\.(?:initted|cluster_size|embed_avg)$"
             ),
             net=_ctclip, make=_make_ctclip, words="text_transformer.embeddings.word_embeddings.weight",
+        ),
+        Kind(
+            name="ctfm", licence="Apache-2.0, as its hub page states",
+            signs=("conv_init.weight", "layers.4.blocks.3.conv2.weight"), unused=re.compile(r"$^"),
+            net=_ctfm, make=_make_ctfm,
         ),
         Kind(
             name="astra", licence="MIT, as the packages of the weights state",
@@ -215,7 +232,8 @@ def load_checkpoint(path: Path) -> Encoder:
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(known).items()}
     net.load_state_dict(state, strict=True, assign=True)
     net.requires_grad_(False)
-    tokenizer = tokenizer_beside(path, len(state[KINDS[told.kind].words]))
+    words = KINDS[told.kind].words
+    tokenizer = tokenizer_beside(path, len(state[words])) if words else None
     return make(net.eval(), _digest(path), told.licence, tokenizer)
 
 

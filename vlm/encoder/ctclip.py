@@ -242,7 +242,7 @@ class CTCLIP:
         middle = tuple((step - 1) / 2 for step in stride)
         return Features(np.ascontiguousarray(kept[:, ::-1, ::-1]), stride, whole, (middle[0], middle[1], middle[2]))
 
-    def project(self, features: Vector) -> Vector:
+    def project(self, features: Vector, organ: str = "") -> Vector:  # noqa: ARG002  # the same for all
         """The features of a part have no place among words: themselves."""
         return features
 

@@ -7,8 +7,9 @@ the encoder, its weights and its recipe; ``forget`` removes it. Raw vectors: com
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +45,7 @@ MASKS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Embedding:
-    """A scan, and parts of it, as raw vectors: compare them only through ``vlm.encoder.whitening``."""
+    """A scan, and parts of it, as raw features: compare them through ``whitening``, or with words by ``project``."""
 
     identity: str
     scan: str  # sha256 of the volume
@@ -56,10 +57,7 @@ class Embedding:
 
     def of(self, site: str | None, side: str | None = None) -> tuple[Vector, str]:
         """The vector of the organ that holds a site of the vocabulary, and its structure; the scan's and "" without."""
-        vocabulary = load_vocabulary()
-        home = next((s for s in MASKS if site and vocabulary.site_contains(s, site)), None)
-        sides = MASKS[home] if home else {}
-        name = next((n for n in (sides.get(side or ""), sides.get("")) if n in self.organs), "")
+        name = holder(site, self.organs, side)
         return (self.organs[name], name) if name else (self.vector, "")
 
     def save(self, path: Path) -> None:
@@ -83,6 +81,20 @@ class Embedding:
             return cls(vector=file["vector"], organs=organs, **told)
 
 
+def holder(site: str | None, there: Container[str], side: str | None = None) -> str:
+    """The structure, of those that are there, that holds a site of the vocabulary; "" where none does."""
+    return next((name for name in _holders(site, side) if name in there), "")
+
+
+@functools.cache
+def _holders(site: str | None, side: str | None) -> tuple[str, ...]:
+    """Structures that hold a site, the one of its side first."""
+    vocabulary = load_vocabulary()
+    home = next((s for s in MASKS if site and vocabulary.site_contains(s, site)), None)
+    sides = MASKS[home] if home else {}
+    return tuple(sides[key] for key in dict.fromkeys((side or "", "")) if key in sides)
+
+
 def embeddings_folder() -> Path:
     """Where embeddings are kept."""
     return cache_folder().with_name("embeddings")
@@ -96,9 +108,16 @@ def embedding(case: Case, encoder: Encoder, *, folder: Path | None = None) -> Em
         encoder: whose vectors; see ``load_encoder``.
         folder: where embeddings are kept; ``embeddings_folder()`` by default.
     """
-    from vlm.anatomy.structures import structures
+    return embed(case.volume, encoder, organ_masks(case), folder=folder or embeddings_folder())
 
-    return embed(case.volume, encoder, structures(case).masks, folder=folder or embeddings_folder())
+
+def organ_masks(case: Case) -> tuple[Mask, ...]:
+    """The structures that vectors are pooled under, as far as anatomy finds them, and PAIRS of them."""
+    from vlm.anatomy.structures import structure
+
+    named = {name for sides in MASKS.values() for name in sides.values()} - set(PAIRS)
+    found = (structure(case, name).mask for name in sorted(named))
+    return _with_pairs({mask.name: mask for mask in found if mask is not None and mask})
 
 
 def forget(scan: str, folder: Path | None = None) -> int:
@@ -137,12 +156,11 @@ def pooled(volume: Volume, encoder: Encoder, masks: Iterable[Mask], sizes: Mappi
     features = encoder.features(prepared)
     weights = {mask.name: cell_weights(mask, volume, prepared, features) for mask in masks}
     flat = features.values.reshape(features.values.shape[0], -1)
-    rows = {"": features.pooled} | {n: flat @ cells for n, (share, cells) in weights.items() if share >= LEAST_SEEN}
-    vectors = dict(zip(rows, encoder.project(np.stack(list(rows.values()))), strict=True))
-    if features.whole is not None:  # then parts of the map have no place among words
-        vectors = {"": features.whole}
+    organs = {n: flat @ cells for n, (share, cells) in weights.items() if share >= LEAST_SEEN}
+    whole = features.pooled if features.whole is None else features.whole
     return Embedding(
-        identity=str(encoder.identity), scan=volume.sha256, vector=vectors.pop(""), organs=vectors,
+        identity=str(encoder.identity), scan=volume.sha256, vector=whole,
+        organs=organs if features.whole is None else {},  # else parts of the map have no place among words
         seen={name: share for name, (share, _) in weights.items()}, sizes_ml=sizes, note=prepared.seen.note,
     )  # fmt: skip
 

@@ -81,7 +81,7 @@ class Merlin:
         self.device = torch.device(device or best_device())
         self.dtype = getattr(torch, best_dtype(self.device.type))
         lean = folded(net.encode_image["i3_resnet"])
-        self._image = lean.to(self.device, self.dtype, memory_format=torch.channels_last_3d)
+        self.tower = lean.to(self.device, self.dtype, memory_format=torch.channels_last_3d)
         self._heads = net.eval()
         self.text = None if tokenizer is None else MerlinText(net, tokenizer)
 
@@ -89,10 +89,10 @@ class Merlin:
         """(2048, 7, 7, 10) of a full-sized scan: cells of 48 mm."""
         values = torch.from_numpy(prepared.values)[None, None].to(self.device, self.dtype)
         with torch.inference_mode():
-            last = self._image(values)["layer4"][0].permute(0, 2, 3, 1).float().cpu()
+            last = self.tower(values)["layer4"][0].permute(0, 2, 3, 1).float().cpu()
         return Features(np.ascontiguousarray(last.numpy()), STRIDE)
 
-    def project(self, features: Vector) -> Vector:
+    def project(self, features: Vector, organ: str = "") -> Vector:  # noqa: ARG002  # the same for all
         """(N, 2048) -> (N, 512) unit vectors in the space of the text tower."""
         with torch.inference_mode():
             shared = self._heads.image(torch.from_numpy(features))

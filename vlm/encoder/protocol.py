@@ -74,5 +74,13 @@ class Encoder(Protocol):
     def features(self, prepared: Prepared) -> Features:
         """The last feature map of a prepared scan."""
 
-    def project(self, features: Vector) -> Vector:
-        """(N, C) pooled features -> (N, D) in the space of ``text``; themselves where there is no such space."""
+    def project(self, features: Vector, organ: str = "") -> Vector:
+        """Features in the space of ``text``; themselves where there is no such space.
+
+        Args:
+            features: (N, C) pooled over the scan, or under the masks of one organ.
+            organ: its structure; "" for the scan.
+
+        Returns:
+            (N, D), of length one where there is such a space.
+        """

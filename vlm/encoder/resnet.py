@@ -71,6 +71,8 @@ class I3ResNet(nn.Module):
         kept = {"conv1": x} if "conv1" in wanted else {}
         x = self.maxpool(x)
         for stage in self.stages:
+            if len(kept) == len(wanted):
+                break
             x = getattr(self, stage)(x)
             if stage in wanted:
                 kept[stage] = x

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlm.encoder.embedding import Embedding
-from vlm.encoder.protocol import TextTower, Vector
+from vlm.encoder.protocol import Encoder, TextTower, Vector
 from vlm.findings.vocabulary import load_vocabulary
 
 
@@ -26,15 +26,23 @@ class Score:
     note: str  # what the encoder did not see
 
 
-def score(embedding: Embedding, text: TextTower, finding: str, side: str | None = None) -> Score:
-    """The score of one finding, of the organ that can hold it; the scan's where there is none."""
+def score(embedding: Embedding, encoder: Encoder, finding: str, side: str | None = None) -> Score:
+    """The score of one finding, of the organ that can hold it; the scan's where there is none.
+
+    Raises:
+        ValueError: the encoder knows no words, or the embedding is of another one.
+    """
+    if encoder.text is None or embedding.identity != str(encoder.identity):
+        raise ValueError(f"{encoder.identity} cannot ask {embedding.identity} in words")
     entry = load_vocabulary().finding(finding)
     vector, organ = embedding.of(entry.site, side)
-    says, denies = _mean(text, entry.positive), _mean(text, entry.negative)
-    value = float(vector / max(float(np.linalg.norm(vector)), 1e-12) @ (says - denies))
+    says, denies = prompts(encoder.text, entry.positive, entry.negative)
+    value = float(encoder.project(vector[None], organ)[0] @ (says - denies))
     return Score(finding=finding, score=value, organ=organ, note=embedding.note)
 
 
-def _mean(text: TextTower, sentences: tuple[str, ...]) -> Vector:
-    mean = np.asarray(text.embed(sentences)).mean(axis=0)
-    return np.asarray(mean, dtype=np.float32)
+def prompts(text: TextTower, says: tuple[str, ...], denies: tuple[str, ...]) -> tuple[Vector, Vector]:
+    """The mean vectors of sentences that say a finding, and of those that deny it."""
+    both = (np.asarray(text.embed(sentences)).mean(axis=0) for sentences in (says, denies))
+    one, other = (np.asarray(mean, dtype=np.float32) for mean in both)
+    return one, other

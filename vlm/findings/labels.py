@@ -10,13 +10,13 @@ import csv
 import gzip
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TextIO
 
 from vlm.errors import IntakeError, UsageError
-from vlm.findings.packs import Pack, load_pack
+from vlm.findings.packs import Column, Pack, load_pack
 from vlm.findings.reader import read_report
 from vlm.findings.vocabulary import did_you_mean
 
@@ -28,6 +28,25 @@ def label(texts: Iterable[str], pack: Pack | str, *, uncertain_positive: bool = 
     """The 0/1 labels of every report text, in order, named as the pack names them."""
     columns = load_pack(pack) if isinstance(pack, str) else pack
     return [_row(text, columns, uncertain_positive) for text in texts]
+
+
+def labels_of(text: str, told: Iterable[tuple[str, int]], packs: Sequence[Pack]) -> dict[str, int]:
+    """Column -> 0 or 1, of packs: as a table says it, else as the report does; -1 is not known."""
+    said = dict(told)
+    mentions = [mention for reading in read_report(text) for mention in reading.mentions]
+    read = [pack.row(mentions) for pack in packs] if text else []
+    labels = {name: value for row in read for name, value in row.items()}
+    for column in columns_of(packs):
+        if column.name in said:
+            labels.pop(column.name, None)
+            if said[column.name] >= 0:
+                labels[column.name] = said[column.name]
+    return labels
+
+
+def columns_of(packs: Sequence[Pack]) -> tuple[Column, ...]:
+    """Every column once: the first pack that names it."""
+    return tuple({column.name: column for pack in reversed(packs) for column in pack.columns}.values())
 
 
 def label_csv(
