@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from app.commands import library as case_library
-from app.commands import talking, training
+from app.commands import talking, training, tuning
 from app.commands.terminal import AsJson, counted_cases, named_steps, put_json
 from vlm.errors import TomoscribeError, UsageError
 
@@ -87,6 +87,9 @@ def read(
         ),
     ] = "none",
     style: Annotated[str, typer.Option("--style", help="structured, narrative or short.")] = "structured",
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", metavar="DIR", help="Of a local model, made by tomoscribe tune.")
+    ] = None,
     remote_model: Annotated[
         bool, typer.Option("--remote-model", help="Allow a model's URL that is not this machine.")
     ] = False,
@@ -108,7 +111,7 @@ def read(
     if prior_series is not None and prior is None:
         raise UsageError("E_USAGE: --prior-series is given without --prior, expected both.")
     check_report_folder(out)
-    writer = Writer(model, style, remote=remote_model)
+    writer = Writer(model, style, adapter=adapter, remote=remote_model)
     with named_steps(as_json) as progress:
         cases = case_library.library_for_reading(library)
         reading = read_scan(
@@ -384,6 +387,7 @@ def mcp(
 app.command(epilog='tomoscribe ask report "Is there an effusion?"')(talking.ask)
 app.command(epilog="tomoscribe adapt --data cohort --out chest.adapter")(training.adapt)
 app.add_typer(training.finding, name="finding")
+app.command(epilog="tomoscribe tune --data reports.csv --model my-model --out tuned")(tuning.tune)
 app.add_typer(case_library.index, name="index")
 app.command(epilog='tomoscribe search "calcified nodule, right upper lobe"')(case_library.search)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from vlm.errors import UsageError
 from vlm.evidence import Ledger
@@ -23,12 +24,15 @@ REMEDY = "Choose one with --model: embedded, a model's folder, or the address of
 class Writer:
     """A model that is being loaded, and a style; after ``write`` it knows how that went."""
 
-    def __init__(self, choice: str = "none", style: str = "structured", *, remote: bool = False) -> None:
+    def __init__(
+        self, choice: str = "none", style: str = "structured", *, adapter: Path | None = None, remote: bool = False
+    ) -> None:
         """Begin to load.
 
         Args:
             choice: what ``load_model`` knows.
             style: structured, narrative or short.
+            adapter: of a local model, made by ``tune``.
             remote: whether a server may be another machine.
 
         Raises:
@@ -37,6 +41,8 @@ class Writer:
         if style not in STYLES:
             raise UsageError(f"E_USAGE: --style is {style[:32]!r}, expected {', '.join(STYLES)}.")
         known_choice(choice, remote=remote)
+        if adapter is not None and not Path(choice).is_dir():
+            raise UsageError("E_USAGE: --adapter is given, expected --model with the folder of its model.")
         self.style: Style = style
         self.off: CapabilityOff | None = None
         self.provenance: dict[str, object] = {"model": "none", "style": style}
@@ -45,7 +51,7 @@ class Writer:
             self._turn_off("none was chosen")
             return
         with_a_thread = ThreadPoolExecutor(max_workers=1)
-        self._loading = with_a_thread.submit(load_model, choice, remote=remote)
+        self._loading = with_a_thread.submit(load_model, choice, adapter=adapter, remote=remote)
         with_a_thread.shutdown(wait=False)
 
     def write(self, drafts: Sequence[Draft], ledger: Ledger, context: Context) -> list[Draft]:

@@ -18,7 +18,7 @@ from vlm.phantom.chest import chest
 
 COMMAND = str(Path(sys.executable).with_name("tomoscribe"))
 VERBS = (
-    "info", "read", "ask", "query", "segment", "label", "tools", "doctor", "phantom", "measure", "serve", "mcp",
+    "info", "read", "ask", "query", "segment", "label", "tools", "doctor", "phantom", "measure", "serve", "mcp", "tune",
 )  # fmt: skip
 
 

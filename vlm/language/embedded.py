@@ -38,8 +38,10 @@ FORBIDDEN = (".bin", ".pt", ".pth", ".pkl", ".ckpt")  # weights that can run cod
 class LocalModel:
     """A causal model of transformers, loaded once, used by one caller at a time."""
 
-    def __init__(self, folder: Path, *, name: str, adapter: Path | None = None, rows_a_call: int = 5) -> None:
-        """Load tokenizer and weights.
+    def __init__(
+        self, folder: Path, *, name: str, adapter: Path | None = None, rows_a_call: int = 5, taught: bool = False
+    ) -> None:
+        """Load tokenizer and weights; ``taught`` says that the adapter learned the form of the rows.
 
         Raises:
             ModelMissingError: the folder holds no model that can be used, or the adapter is another model's.
@@ -47,7 +49,7 @@ class LocalModel:
         self.name = name
         self.calls_tools = False
         self.rows_a_call = rows_a_call
-        self.taught = adapter is not None  # the adapter learned the form of the rows
+        self.taught = taught
         self._lock = threading.Lock()
         self._net, self._tokenizer = _load(folder, adapter)
         self._end = _ends(self._net, self._tokenizer)
@@ -251,7 +253,7 @@ def embedded_model(*, with_adapter: bool = True) -> LocalModel:
     if adapter is not None:
         _fits(adapter)
         name += f" + adapter {embedded_weights.digest(adapter / 'adapter_model.safetensors')[:12]}"
-    return LocalModel(folder, name=name, adapter=adapter, rows_a_call=1)
+    return LocalModel(folder, name=name, adapter=adapter, rows_a_call=1, taught=adapter is not None)
 
 
 def _fits(adapter: Path) -> None:
@@ -284,4 +286,38 @@ def local_model(folder: Path, *, adapter: Path | None = None) -> LocalModel:
     unsafe = [path.name for path in folder.iterdir() if path.suffix in FORBIDDEN]
     if unsafe and not list(folder.glob("*.safetensors")):
         raise ModelMissingError(f"E_MODEL: {unsafe[0]} can run code when it is opened, expected safetensors.")
-    return LocalModel(folder, name=f"local model {folder.name}", adapter=adapter)
+    name = f"local model {folder.name}"
+    if adapter is not None:
+        _made_for(adapter, folder)
+        name += f" + adapter {adapter.parent.name if adapter.name == 'adapter' else adapter.name}"
+    return LocalModel(folder, name=name, adapter=adapter)
+
+
+def _made_for(adapter: Path, folder: Path) -> None:
+    """Refuse an adapter that ``tune`` made for other weights, even where its shapes fit."""
+    try:
+        note = json.loads((adapter / "tomoscribe.json").read_text(encoding="utf-8"))
+        base, name = str(note["base"]), str(note.get("base_name", "another model"))[:64]
+    except FileNotFoundError:
+        return  # made elsewhere; its keys and shapes are compared when it is loaded
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelMissingError(f"E_MODEL: {adapter.name}/tomoscribe.json cannot be read.") from None
+    if base != embedded_weights.base_of(folder):
+        missing = misfits(adapter, folder)
+        keys = f"; {len(missing)} of its keys have no place, first {missing[0]}" if missing else ""
+        raise ModelMissingError(
+            f"E_MODEL: the adapter {adapter.name} was made for {name}, not for {folder.name}{keys}."
+        )
+
+
+def misfits(adapter: Path, folder: Path) -> list[str]:
+    """Keys of an adapter for which a model has no module."""
+    from safetensors import safe_open
+
+    def keys(path: Path) -> set[str]:
+        with safe_open(path, framework="pt") as file:
+            return set(file.keys())
+
+    held = {name.removesuffix(".weight") for path in folder.glob("*.safetensors") for name in keys(path)}
+    named = keys(adapter / "adapter_model.safetensors")
+    return sorted(key for key in named if key.removeprefix("base_model.model.").split(".lora_")[0] not in held)

@@ -65,6 +65,15 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def base_of(model: Path) -> str:
+    """sha256 over the base's weights and configuration: what an adapter fits."""
+    digest = hashlib.sha256()
+    for path in sorted([model / "config.json", *model.glob("*.safetensors")]):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
 def _convert(folder: Path) -> None:
     """Dequantise the package's file into ``folder``, whole or not at all."""
     source = package_file(PACKAGE, GGUF)

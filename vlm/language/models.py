@@ -185,18 +185,21 @@ def known_choice(choice: str, *, remote: bool = False) -> None:
     )
 
 
-def load_model(choice: str, *, remote: bool = False) -> LanguageModel | None:
+def load_model(choice: str, *, adapter: Path | None = None, remote: bool = False) -> LanguageModel | None:
     """The model that a word names; None for ``none``: everything is composed.
 
     Args:
         choice: ``none``, ``embedded``, a folder of a local model, or ``http(s)://host:port/v1#model-name``.
+        adapter: a folder that ``tomoscribe tune`` made, for a local model.
         remote: whether a server may be another machine than this one.
 
     Raises:
-        UsageError: the word names nothing.
+        UsageError: the word names nothing, or takes no adapter.
         ModelMissingError: it names a model that is not there, with what to install.
     """
     known_choice(choice, remote=remote)
+    if adapter is not None and not Path(choice).is_dir():
+        raise UsageError("E_USAGE: --adapter is given, expected --model with the folder of the model it was made for.")
     if choice in NONE:
         return None
     if "://" in choice:
@@ -205,4 +208,4 @@ def load_model(choice: str, *, remote: bool = False) -> LanguageModel | None:
         return ServerModel(parse_address(choice, remote=remote))
     from vlm.language import embedded
 
-    return embedded.embedded_model() if choice in EMBEDDED else embedded.local_model(Path(choice))
+    return embedded.embedded_model() if choice in EMBEDDED else embedded.local_model(Path(choice), adapter=adapter)

@@ -82,7 +82,7 @@ def reword(
         return Reworded(list(drafts))
     rows = {n: row for n, draft in enumerate(drafts) if (row := row_of(draft, ledger, style))}
     done = Reworded(list(drafts), rows=len(rows))
-    judge = _Judge(drafts, ledger, context or Context())
+    judge = Judge(drafts, ledger, context or Context())
     if model is None:
         proposals = {n: say(row, style) for n, row in rows.items()}
         kept, _ = judge.sorted(rows, proposals, author="compose")
@@ -96,7 +96,7 @@ def reword(
 
 
 def _modelled(
-    rows: Mapping[int, Row], style: Style, model: LanguageModel, judge: _Judge, done: Reworded, deadline: float
+    rows: Mapping[int, Row], style: Style, model: LanguageModel, judge: Judge, done: Reworded, deadline: float
 ) -> dict[int, Draft]:
     """Sentences of the model that hold, by the place of their draft; the second attempt knows what was wrong."""
     began = time.monotonic()
@@ -165,7 +165,7 @@ def row_words(text: str) -> set[str]:
     return set(re.findall(r"[a-z]+", text.lower()))
 
 
-class _Judge:
+class Judge:
     """The checker, over sentences that would take the place of composed ones."""
 
     def __init__(self, drafts: Sequence[Draft], ledger: Ledger, context: Context) -> None:
