@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from retrieval.caches import Indexes, least
+from retrieval.library import THUMBNAIL, CaseLibrary
 from retrieval.search import Difference, Similar
 from vlm.findings.vocabulary import load_vocabulary
 
@@ -73,6 +75,19 @@ def similar_rows(found: list[Similar]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def write_thumbnails(library: CaseLibrary, found: list[Similar], rows: list[dict[str, Any]], folder: Path) -> None:
+    """Write the key image of each case that has one, and name it in its row."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for similar, row in zip(found, rows, strict=True):
+        body = library.picture(similar.case.id, THUMBNAIL)
+        row["thumbnail"] = None
+        if body is not None:
+            path = folder / f"{similar.case.name}.png"
+            path.touch(mode=0o600)
+            path.write_bytes(body)
+            row["thumbnail"] = str(path)
+
+
 def _differences(found: tuple[Difference, ...]) -> list[dict[str, str | None]]:
     return [{"finding": d.finding, "other": d.other} for d in found]
 
@@ -91,7 +106,8 @@ def show_similar(rows: list[dict[str, Any]], *, by_words: bool) -> None:
         here = [f"{name_of(d['finding'])} (there {KNOWN[d['other']]})" for d in row["only_here"]]
         present = [*both, *(name_of(d["finding"]) for d in row["only_there"])]
         told = [row["sentence"], ", ".join(present)] if by_words else ["\n".join(part) for part in (both, there, here)]
-        table.add_row(row["case"], like, *(escape(part) for part in told), end_section=True)
+        name = f"{row['case']}\n{row['thumbnail']}" if row.get("thumbnail") else row["case"]
+        table.add_row(escape(name), like, *(escape(part) for part in told), end_section=True)
     Console().print(table)
 
 

@@ -4,8 +4,9 @@
 
 Cases are planned at CT-RATE's prevalence (or at graded sizes) and dictated as radiologists word them; nothing is drawn,
 so this is about findings and words, not about images. A case is right among the five when it shares as much (Jaccard
-of finding sets, or of an organ's) as the fifth best of all that share something: the oracle has 1 by definition. The query's own case
-is left out, and of cases with the same words all but the first. ``--words`` adds sentences by all-MiniLM-L6-v2.
+of finding sets, or of an organ's) as the fifth best of all that share something: the oracle has 1 by definition. The
+query's own case is left out, and of cases with the same words all but the first. ``--words`` adds sentences by
+all-MiniLM-L6-v2.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 from app.cli import app
 from app.studies import find_studies
 from retrieval.library import CaseLibrary
-from tests.library_cases import REPORTS
+from tests.library_cases import REPORTS, new_case
 from tests.page_case import Finished
 from vlm.errors import UsageError
 
@@ -62,6 +63,19 @@ def test_search_by_words_and_by_a_report_of_ours(reports: Path, tmp_path: Path, 
     only = json.loads(run("search", finished.reading, "--finding", "gallstone", "--library", library, "--json").stdout)
     assert all("Gallstones" in row["report"] for row in only)
     assert "case" in run("search", "nodule", "--library", library).stdout
+
+
+def test_search_writes_thumbnails(reports: Path, tmp_path: Path) -> None:
+    library = tmp_path / "lib"
+    run("index", "add", reports, "--library", library, "--workers", 1)
+    held = CaseLibrary(library)
+    held.add(new_case("p4", study="pictured", pictures={"thumbnail.png": b"\x89PNG small"}))
+    held.close()
+    words = ("search", "kidney stone", "--library", library, "--thumbnails", tmp_path / "small", "--json")
+    rows = json.loads(run(*words).stdout)
+    written = [Path(row["thumbnail"]) for row in rows if row["thumbnail"]]
+    assert [path.read_bytes() for path in written] == [b"\x89PNG small"]
+    assert stat.S_IMODE(written[0].stat().st_mode) == 0o600
 
 
 def test_our_own_reports_go_in_with_what_was_measured(finished: Finished, tmp_path: Path) -> None:

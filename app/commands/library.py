@@ -185,11 +185,14 @@ def search(
     phase: Annotated[str | None, typer.Option("--phase", help="plain, arterial, portal or enhanced.")] = None,
     before: Annotated[str | None, typer.Option("--before", metavar="YYYY-MM-DD", help="Made before this day.")] = None,
     patient: Annotated[str, typer.Option("--patient", help="Whose cases never come back.")] = "",
+    thumbnails: Annotated[
+        Path | None, typer.Option("--thumbnails", metavar="DIR", help="Write a small key image of each there.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find similar cases by a scan or a report, or cases by words."""
     from app.searching import query_of
-    from app.showing_cases import show_similar, similar_rows
+    from app.showing_cases import show_similar, similar_rows, write_thumbnails
     from retrieval.search import Search, filters_of
 
     filters = filters_of(
@@ -201,7 +204,10 @@ def search(
         query, missing = query_of(what, indexes.library, patient)
         if missing:
             typer.echo(missing, err=True)
-        rows = similar_rows(Search(indexes.library, indexes).similar(query, count, filters))
+        found = Search(indexes.library, indexes).similar(query, count, filters)
+        rows = similar_rows(found)
+        if thumbnails is not None:
+            write_thumbnails(indexes.library, found, rows, thumbnails)
     if as_json:
         put_json(rows)
     else:
