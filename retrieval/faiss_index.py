@@ -1,7 +1,7 @@
 """The index in the process, by FAISS: exact up to EXACT_UP_TO vectors, inverted lists of 8-bit codes beyond.
 
-Exact means every vector, by one matrix product over FAISS's own memory: for a single query that takes a third of the
-time of its own scan. Lists are trained on a sample, and the number of lists looked through is the smallest that
+Exact means every vector, by one matrix product over FAISS's own memory: for a single query that takes a half to a
+third of its own scan's time. Lists are trained on a sample, and the number of lists looked through is the smallest that
 reaches RECALL on vectors of the index itself; the recall is then measured on others and kept with the index.
 """
 
