@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +45,7 @@ FOLDS = (
     ("pyradiomics-lung2", "lung-pet-ct-dx-a0002", "lidc-idri-0314"),
 )
 BUILD = ROOT / "build" / "anatomy"
+ROWS = BUILD / "rows.json"  # remove it when an engine or its weights changed
 QUALITY = ROOT / "vlm" / "anatomy" / "quality.json"
 TOGETHER = "together"
 
@@ -205,19 +208,31 @@ def main() -> None:
 
 
 def measure(scans: Sequence[str], phantoms: Sequence[int]) -> tuple[list[Row], list[Row]]:
-    """Rows of real scans, and of phantoms; every row is also printed as it comes."""
-    real: list[Row] = []
-    for scan in scans:
-        reference, weights = of_scan(scan), weights_for(scan)
-        engines: list[Engine] = [Rules(), *([embedded(weights)] if weights else [])]
-        rows = [row for engine in engines for row in measured(engine, reference)]
-        real += rows
-        for row in rows:
-            print(json.dumps(asdict(row)), flush=True)
+    """Rows of real scans, and of phantoms; what a run that was cut has measured is taken from ``ROWS``."""
+    real = [row for scan in scans for row in rows_of(scan, weights_for(scan), partial(of_scan, scan))]
     base = BUILD / "phantoms.safetensors"
-    engines = [Rules(), *([embedded(base)] if base.is_file() else [])]
-    made = [row for seed in phantoms for engine in engines for row in measured(engine, of_phantom(seed))]
+    weights = base if base.is_file() else None
+    made = [row for seed in phantoms for row in rows_of(f"phantom {seed}", weights, partial(of_phantom, seed))]
     return [*real, *together(real)], made
+
+
+def rows_of(name: str, weights: Path | None, make: Callable[[], Reference]) -> list[Row]:
+    """A reference by every engine; rows are kept by engine, the network's by its weights."""
+    engines: dict[str, Engine] = {"rules": Rules()}
+    if weights is not None:
+        engines[weights.stem] = embedded(weights)
+    kept: dict[str, list[Any]] = json.loads(ROWS.read_text(encoding="utf-8")) if ROWS.is_file() else {}
+    missing = [key for key in engines if f"{key} {name}" not in kept]
+    reference = make() if missing else None
+    for key in missing:
+        assert reference is not None
+        kept[f"{key} {name}"] = [asdict(row) for row in measured(engines[key], reference)]
+        ROWS.parent.mkdir(parents=True, exist_ok=True)
+        ROWS.write_text(json.dumps(kept), encoding="utf-8")
+    rows = [Row(**row) for key in engines for row in kept[f"{key} {name}"]]
+    for row in rows:
+        print(json.dumps(asdict(row)), flush=True)
+    return rows
 
 
 if __name__ == "__main__":

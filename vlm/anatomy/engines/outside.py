@@ -15,6 +15,10 @@ import numpy as np
 from vlm.ct.volume import Volume
 from vlm.errors import UsageError, shown
 
+# Whatever a program would fetch or send goes to a port where nobody listens.
+OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9") | {
+    "no_proxy": "", "NO_PROXY": "", "HF_HUB_OFFLINE": "1",
+}  # fmt: skip
 LONGEST_S = 3600.0  # a full-resolution run of a large CT on a slow processor takes about half an hour
 
 
@@ -48,7 +52,7 @@ def run(command: Sequence[str | Path], settings: Mapping[str, str], result: Path
     name = Path(command[0]).name
     try:
         done = subprocess.run(
-            [str(part) for part in command], env=os.environ | dict(settings), capture_output=True, text=True,
+            [str(part) for part in command], env=os.environ | OFFLINE | dict(settings), capture_output=True, text=True,
             check=False, timeout=LONGEST_S, stdin=subprocess.DEVNULL, cwd=result.parent,
         )  # fmt: skip
     except OSError as fault:

@@ -19,8 +19,12 @@ from vlm.errors import UsageError
 from vlm.evidence import Case
 
 COMMAND = "TotalSegmentator"
-FAST = ("Dataset297_",)  # one model at 3 mm
-FULL = tuple(f"Dataset29{number}_" for number in range(1, 6))  # five models at 1.5 mm
+FAST = ("Dataset297_TotalSegmentator_total_3mm_1559subj",)  # one model at 3 mm
+FULL = (  # five models at 1.5 mm
+    "Dataset291_TotalSegmentator_part1_organs_1559subj", "Dataset292_TotalSegmentator_part2_vertebrae_1532subj",
+    "Dataset293_TotalSegmentator_part3_cardiac_1559subj", "Dataset294_TotalSegmentator_part4_muscles_1559subj",
+    "Dataset295_TotalSegmentator_part5_ribs_1559subj",
+)  # fmt: skip
 
 
 def totalsegmentator() -> MapEngine:
@@ -50,7 +54,7 @@ def weights() -> Path:
 
 
 def _has(models: tuple[str, ...]) -> bool:
-    return all(any(weights().glob(f"{model}*")) for model in models)
+    return all((weights() / model).is_dir() for model in models)  # under another name it would be downloaded
 
 
 def _label(case: Case) -> LabelMap:
