@@ -10,6 +10,7 @@ from app.asking import ask_scan, know, load_session, opened, save_session
 from app.opening import open_page
 from app.reopen import Opened
 from tests.page_case import Finished
+from vlm.encoder.minilm import installed
 from vlm.errors import UsageError
 from vlm.language import router
 from vlm.language.conversation import Conversation
@@ -17,6 +18,7 @@ from vlm.language.events import Event, Note, Question, Said, Show, Understood
 from vlm.language.replies import REPLIES
 from vlm.language.router import intents, route
 
+CONVERSATIONS = Path(__file__).resolve().parents[1] / "benchmarks" / "questions" / "conversations.txt"
 pytestmark = pytest.mark.xdist_group("page")
 
 
@@ -142,3 +144,41 @@ def test_everything_that_is_said_has_passed_the_checker(talk: Conversation) -> N
         events = put(talk, question)
         assert [e for e in events if isinstance(e, Understood)]
         assert all(e.verdict in ("supported", "neutral") for e in events if isinstance(e, Said))
+
+
+# ---- twenty conversations, replayed
+
+
+def conversations() -> list[tuple[str, list[tuple[str, str]]]]:
+    """(title, [(question, what the answer holds)]) of each."""
+    told: list[tuple[str, list[tuple[str, str]]]] = []
+    for line in CONVERSATIONS.read_text(encoding="utf-8").splitlines():
+        if line.startswith("= "):
+            told.append((line[2:], []))
+        elif not line.startswith("#"):
+            question, _, holds = line.rpartition("|")
+            told[-1][1].append((question, holds))
+    return told
+
+
+def test_there_are_twenty_conversations_of_five_turns_or_more() -> None:
+    assert len(conversations()) >= 20
+    assert all(len(turns) >= 5 for _, turns in conversations())
+
+
+@pytest.mark.skipif(not installed(), reason="needs the extra encoder: the head decides")
+@pytest.mark.parametrize(("title", "turns"), conversations(), ids=[title for title, _ in conversations()])
+def test_a_conversation_goes_as_it_went(talk: Conversation, title: str, turns: list[tuple[str, str]]) -> None:
+    observed = talk.case.ledger.observations()
+    for question, holds in turns:
+        place: dict[str, object] = {}
+        if question.startswith("@"):
+            finding, _, question = question[1:].partition(" ")
+            record = next(o for o in observed.values() if finding in o.finding and o.region is not None)
+            place["point"] = record.region.centroid_mm  # type: ignore[union-attr]
+        events = put(talk, question, **place)
+        told = f"{said(events)} {notes(events)}"
+        assert all(e.verdict in ("supported", "neutral") for e in events if isinstance(e, Said)), (title, question)
+        for words in filter(None, holds.split(";")):
+            there = words.removeprefix("!").lower() in told
+            assert there != words.startswith("!"), (title, question, told)

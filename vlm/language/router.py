@@ -11,9 +11,11 @@ import functools
 import json
 import re
 import tomllib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,8 @@ from vlm.language.topic import Topic, topic_of
 
 HEAD = "intents.safetensors"  # beside this file; written by python -m vlm.train.intents
 SURE = 0.45  # of the head's choice; below it two intents are offered instead
-FLAGS = ("finding", "place", "side", "pointed")
+MEANING, FLAGS = 384, 4  # places of the embedding; a finding, a place, a side named, somebody points
+WORDS = 2048  # places of words and pairs
 FINDING, PLACE = "finding", "organ"  # what stands for the names of findings and of places
 
 
@@ -125,15 +128,26 @@ def cues(plain: str) -> list[bool]:
 
 
 def features(texts: Sequence[str], pointed: Sequence[bool]) -> NDArray[np.float32]:
-    """(N, 384 + intents + flags) float32: meaning with names taken out, cues, what is named."""
-    meaning = minilm().embed([without_names(text) for text in texts])
+    """(N, 384 + intents + flags + WORDS) float32: meaning with names taken out, cues, what is named, words."""
+    bare = [without_names(text) for text in texts]
+    meaning = minilm().embed(bare)
+    words = np.stack([_words(text) for text in bare])
     hits = np.array([cues(plainly(text)) for text in texts], dtype=np.float32)
     named = [topic_of(text) for text in texts]
     flags = np.array(
         [[bool(t.findings), bool(t.sites), bool(t.side), at] for t, at in zip(named, pointed, strict=True)],
         dtype=np.float32,
     )
-    return np.concatenate([meaning, 0.5 * hits, 0.5 * flags], axis=1)
+    return np.concatenate([meaning, 0.5 * hits, 0.5 * flags, 0.3 * words], axis=1)
+
+
+def _words(text: str) -> NDArray[np.float32]:
+    """(WORDS,) float32: the words and pairs of neighbours of a text, each at the place of its checksum."""
+    words = ["^", *(token.word for token in tokens_of(text.lower()) if token.is_word), "$"]
+    out = np.zeros(WORDS, dtype=np.float32)
+    for gram in (*words[1:-1], *map(" ".join, pairwise(words))):
+        out[zlib.crc32(gram.encode()) % WORDS] = 1.0
+    return out
 
 
 def without_names(text: str) -> str:
@@ -162,11 +176,12 @@ def head() -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
 
     data = path.read_bytes()
     kept: dict[str, Any] = load(data)
-    length = int.from_bytes(data[:8], "little")
-    told = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    if told.get("intents") != json.dumps(list(intents())):
-        return None  # the file of intents has others than the head was trained for: the rules answer
-    return kept["weights"], kept["bias"]
+    header = int.from_bytes(data[:8], "little")
+    told = json.loads(data[8 : 8 + header]).get("__metadata__", {})
+    length = MEANING + len(intents()) + FLAGS + WORDS
+    if told.get("intents") != json.dumps(list(intents())) or len(kept["weights"]) != length:
+        return None  # trained for other intents or other features: the rules answer
+    return kept["weights"].astype(np.float32), kept["bias"].astype(np.float32)
 
 
 def words_in(text: str) -> int:
