@@ -30,6 +30,7 @@ HEAD = "intents.safetensors"  # beside this file; written by python -m vlm.train
 SURE = 0.45  # of the head's choice; below it two intents are offered instead
 MEANING, FLAGS = 384, 4  # places of the embedding; a finding, a place, a side named, somebody points
 WORDS = 2048  # places of words and pairs
+NEXT = 2  # the head's choices that are offered; a cue of the rules decides between them
 FINDING, PLACE = "finding", "organ"  # what stands for the names of findings and of places
 
 
@@ -96,8 +97,12 @@ def _by_head(text: str, topic: Topic, pointed: bool) -> Asked:
     logits[[not possible(key, topic, pointed) for key in names]] = -np.inf
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
-    first, second = np.argsort(-shares)[:2]
+    best = np.argsort(-shares)[:NEXT]
+    first, second = best[:2]
     sure = bool(shares[first] >= SURE)
+    ruled = _by_rules(text, topic, pointed)
+    if not sure and ruled.intent in [names[n] for n in best]:
+        return ruled  # a cue fits, and the head does not speak against it
     return Asked(
         intent=names[first], topic=topic, by=f"head {shares[first]:.2f}", sure=sure, other="" if sure else names[second]
     )
