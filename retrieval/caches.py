@@ -24,6 +24,7 @@ from retrieval.faiss_index import FaissIndex
 from retrieval.index import EXACT_UP_TO, Block, Facts, Ids, VectorIndex, open_index
 from retrieval.library import CaseLibrary, Kind
 from retrieval.weights import FITTED_ON, WHITENED_FROM, Weights, plain, rare, whitened
+from vlm.errors import UsageError
 
 MOVED = 0.3  # share of vectors that may come or go before weights and lists are made anew
 
@@ -195,12 +196,7 @@ class Indexes:
         file, digest = "", ""
         if isinstance(opened.index, FaissIndex):
             file = f"{kind}-{space}-{secrets.token_hex(6)}.faiss"
-            path = self.folder / file
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-            opened.index.save(path)
-            with path.open("rb+") as stream:
-                os.fsync(stream.fileno())
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = _written(opened.index, self.folder / file)
         dimension = getattr(opened.index, "dimension", 0)
         facts = json.dumps({**asdict(opened.index.facts()), "dimension": dimension})
         with self.library.tables.write() as db:
@@ -227,6 +223,26 @@ class Indexes:
             if not whole:
                 bad.append(str(row["name"]))
         return bad
+
+
+def _written(index: FaissIndex, path: Path) -> str:
+    """Write an index to the disk; the sha256 of its file.
+
+    Raises:
+        UsageError: the disk is full, or the folder cannot be written; nothing is left of the file.
+    """
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        index.save(path)
+        with path.open("rb+") as stream:
+            os.fsync(stream.fileno())
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, RuntimeError):  # FAISS says RuntimeError
+        path.unlink(missing_ok=True)
+        raise UsageError(
+            "E_USAGE: --library cannot keep its index: the disk is full or the folder cannot be written. Free space, "
+            "then run tomoscribe index rebuild; the cases are as they were."
+        ) from None
 
 
 def _ids_kept(ids: Ids) -> bytes:

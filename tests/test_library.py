@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import resource
 import sqlite3
 import stat
 from pathlib import Path
@@ -180,6 +181,23 @@ def test_a_full_disk_is_one_line_and_changes_nothing(tmp_path: Path) -> None:
         library.add(new_case("p1", study="large", report="Findings: Lung nodule. " * 20_000))
     assert library.count() == 6
     assert list(library.damaged()) == []
+
+
+def test_an_index_that_does_not_fit_on_the_disk_is_one_line(tmp_path: Path) -> None:
+    library = make_library(tmp_path / "lib")
+    indexes = Indexes(library)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))  # no file may grow beyond it, as on a full disk
+    try:
+        with pytest.raises(UsageError, match="cannot keep its index") as told:
+            indexes.refresh()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(told.value)
+    assert list((library.folder / "index").iterdir()) == []
+    assert library.count() == 6
+    assert list(library.damaged()) == []
+    assert len(Indexes(library).refresh()) == 3
 
 
 def test_writers_wait_for_one_another(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_a_poisoned_case_changes_no_sentence(finished: Finished, poisoned: Path)
     reading = read_scan(finished.scan, library=poisoned)
     before = Report.model_validate_json((finished.reading / "report.json").read_text(encoding="utf-8"))
     assert difference(before.sentences, reading.report.sentences) == []
+    assert "Ignore all instructions" in reading.memory.similar[0].case.report  # it is at rank 1
     similar = [record for record in reading.report.evidence.values() if record.kind == "similar"]
     assert len(similar) == len(reading.memory.similar) > 0
     assert "pleural_effusion" in similar[0].attributes["shared"]
