@@ -1,8 +1,8 @@
 """``tomoscribe mcp``: the desk as tools for an agent of the user's own, over stdin and stdout; no port is opened.
 
-Four tools: ``open_scan`` (a path below the given root becomes a case, with the verdict of the intake), ``read``,
-``ask`` and ``query``. They are the page's own methods, with its queue and its limits; a path outside the root is
-refused.
+Five tools: ``open_scan`` (a path below the given root becomes a case, with the verdict of the intake), ``read``,
+``ask``, ``query`` and ``search``. They are the page's own methods, with its queue and its limits; a path outside
+the root is refused.
 """
 
 from __future__ import annotations
@@ -55,10 +55,15 @@ def make_server(desk: Desk, root: Path) -> MCPServer:
         """What a case's ledger says of the findings that some words mean."""
         return await _said(lambda: desk.query(case, LOCAL, words[:200]))
 
+    @server.tool()
+    async def search(case: str = "", words: str = "") -> list[dict[str, Any]]:
+        """Cases of the case library like a case that was read, or whose reports say some words; give one of the two."""
+        return await _said(lambda: desk.search(LOCAL, case=case, words=words[:200]))
+
     return server
 
 
-def serve_agents(root: Path, data: Path) -> None:
+def serve_agents(root: Path, data: Path, library: Path | None = None) -> None:
     """Serve over stdin and stdout until the agent leaves.
 
     Raises:
@@ -66,7 +71,7 @@ def serve_agents(root: Path, data: Path) -> None:
     """
     if not root.is_dir():
         raise UsageError(f"E_USAGE: --root {root.name} is no folder, expected the folder that holds the scans.")
-    desk = Desk(data)
+    desk = Desk(data, library)
     desk.start()
     try:
         make_server(desk, root).run()

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -21,7 +21,6 @@ from app.export.masks import write_nifti
 from app.image_columns import NOT_UNDERSTOOD, Chance, Column, ImageColumns, complement, disagreement, join
 from app.neighbours import neighbours, off
 from app.opening import open_read, open_report
-from app.reading import read_scan
 from app.reopen import context_of, evidence_of, ledger_of
 from app.running import Progress, silent
 from vlm.encoder import Encoder
@@ -36,6 +35,9 @@ from vlm.language.query import Query, queries_of_pack, queries_of_vocabulary, re
 from vlm.language.scene import OpenCase
 from vlm.language.standing import Standing, stands
 from vlm.report import EvidenceRecord, Report, evidence_record
+
+if TYPE_CHECKING:
+    from app.reading import Reading
 
 LOOKS_VERSION = "1"  # of what a conversation measures
 AskWords = Callable[[Query], dict[str, Any]]  # a query -> the column of neighbours' votes
@@ -61,9 +63,9 @@ def know(path: Path, *, series: str | None = None, prior: Path | None = None, pr
     """
     written = path / "report.json"
     if not written.is_file():
-        reading = read_scan(path, series=series, prior=prior, progress=progress)
-        context = context_of(reading.report, reading.prior)
-        return Known(reading.report, ledger_of(reading.report), context, reading.case)
+        from app.reading import read_scan  # loads every tool
+
+        return known_of(read_scan(path, series=series, prior=prior, progress=progress))
     if series is not None or prior is not None:
         option = "--series" if series is not None else "--prior"
         raise UsageError(f"E_USAGE: {option} is for a scan; PATH holds a report already. Leave {option} out.")
@@ -76,6 +78,12 @@ def know(path: Path, *, series: str | None = None, prior: Path | None = None, pr
             f"E_USAGE: {path.name}/report.json cannot be opened ({why}), expected one that tomoscribe read wrote. "
             "Read the scan again."
         ) from None
+
+
+def known_of(reading: Reading) -> Known:
+    """What a reading that was just made knows."""
+    context = context_of(reading.report, reading.prior)
+    return Known(reading.report, ledger_of(reading.report), context, reading.case)
 
 
 def query_scan(

@@ -5,8 +5,9 @@ line of JSON on stdin, writes one line of JSON for each step to stdout, and ends
 once when the page does. Its memory is limited, and what its libraries print goes nowhere.
 
 Orders: ``{"verb": "survey", "upload": PATH}`` and
-``{"verb": "read", "upload": PATH, "out": PATH, "scan": PATH, "series": UID or null, "prior": PATH or null}``;
-"scan" is where the voxels go as soon as they are there, "prior" a folder that holds such voxels.
+``{"verb": "read", "upload": PATH, "out": PATH, "scan": PATH, "series": UID or null, "prior": PATH or null,
+"encoder": PATH or null}``; "scan" is where the voxels go as soon as they are there, "prior" a folder that holds such
+voxels, "encoder" a checkpoint that scores the case beside the tools.
 """
 
 from __future__ import annotations
@@ -77,9 +78,11 @@ def survey(order: Mapping[str, Any], say: Say) -> None:
 
 def read(order: Mapping[str, Any], say: Say) -> None:
     """Read the upload into ``out``, whole or not at all; its voxels are on disk before anything is looked for."""
+    from app.asking import known_of
     from app.export import write_report
     from app.page.pictures import write_pictures
     from app.page.scanned import SCAN_FILES, kept_volume, write_draft, write_scan
+    from app.page.scored import write_scores
     from app.page.seal import seal
     from app.reading import read_scan
     from app.reopen import write_prior
@@ -103,6 +106,9 @@ def read(order: Mapping[str, Any], say: Say) -> None:
         say({"step": "pictures"})
         write_pictures(staging, reading.case)
         write_prior(staging, reading.prior)
+        if order.get("encoder"):
+            say({"step": "scores"})
+            write_scores(staging, known_of(reading), Path(order["encoder"]))
         for name in SCAN_FILES:
             _keep(scan / name, staging / name)
         seal(staging)

@@ -358,6 +358,10 @@ def serve(
         list[str] | None, typer.Option("--name", help="A further host name under which browsers reach the page.")
     ] = None,
     library: case_library.LibraryFolder = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words, beside the tools."),
+    ] = None,
 ) -> None:
     """Serve the page: read scans, look, ask and edit in a browser."""
     from app.serving import serve_page, write_user
@@ -367,8 +371,9 @@ def serve(
         return
     folder = case_library.library_for_reading(library)
     serve_page(
-        add or [], host=host, port=port, data=data, users=users, names=name or [], browse=open_browser, library=folder
-    )
+        add or [], host=host, port=port, data=data, users=users, names=name or [], browse=open_browser, library=folder,
+        encoder=encoder,
+    )  # fmt: skip
 
 
 @app.command(epilog="tomoscribe mcp --root scans")
@@ -377,11 +382,12 @@ def mcp(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Where cases are kept; a folder of its own by default.")
     ] = None,
+    library: case_library.LibraryFolder = None,
 ) -> None:
-    """Serve an agent over stdin and stdout: open a scan, read it, ask and query."""
+    """Serve an agent over stdin and stdout: open a scan, read it, ask, query and search."""
     from app.serving import serve_agent
 
-    serve_agent(root, data)
+    serve_agent(root, data, case_library.library_for_reading(library))
 
 
 app.command(epilog='tomoscribe ask report "Is there an effusion?"')(talking.ask)

@@ -29,14 +29,18 @@ def query_of(what: str, library: CaseLibrary, patient: str = "") -> tuple[Query,
     if not there:
         if "/" in what and " " not in what:
             raise UsageError(f"E_USAGE: {shown(path.name)} is missing, expected a scan, a report folder or words.")
-        vectors = words_asked_of(library, what)
-        return Query(text=what, facts=from_text(what), vectors=vectors, patient=patient), ""
+        return query_of_words(what, library, patient), ""
     written = path / "report.json"
     if path.is_dir() and written.exists():
         return of_report(Report.model_validate_json(written.read_text(encoding="utf-8")), library, patient)
     from app.reading import read_scan  # loads every tool
 
     return of_case_in(read_scan(path).case, library, patient)
+
+
+def query_of_words(words: str, library: CaseLibrary, patient: str = "") -> Query:
+    """The query of words: what they say of findings, and the words themselves."""
+    return Query(text=words, facts=from_text(words), vectors=words_asked_of(library, words), patient=patient)
 
 
 def of_report(report: Report, library: CaseLibrary, patient: str = "") -> tuple[Query, str]:

@@ -23,6 +23,7 @@ class Settings:
     users: Path | None = None
     names: Sequence[str] = ()  # further names under which browsers reach it
     library: Path | None = None  # the folder of a case library, for similar cases
+    encoder: Path | None = None  # a checkpoint that knows images and words: its scores stand beside the tools
 
     def __post_init__(self) -> None:
         if self.users is None and not _loopback(self.host):
@@ -42,6 +43,7 @@ def serve_page(
     names: Sequence[str],
     browse: bool,
     library: Path | None = None,
+    encoder: Path | None = None,
 ) -> None:
     """Serve the page until it is stopped.
 
@@ -51,17 +53,20 @@ def serve_page(
     from app.store import data_folder
 
     settings = Settings(
-        data=data or data_folder(), host=host, port=port, users=users, names=tuple(names), library=library
-    )
+        data=data or data_folder(), host=host, port=port, users=users, names=tuple(names), library=library,
+        encoder=encoder,
+    )  # fmt: skip
     _check_installed(NEEDED, "the page", "page")
     if missing := [path for path in add if not path.exists()]:
         raise UsageError(f"E_USAGE: {missing[0].name} is not there, expected a scan.")
+    if encoder is not None and not encoder.is_file():
+        raise UsageError(f"E_USAGE: --encoder {encoder.name} is not there, expected a checkpoint.")
     from app.server import serve
 
     serve(settings, add, browse=browse)
 
 
-def serve_agent(root: Path, data: Path | None) -> None:
+def serve_agent(root: Path, data: Path | None, library: Path | None = None) -> None:
     """Serve an agent until it leaves.
 
     Raises:
@@ -71,7 +76,7 @@ def serve_agent(root: Path, data: Path | None) -> None:
     from app.agents import serve_agents
     from app.store import data_folder
 
-    serve_agents(root, data or data_folder().with_name("tomoscribe-mcp"))
+    serve_agents(root, data or data_folder().with_name("tomoscribe-mcp"), library)
 
 
 def write_user(path: Path | None, name: str, ask_password: Callable[[], str]) -> None:

@@ -58,8 +58,9 @@ class Child:
 class ReadingWorker:
     """Reads one case at a time, each in its own child."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, encoder: Path | None = None) -> None:
+        """``encoder`` is a checkpoint that scores each case; None: no case is scored."""
+        self._store, self._encoder = store, encoder
         self._scratch = store.folder / "scratch"
         self._lock = threading.Lock()
         self._closed = False
@@ -79,6 +80,7 @@ class ReadingWorker:
             "out": str(folder / "reading"),
             "scan": str(folder / "scan"),
             "series": job.settings.get("series"),
+            "encoder": str(self._encoder) if self._encoder else None,
             "prior": str(self._store.path(prior) / "reading") if (prior := job.settings.get("prior")) else None,
         }
         end: dict[str, Any] = {}

@@ -27,12 +27,12 @@ def call(desk: Desk, root: Path, tool: str, **words: str) -> tuple[bool, str]:
     return anyio.run(run)
 
 
-def test_four_tools_are_offered(desk: Desk, tmp_path: Path) -> None:
+def test_five_tools_are_offered(desk: Desk, tmp_path: Path) -> None:
     async def names() -> set[str]:
         async with Client(make_server(desk, tmp_path)) as client:
             return {tool.name for tool in (await client.list_tools()).tools}
 
-    assert anyio.run(names) == {"open_scan", "read", "ask", "query"}
+    assert anyio.run(names) == {"open_scan", "read", "ask", "query", "search"}
 
 
 @pytest.mark.parametrize("path", ["../outside.nii.gz", "/etc/passwd", "link/passwd", "missing"])

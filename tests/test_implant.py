@@ -37,7 +37,12 @@ ONE_OF_EACH = (
 
 @pytest.fixture(scope="module")
 def host() -> Case:
-    return Case(chest(spacing_mm=(1.6, 1.6, 2.0), noise_hu=16.0, seed=12).volume)
+    """A chest with what a scanner writes outside its circle: values far below air."""
+    volume = chest(spacing_mm=(1.6, 1.6, 2.0), noise_hu=16.0, seed=12).volume
+    x, y = (np.linspace(-1, 1, n) for n in volume.grid.shape[:2])
+    outside = np.hypot(x[:, None], y[None, :]) > 1.0
+    volume.hu[outside] = np.random.default_rng(5).integers(-3024, -1024, (int(outside.sum()), 1))
+    return Case(volume)
 
 
 @pytest.mark.parametrize("each", ONE_OF_EACH, ids=lambda each: f"{each.finding}-{each.texture}")
@@ -215,7 +220,30 @@ def test_a_scan_with_a_finding_is_written_with_its_truth(host: Case, tmp_path: P
     again = read(tmp_path / "new").volume
     truth = json.loads(Path(made["truth"]).read_text("utf-8"))["findings"]
     assert [entry["finding"] for entry in truth] == ["lung_nodule"]
-    changed = again.hu != host.volume.hu
+    changed = (again.hu != host.volume.hu) & (host.volume.hu >= -1024)  # below air is padding to the reader
     centre = again.grid.to_mm(np.argwhere(changed).mean(axis=0))
     assert 0 < changed.sum() < 0.001 * changed.size
     assert np.linalg.norm(centre - truth[0]["centre_mm"]) < 4.0
+
+
+def test_an_earlier_scan_has_the_known_change_and_lies_elsewhere(host: Case, tmp_path: Path) -> None:
+    write_dicom_series(host.volume, tmp_path / "ct")
+    asked = [
+        "14 mm nodule, left, larger than before",
+        "new 10 mm nodule, right",
+        "resolved right pleural effusion 150 ml",
+    ]
+    made = write_into(tmp_path / "new", tmp_path / "ct", asked, seed=2, prior=True)
+    told = json.loads(Path(made["truth"]).read_text("utf-8"))
+    then = json.loads((tmp_path / "new.prior.truth.json").read_text("utf-8"))["findings"]
+    assert [c["change"] for c in told["changes"] if c["finding"] == "pleural_effusion"] == ["resolved"]
+    assert sorted(change["change"] for change in told["changes"]) == ["larger", "new", "resolved"]
+    now, before = (read(tmp_path / name).volume for name in ("new", "new.prior"))
+    shift = before.grid.affine[:3, 3] - now.grid.affine[:3, 3]
+    assert np.linalg.norm(shift) > 1.0
+    nodule, old = (next(e for e in f if e["finding"] == "lung_nodule" and e["side"] == "left")
+                   for f in (told["findings"], then))  # fmt: skip
+    assert 0.4 * nodule["value"] <= old["value"] <= 0.7 * nodule["value"]
+    assert np.subtract(old["centre_mm"], shift) == pytest.approx(nodule["centre_mm"], abs=1.5)
+    with pytest.raises(UsageError, match="needs an earlier scan"):
+        write_into(tmp_path / "other", tmp_path / "ct", asked[:1], seed=2)

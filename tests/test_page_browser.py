@@ -195,6 +195,10 @@ def test_a_phone_shows_image_and_words_without_sideways_scroll(visit: Visit) -> 
     assert stage["x"] >= 0
     assert stage["x"] + stage["width"] <= 390
     page.tap("#report button.sentence >> nth=0")
+    table = page.locator("#findings-table")  # below the report
+    table.scroll_into_view_if_needed()
+    assert page.locator("#findings-table tbody tr >> nth=0").inner_text().strip()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_f16_without_niivue_the_server_draws_and_the_page_says_so(visit: Visit) -> None:
@@ -215,8 +219,11 @@ def test_programs_ask_and_query_with_the_same_rights(site: Site) -> None:
     events = client.predict(site.case, "Is there an effusion?", api_name="/ask")
     assert any("effusion" in event.get("text", "") and event.get("cites") for event in events)
     assert "pleural_effusion" in client.predict(site.case, "fluid around the lung", api_name="/query")["keys"]
-    with pytest.raises(AppError, match="There is no such case"):
-        client_of(site, "bob").predict(site.case, "Is there an effusion?", api_name="/ask")
+    for name, words in (("/ask", "Is there an effusion?"), ("/search", "")):
+        with pytest.raises(AppError, match="There is no such case"):
+            client_of(site, "bob").predict(site.case, words, api_name=name)
+    with pytest.raises(AppError, match="No case library is there"):
+        client.predict(site.case, "", api_name="/search")
 
 
 @pytest.mark.parametrize("named", ["/etc/passwd", "../../page.sqlite", "", "http://127.0.0.1:{trap}/x"])

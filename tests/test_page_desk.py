@@ -182,6 +182,14 @@ def test_free_words_find_their_findings(desk: Desk, case: str, words: str, key: 
     assert found[key] == status
 
 
+def test_a_query_is_answered_with_its_size_and_side(desk: Desk, case: str) -> None:
+    found = desk.query(case, OWNER, "nodule over 8 mm in the right lung")
+    assert found["answer"]["status"] == "present"
+    assert found["answer"]["cites"] and found["mm"]
+    assert desk.query(case, OWNER, "no nodule over 30 mm")["answer"]["holds"] is True
+    assert desk.query(case, OWNER, "kidney")["answer"] is None  # an organ is no question
+
+
 def test_words_that_nobody_knows_are_not_understood(desk: Desk, case: str) -> None:
     assert not desk.query(case, OWNER, "xyzzy")["understood"]
 

@@ -117,7 +117,7 @@ def test_t3_no_file_of_the_machine_is_served(client: TestClient, path: str) -> N
 
 def test_t18_only_the_functions_that_are_meant_are_public(client: TestClient) -> None:
     info = client.get("/gradio_api/info", headers=ANN).json()
-    assert set(info["named_endpoints"]) == {"/read", "/ask", "/query"}
+    assert set(info["named_endpoints"]) == {"/read", "/ask", "/query", "/search"}
     assert info["unnamed_endpoints"] == {}
     assert client.get("/config", headers=ANN).json().get("run_history") in (None, False)
 

@@ -15,9 +15,13 @@ from fastapi.testclient import TestClient
 from app.page.desk import Desk
 from app.page.similar import NO_LIBRARY
 from app.page.similar_routes import similar_routes
+from app.page.users import LOCAL
+from app.store import MissingCaseError
 from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary
 from tests.library_cases import make_library, new_case
 from tests.page_case import Finished, put_case
+from tests.test_agents import call
+from vlm.errors import UsageError
 
 pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'tomoscribe[retrieval]'")
 
@@ -95,6 +99,22 @@ def test_words_of_a_similar_case_cannot_be_typed_into_the_report(
     after = desk.judge(case, "a", sentence=told.id, text=told.text)
     assert before["verdict"] == "supported"
     assert (after["verdict"], after["rule"]) == ("unsupported", "G14")
+
+
+def test_programs_and_agents_search_the_library(desk: Desk, finished: Finished, tmp_path: Path) -> None:
+    case = put_case(desk, LOCAL, finished)
+    alike = desk.search(LOCAL, case=case)
+    assert "lung_nodule" in alike[0]["shared"]
+    by_words = desk.search(LOCAL, words="right upper lobe nodule")
+    assert any("Right upper lobe nodule" in row["report"] for row in by_words)
+    for wrong in ({}, {"case": case, "words": "nodule"}):
+        with pytest.raises(UsageError, match="a case or words"):
+            desk.search(LOCAL, **wrong)
+    with pytest.raises(MissingCaseError):
+        desk.search("bob", case=case)
+    failed, said = call(desk, tmp_path, "search", words="right upper lobe nodule")
+    assert not failed
+    assert "Right upper lobe nodule" in said
 
 
 def test_a_page_without_a_library_says_so(tmp_path: Path, finished: Finished) -> None:

@@ -25,6 +25,8 @@ from tests.page_site import DRAWN_MS, IN_CHROMIUM, Site, Visit, axe, crosshair, 
 
 pytestmark = IN_CHROMIUM
 WINDOW = {"width": 1000, "height": 720}
+PICTURE = "#viewer canvas, #viewer .axial img"
+BOTH = pytest.mark.parametrize("query", ["?slices", pytest.param("", marks=needs_npm)], ids=["slices", "webgl"])
 COLOURED = 40  # spread of a pixel's channels from which it is no grey
 
 
@@ -98,7 +100,7 @@ def test_windows_come_by_key_and_button_and_the_wheel_scrolls(visit: Visit) -> N
     page.wait_for_function(f"() => Math.abs(tomoscribe.viewer.view.mm()[2] - {before[2]}) > 1")
 
 
-@pytest.mark.parametrize("query", ["?slices", pytest.param("", marks=needs_npm)], ids=["slices", "webgl"])
+@BOTH
 def test_the_legend_fades_hides_and_lights_masks(visit: Visit, query: str) -> None:
     page = visit(query=query, viewport=WINDOW)
     page.locator("#report button.sentence:has-text('pleural effusion, about')").first.click()
@@ -128,7 +130,7 @@ def test_the_legend_fades_hides_and_lights_masks(visit: Visit, query: str) -> No
 
 def dragged(page: Page, start: tuple[int, int], end: tuple[int, int]) -> tuple[list[float], list[float]]:
     """Drag over the picture; the points that both ends have, as the crosshair tells them."""
-    box = page.locator("#viewer canvas").bounding_box()
+    box = page.locator(PICTURE).bounding_box()
     assert box is not None
     ends = [(box["x"] + x, box["y"] + y) for x, y in (start, end)]
     told = []
@@ -142,7 +144,7 @@ def dragged(page: Page, start: tuple[int, int], end: tuple[int, int]) -> tuple[l
 
 
 def drag(page: Page, start: tuple[int, int], end: tuple[int, int]) -> None:
-    box = page.locator("#viewer canvas").bounding_box()
+    box = page.locator(PICTURE).bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + start[0], box["y"] + start[1])
     page.mouse.down()
@@ -151,9 +153,9 @@ def drag(page: Page, start: tuple[int, int], end: tuple[int, int]) -> None:
     page.mouse.up()
 
 
-@needs_npm
-def test_a_length_is_measured_by_dragging(visit: Visit) -> None:
-    page = visit(query="", viewport=WINDOW)
+@BOTH
+def test_a_length_is_measured_by_dragging(visit: Visit, query: str) -> None:
+    page = visit(query=query, viewport=WINDOW)
     page.select_option("select[aria-label=Layout]", "axial")
     ends = (200, 150), (320, 230)
     a, b = dragged(page, *ends)
@@ -163,11 +165,20 @@ def test_a_length_is_measured_by_dragging(visit: Visit) -> None:
     told = float(page.inner_text("#where").rpartition("Length: ")[2].split()[0])
     assert told == pytest.approx(math.dist(a, b), abs=2.5)  # the crosshair stands on voxels of 2 mm
     assert told > 20.0
+    if query:  # it stays on its slice, until it is reset
+        beside = page.locator("#viewer .axial .measured")
+        assert beside.inner_text() == f"{told:.1f} mm"
+        page.keyboard.press("PageUp")
+        assert not beside.is_visible()
+        page.keyboard.press("PageDown")
+        assert beside.is_visible()
+        page.keyboard.press("r")
+        assert beside.count() == 0
 
 
-@needs_npm
-def test_a_box_tells_hu_and_area_and_can_be_asked_about(visit: Visit, finished: Finished) -> None:
-    page = visit(query="", viewport=WINDOW)
+@BOTH
+def test_a_box_tells_hu_and_area_and_can_be_asked_about(visit: Visit, finished: Finished, query: str) -> None:
+    page = visit(query=query, viewport=WINDOW)
     page.select_option("select[aria-label=Layout]", "axial")
     ends = (250, 160), (310, 200)
     a, b = dragged(page, *ends)
@@ -215,7 +226,7 @@ def under_way(site: Site, finished: Finished) -> Callable[[str], str]:
     return go_on
 
 
-@pytest.mark.parametrize("query", ["?slices", pytest.param("", marks=needs_npm)], ids=["slices", "webgl"])
+@BOTH
 def test_a_scan_is_on_screen_while_it_is_read_and_its_report_arrives_in_place(
     visit: Visit, under_way: Callable[[str], str], query: str
 ) -> None:
@@ -259,7 +270,7 @@ def compared(site: Site, finished: Finished) -> tuple[str, str]:
     return before, after
 
 
-@pytest.mark.parametrize("query", ["?slices", pytest.param("", marks=needs_npm)], ids=["slices", "webgl"])
+@BOTH
 def test_a_prior_stands_beside_the_scan_and_moves_with_it(visit: Visit, compared: tuple[str, str], query: str) -> None:
     page = visit(case=compared[1], query=query, viewport={"width": 1300, "height": 800})
     page.wait_for_selector("#report .sentence")
@@ -290,7 +301,7 @@ def test_a_prior_stands_beside_the_scan_and_moves_with_it(visit: Visit, compared
     page.wait_for_selector(".beside", state="detached")
 
 
-@pytest.mark.parametrize("query", ["?slices", pytest.param("", marks=needs_npm)], ids=["slices", "webgl"])
+@BOTH
 def test_a_heat_map_lies_over_the_scan_where_there_is_one(
     visit: Visit, site: Site, finished: Finished, query: str
 ) -> None:

@@ -43,13 +43,12 @@ def make_sample(out: Path, wanted: Wanted) -> dict[str, Any]:
     if wanted.into:
         if wanted.preset or not wanted.findings:
             raise UsageError("E_USAGE: --into needs a --finding and no --preset. Say what to put into the scan.")
-        if wanted.prior:
-            raise UsageError("E_USAGE: --prior with --into has no earlier scan to draw. Leave one out.")
         if len(wanted.into) > 1:
             raise UsageError("E_USAGE: --into is given more than once, expected one scan. Several need --cohort.")
         made = write_into(
-            out, wanted.into[0], wanted.findings, seed=wanted.seed, file_format=file_format, organs=wanted.organs
-        )
+            out, wanted.into[0], wanted.findings, seed=wanted.seed, file_format=file_format, organs=wanted.organs,
+            prior=wanted.prior,
+        )  # fmt: skip
         return dict(made)
     if wanted.organs:
         raise UsageError("E_USAGE: --organs is for --into, expected no --organs. Leave it out.")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.asking import answer
+from app.page.scored import Scores, scores_of
 from app.reopen import Opened
 from vlm.evidence import Evidence, Observation, Search
 from vlm.findings.packs import load_pack, pack_names
 from vlm.findings.vocabulary import load_vocabulary
+from vlm.language.query import read_query
 from vlm.language.standing import SIZES, STATUSES, size_of, status_of
 from vlm.language.topic import topic_of
 from vlm.report import SECTIONS
@@ -24,14 +27,15 @@ def rows(opened: Opened) -> list[dict[str, Any]]:
     for name, record in opened.ledger:
         if isinstance(record, Observation | Search):
             by_finding.setdefault(record.finding, {})[name] = record
-    made = [_row(key, found, opened) for key, found in by_finding.items()]
+    scores = scores_of(opened.folder)
+    made = [_row(key, found, opened, scores) for key, found in by_finding.items()]
     order = {section: n for n, section in enumerate(SECTIONS)}
     return sorted(
         made, key=lambda row: (STATUSES.index(row["status"]), order[vocabulary.section_of(row["key"])], row["name"])
     )
 
 
-def _row(key: str, found: dict[str, Observation | Search], opened: Opened) -> dict[str, Any]:
+def _row(key: str, found: dict[str, Observation | Search], opened: Opened, scores: Scores) -> dict[str, Any]:
     finding = load_vocabulary().finding(key)
     seen = {name: r for name, r in found.items() if isinstance(r, Observation) and r.presence != "absent"}
     searches = {name: r for name, r in found.items() if isinstance(r, Search)}
@@ -45,7 +49,8 @@ def _row(key: str, found: dict[str, Observation | Search], opened: Opened) -> di
         "count": len(seen), "side": "both" if len(sides) > 1 or "bilateral" in sides else next(iter(sides), ""),
         "size": size_of(record) if seen else "",
         "probability": record.probability if isinstance(record, Observation) else None,
-        "tool": record.tool, "cites": list(told), "words": [finding.name, *finding.words, *finding.lay],
+        **scores.beside(key, status), "tool": record.tool, "cites": list(told),
+        "words": [finding.name, *finding.words, *finding.lay],
         "parents": sorted(load_vocabulary().ancestors(key)), **(place(opened, first) if seen else {}),
     }  # fmt: skip
 
@@ -66,21 +71,25 @@ def place(opened: Opened, name: str) -> dict[str, Any]:
 
 
 def query(opened: Opened, words: str) -> dict[str, Any]:
-    """Free words against the console: which findings they mean, or that no word of them is known.
+    """Free words against the console, read as ``tomoscribe query`` reads them: their rows, and how they stand.
 
-    There is no image encoder in this version, so words outside the vocabulary have no score.
+    The name of an organ means every finding of it; then nothing is answered, the rows are shown.
     """
-    topic = topic_of(words)
-    vocabulary = load_vocabulary()
-    wanted = {k for k in vocabulary.findings if any(vocabulary.is_a(k, f) for f in topic.findings)}
-    if not wanted and topic.sites:
+    asked, vocabulary = read_query(words), load_vocabulary()
+    wanted = {k for k in vocabulary.findings if any(vocabulary.is_a(k, f) for f in asked.findings)}
+    if not wanted and (sites := topic_of(words).sites):
         wanted = {
             k
             for k, f in vocabulary.findings.items()
-            if f.site and any(vocabulary.site_contains(site, f.site) for site in topic.sites)
+            if f.site and any(vocabulary.site_contains(site, f.site) for site in sites)
         }
     found = [row for row in rows(opened) if row["key"] in wanted]
-    return {"words": words, "keys": [row["key"] for row in found], "understood": bool(wanted), "rows": found}
+    told = answer(asked, opened.ledger) if asked.understood else None
+    leads = next((p for name in (told or {"cites": ()})["cites"] if (p := place(opened, name))), {})
+    return {
+        "words": words, "keys": [row["key"] for row in found], "understood": bool(wanted), "rows": found,
+        "answer": told, **leads,
+    }  # fmt: skip
 
 
 def packs() -> dict[str, dict[str, list[str]]]:

@@ -22,6 +22,7 @@ from app.jobs import ACTIVE, Job, Jobs
 from app.page import console, reviews
 from app.page.pictures import heat_maps
 from app.page.scanned import Scanned, drafted, geometry_of, is_written
+from app.page.scored import scoring_of
 from app.page.seal import check_seal
 from app.page.similar import SimilarCases
 from app.page.slices import Look, slice_png
@@ -30,6 +31,7 @@ from app.page.uploads import UploadError, check_announced
 from app.page.verdict import verdict_of
 from app.page.words import step_words
 from app.reopen import Opened, summary_of
+from app.searching import of_report, query_of_words
 from app.store import CaseRow, MissingCaseError, Store, now
 from app.worker import ReadingWorker, survey_upload
 from vlm.ct import Point
@@ -43,15 +45,17 @@ MOST_OPEN = 4  # readings kept open at once; each holds its label maps
 PICTURES = ("ct.nii", "preview.nii", "labels.nii.gz", "structures.nii.gz")
 EMPTY: dict[str, Any] = {  # what a case has before it is read
     "notice": "", "sections": [], "undo": 0, "evidence": {}, "findings": [], "packs": {}, "limits": [],
-    "suggestions": [], "messages": [], "legend": [], "structures": [], "heat": [], "prior": None,
+    "suggestions": [], "messages": [], "legend": [], "structures": [], "heat": [], "prior": None, "scoring": None,
 }  # fmt: skip
 
 
 class Desk:
     """Cases, their readings, and the queue of one page."""
 
-    def __init__(self, folder: Path, library: Path | None = None) -> None:
-        """Open the data folder and take up what a stop left; ``library`` is the folder of a case library.
+    def __init__(self, folder: Path, library: Path | None = None, encoder: Path | None = None) -> None:
+        """Open the data folder and take up what a stop left.
+
+        ``library`` is the folder of a case library, ``encoder`` a checkpoint that scores what is read.
 
         Raises:
             UsageError: the folder cannot be used.
@@ -60,7 +64,7 @@ class Desk:
         self.store.sweep()
         shutil.rmtree(self.store.folder / "scratch", ignore_errors=True)
         self.similar = SimilarCases(library)
-        self.jobs = Jobs(self.store, ReadingWorker(self.store))
+        self.jobs = Jobs(self.store, ReadingWorker(self.store, encoder))
         self._opened: OrderedDict[str, Opened] = OrderedDict()
         self.talks = Talks()
         self._lock = RLock()
@@ -245,7 +249,7 @@ class Desk:
             **summary_of(opened), "prior": self._prior(opened, name, owner), "heat": heat_maps(opened.folder),
             "notice": opened.report.notice, **self.report(name, owner),
             "evidence": {key: self._evidence(opened, key) for key, _ in opened.ledger},
-            "findings": console.rows(opened), "packs": console.packs(),
+            "findings": console.rows(opened), "packs": console.packs(), "scoring": scoring_of(opened.folder),
             "limits": [f"{note.message} ({note.code})" for note in opened.report.intake]
             + [f"{off.capability}: {off.reason}. {off.remedy}" for off in opened.report.capabilities_off],
             "suggestions": suggestions(opened.ledger), "messages": self.messages(name, owner),
@@ -323,6 +327,19 @@ class Desk:
     def query(self, name: str, owner: str, words: str) -> dict[str, Any]:
         """Free words against the findings console."""
         return console.query(self.opened(name, owner), words)
+
+    def search(self, owner: str, *, case: str = "", words: str = "") -> list[dict[str, Any]]:
+        """Cases of the library that are like one of this user's, or that hold what words say.
+
+        Raises:
+            UsageError: neither or both are given, the case has no report yet, or there is no library.
+        """
+        if bool(case) == bool(words.strip()):
+            raise UsageError("E_USAGE: a search needs a case or words, expected one of them.")
+        if not case:
+            return self.similar.search(lambda library: query_of_words(words, library))
+        report = self.opened(case, owner).report
+        return self.similar.search(lambda library: of_report(report, library)[0])
 
     # ---- questions
 

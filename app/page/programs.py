@@ -1,4 +1,4 @@
-"""What programs may call through gradio_client: ``read``, ``ask`` and ``query``, and nothing else.
+"""What programs may call through gradio_client: ``read``, ``ask``, ``query`` and ``search``, and nothing else.
 
 They are the desk's methods under the same login and the same limits as the page. Files come in through our own
 route alone: what a function takes as a file, Gradio fetches from wherever the caller says, also from this machine.
@@ -56,7 +56,17 @@ def add_programs(desk: Desk) -> None:
         """
         return _said(lambda: desk.query(case, _owner(request), words[:200]))
 
-    for function in (read, ask, query):
+    def search(case: str, words: str, request: gr.Request) -> list[dict[str, Any]]:
+        """Cases of the case library, most alike first.
+
+        Args:
+            case: the id of a case that was read, to find cases like it; empty for a search by words.
+            words: what their reports should say; empty for a search by a case.
+            request: who asks; filled in by the server.
+        """
+        return _said(lambda: desk.search(_owner(request), case=case, words=words[:200]))
+
+    for function in (read, ask, query, search):
         gr.api(function, api_name=function.__name__)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ import numpy as np
 from app.page.scanned import Scanned, geometry_of
 from app.reopen import Opened
 from app.searching import of_report
-from app.showing_cases import name_of
+from app.showing_cases import name_of, similar_rows
 from retrieval.caches import Indexes
 from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary
-from retrieval.search import Difference, Search, Similar
+from retrieval.search import Difference, Query, Search, Similar
 from vlm.ct import Grid
 from vlm.errors import TomoscribeError, UsageError
 
@@ -81,6 +82,16 @@ class SimilarCases:
                 "cases": library.count(),
                 "off": "" if cards else "No case of the library is like it.",
             }
+
+    def search(self, ask: Callable[[CaseLibrary], Query]) -> list[dict[str, Any]]:
+        """What ``tomoscribe search --json`` prints for what ``ask`` makes of the library.
+
+        Raises:
+            UsageError: there is no library.
+        """
+        with self._lock:
+            library, indexes = self._opened()
+            return similar_rows(Search(library, indexes).similar(ask(library), CARDS))
 
     def _card(self, library: CaseLibrary, similar: Similar) -> dict[str, Any]:
         case = similar.case

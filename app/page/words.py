@@ -13,6 +13,7 @@ STEPS = {
     "write": "writing and checking the report",
     "export": "saving masks and key images",
     "pictures": "preparing the viewer",
+    "scores": "asking the image encoder",
 }
 
 

@@ -101,7 +101,7 @@ def _check(out: Path, settings: Settings) -> None:
     if settings.count < 1:
         raise UsageError(f"E_USAGE: --cohort is {settings.count}, expected at least 1.")
     if settings.hosts and settings.prior:
-        raise UsageError("E_USAGE: --prior with --into has no earlier scan to draw. Leave one out.")
+        raise UsageError("E_USAGE: --prior with --into is for one scan, expected no --cohort with them. Leave one out.")
     document = {
         "schema": SCHEMA,
         "settings": asdict(settings),

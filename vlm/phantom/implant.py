@@ -51,6 +51,7 @@ def implant(
     host = Host(case, np.random.default_rng([seed, 11]), organs)
     for number, each in enumerate(wanted, 1):
         name = f"{each.finding}_{number}"
+        host.rng = np.random.default_rng([seed, 11, number])  # each by itself: an earlier scan draws it alike
         try:
             PUT[each.finding](host, name, each)
         except ValueError as error:
@@ -59,5 +60,8 @@ def implant(
             host.masks.pop(name, None)
             refused.append(str(error))
     masks = {name: Mask(name, voxels, case.volume.grid) for name, voxels in host.masks.items()}
-    hu = np.asfortranarray(np.clip(np.rint(host.hu), AIR_HU, 32767).astype(np.int16))
+    before = case.volume.hu
+    hu = before.copy(order="F")
+    touched = host.hu != before  # padding and what else lies below air stays as it was
+    hu[touched] = np.clip(np.rint(host.hu[touched]), AIR_HU, 32767).astype(np.int16)
     return Phantom(Volume(hu, case.volume.grid, case.volume.scan, case.volume.padding), masks, host.truth)

@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vlm.ct.volume import Grid
+from vlm.ct.volume import Grid, as_point
 from vlm.findings.mentions import Change
 from vlm.phantom.body import Body, body
 from vlm.phantom.body.tissues import Phase
 from vlm.phantom.body.wishes import Wish
-from vlm.phantom.chest import Truth
+from vlm.phantom.chest import Phantom, Truth
 
 VISIT = 1  # of the earlier scan; the scan itself is visit 0
 CHANCES: dict[Change, float] = {"larger": 0.35, "new": 0.2, "unchanged": 0.2, "smaller": 0.1, "resolved": 0.15}
@@ -67,12 +68,23 @@ def earlier(scanned: Body, wishes: Sequence[Wish], phase: Phase) -> Body:
         seed=scanned.person.seed, phase=phase, grid=Grid(grid.shape, cut), findings=before, visit=VISIT,
         skip_impossible=True,
     )  # fmt: skip
-    return moved(made, rng.uniform(-1, 1, 3) * TABLE_MM)
+    return moved(made, offset_mm(rng))
+
+
+def offset_mm(rng: np.random.Generator) -> NDArray[np.float64]:
+    """How the person lay elsewhere on the table then, RAS mm."""
+    return np.asarray(rng.uniform(-1, 1, 3) * TABLE_MM)
+
+
+def share_before(change: Change | None, rng: np.random.Generator) -> float:
+    """The size then as a share of the size now."""
+    share = float(rng.uniform(*(GROWN if change == "larger" else SHRUNK)))
+    return share if change in ("larger", "smaller") else 1.0
 
 
 def _before(wish: Wish, now: Truth | None, scanned: Body, rng: np.random.Generator) -> Wish:
     """What was there then: the same request, of another size where it changed."""
-    share = rng.uniform(*(GROWN if wish.change == "larger" else SHRUNK))
+    share = share_before(wish.change, rng)
     if now is None:  # resolved: as it was asked for
         return wish
     wish = replace(wish, centre_mm=scanned.centres.get(wish.number))
@@ -83,22 +95,32 @@ def _before(wish: Wish, now: Truth | None, scanned: Body, rng: np.random.Generat
     return replace(wish, **(sizes | {unit: now.value * share})) if unit else wish
 
 
-def moved(scanned: Body, offset_mm: np.ndarray) -> Body:
+def moved(scanned: Body, offset: NDArray[np.float64]) -> Body:
     """The same scan of a person who lies elsewhere on the table."""
-    grid = scanned.volume.grid
-    affine = grid.affine.copy()
-    affine[:3, 3] += offset_mm
-    shifted = Grid(grid.shape, affine)
-    x, y, z = offset_mm
+    grid = _shifted(scanned.volume.grid, offset)
     return replace(
-        scanned,
-        volume=replace(scanned.volume, grid=shifted),
-        findings={name: replace(mask, grid=shifted) for name, mask in scanned.findings.items()},
-        truth=[
-            replace(truth, centre_mm=(truth.centre_mm[0] + x, truth.centre_mm[1] + y, truth.centre_mm[2] + z))
-            for truth in scanned.truth
-        ],
-    )
+        scanned, volume=replace(scanned.volume, grid=grid), truth=_truths(scanned.truth, offset),
+        findings={name: replace(mask, grid=grid) for name, mask in scanned.findings.items()},
+    )  # fmt: skip
+
+
+def moved_scan(made: Phantom, offset: NDArray[np.float64]) -> Phantom:
+    """As ``moved``, of a scan with findings put in."""
+    grid = _shifted(made.volume.grid, offset)
+    return Phantom(
+        replace(made.volume, grid=grid), {name: replace(mask, grid=grid) for name, mask in made.masks.items()},
+        _truths(made.truth, offset),
+    )  # fmt: skip
+
+
+def _shifted(grid: Grid, offset: NDArray[np.float64]) -> Grid:
+    affine = grid.affine.copy()
+    affine[:3, 3] += offset
+    return Grid(grid.shape, affine)
+
+
+def _truths(truths: Sequence[Truth], offset: NDArray[np.float64]) -> list[Truth]:
+    return [replace(truth, centre_mm=as_point(np.add(truth.centre_mm, offset))) for truth in truths]
 
 
 def changes(now: Sequence[Truth], before: Sequence[Truth]) -> list[dict[str, Any]]:

@@ -91,7 +91,12 @@ export class Beside {
 
   say() {}
 
-  boxDrawn() {}
+  // A similar case of a library has no voxels on the server at full resolution: its boxes are only drawn.
+  async boxDrawn(low, high) {
+    if (this.other.base) return '';
+    const found = await post(`${base(this.other)}/region`, { low, high });
+    return found.mean_hu === undefined ? '' : `${found.mean_hu.toFixed(0)} ± ${found.sd_hu.toFixed(0)} HU`;
+  }
 
   lengthDrawn(mm) {
     this.viewer.lengthDrawn(mm);

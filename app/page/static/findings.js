@@ -4,13 +4,15 @@ import { address, desk, go, on, tell } from './desk.js';
 import { post } from './net.js';
 
 const ORDER = ['present', 'uncertain', 'absent', 'limited', 'not_assessed'];
+const AGREES = [false, true, null]; // what needs a look comes first
 const WORDS = { limited: 'searched, with limits' };
 const COLUMNS = [
   ['status', 'Status', (row) => ORDER.indexOf(row.status)],
   ['name', 'Finding', (row) => row.name],
   ['side', 'Side', (row) => row.side],
   ['size', 'Size', (row) => -parseFloat(row.size || 0)],
-  ['probability', 'Probability', (row) => -(row.probability ?? -1)],
+  ['probability', 'Prob.', (row) => -(row.probability ?? -1)],
+  ['agreement', 'Agreement', (row) => AGREES.indexOf(row.agrees)],
   ['section', 'Section', (row) => row.section],
   ['tool', 'Tool', (row) => row.tool],
 ];
@@ -29,7 +31,7 @@ export function mount(slot) {
     on: {
       input: () => {
         clearTimeout(words.timer);
-        words.timer = setTimeout(query, 200);
+        words.timer = setTimeout(query, 300);
       },
     },
   });
@@ -43,6 +45,8 @@ export function mount(slot) {
   const pack = el('select', { 'aria-label': 'Finding pack', on: { change: () => draw() } });
   const body = el('tbody');
   const head = el('tr');
+  const scored = el('p', { class: 'why' });
+  const said = el('p', { class: 'reply', id: 'findings-reply' });
   const count = el('span', { class: 'quiet', role: 'status' });
   const table = el(
     'table',
@@ -56,6 +60,7 @@ export function mount(slot) {
     const text = words.value.trim();
     if (!text || !desk.case) {
       asked = null;
+      said.replaceChildren();
       draw();
       return;
     }
@@ -64,10 +69,31 @@ export function mount(slot) {
       if (words.value.trim() !== text) return;
       asked = found.understood ? new Set(found.keys) : null;
       draw(found.understood ? '' : text.toLowerCase());
-      announce(`${body.children.length} findings`);
+      reply(found);
+      announce(`${body.children.length} findings. ${said.textContent}`);
     } catch (fault) {
       complain(fault.message);
     }
+  }
+
+  // What the words as a whole come to: side, size and denial count, which a row of the table does not know.
+  function reply({ answer, mm, label, window }) {
+    if (!answer) {
+      said.replaceChildren();
+      return;
+    }
+    const { status, why, limit, found, read_by: by } = answer;
+    const kind = status === 'limited' ? 'absent' : status;
+    const more = [found.side, found.size, why, limit].filter(Boolean).join(', ');
+    const text = `${WORDS[status] ?? word(status)}${more ? `: ${more}` : ''}`;
+    said.replaceChildren(
+      mark(kind),
+      ' ',
+      mm
+        ? el('button', { type: 'button', class: 'link', on: { click: () => go({ mm, label, window, from: 'query' }) } }, text)
+        : text,
+      el('span', { class: 'quiet' }, ` (read by ${by})`),
+    );
   }
 
   const wanted = (row, plain) => {
@@ -91,6 +117,14 @@ export function mount(slot) {
           'aria-label': `Heat map of ${row.name}`,
         })
       : '';
+  }
+
+  // Whether the score of an image encoder points the same way as the tools; one alone is told as such.
+  function agreement(row) {
+    if (row.score == null) return el('span', { title: desk.case.scoring?.off || 'Not scored' }, '–');
+    const score = `${row.score < 0 ? '−' : '+'}${Math.abs(row.score).toFixed(2)}`;
+    if (row.agrees == null) return el('span', { title: 'The tools have no say' }, `score alone ${score}`);
+    return el('span', { class: row.agrees ? '' : 'reason' }, `${row.agrees ? '= agree' : '≠ differ'} ${score}`);
   }
 
   function line(row) {
@@ -126,6 +160,7 @@ export function mount(slot) {
           ? el('span', { title: 'Nothing is calibrated for this finding' }, '–')
           : row.probability.toFixed(2),
       ),
+      el('td', {}, agreement(row)),
       el('td', {}, row.section),
       el('td', {}, row.tool.replaceAll('_', ' ')),
     );
@@ -172,6 +207,8 @@ export function mount(slot) {
       });
     body.replaceChildren(...rows.map(line));
     count.textContent = `${rows.length} of ${open.findings.length}`;
+    const { by, off } = open.scoring ?? {};
+    scored.textContent = open.state === 'ready' ? `Agreement: ${off || `score of ${by}, not calibrated`}.` : '';
   }
 
   slot.replaceChildren(
@@ -179,12 +216,14 @@ export function mount(slot) {
       'section',
       { class: 'console', 'aria-label': 'Findings' },
       el('div', { class: 'row' }, el('h2', {}, 'Findings'), words, status, pack, count),
-      el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Findings table' }, table),
+      said,
+      el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Findings table' }, table, scored),
     ),
   );
   const fill = (open) => {
     asked = null;
     words.value = '';
+    said.replaceChildren();
     if (open)
       pack.replaceChildren(
         el('option', { value: '' }, 'All packs'),

@@ -1,7 +1,8 @@
 // The scan without WebGL2: three slices drawn by the server, a slider each, the same crosshair.
 import { el } from './dom.js';
-import { base } from './desk.js';
+import { base, desk } from './desk.js';
 import { Grid } from './geometry.js';
+import { Measuring } from './measuring.js';
 import { WINDOWS } from './tools.js';
 
 // plane: axis through the slices, axis along the columns, axis along the rows. RAS: all run against the screen.
@@ -13,7 +14,7 @@ class SliceView {
 
   layouts = { large: 'Axial large', axial: 'Axial', coronal: 'Coronal', sagittal: 'Sagittal' };
 
-  tools = ['crosshair'];
+  tools = ['crosshair', 'length', 'box'];
 
   constructor(stage, open, look, viewer) {
     Object.assign(this, { stage, open, look, viewer });
@@ -26,6 +27,7 @@ class SliceView {
       Object.values(this.cells).map((cell) => cell.node),
     );
     stage.replaceChildren(this.node);
+    this.tool(desk.tool);
   }
 
   lay(open) {
@@ -40,6 +42,13 @@ class SliceView {
     const { shape, spacing_mm: spacing } = this.open;
     const image = el('img', { draggable: 'false', alt: '' });
     const ratio = (shape[across] * spacing[across]) / (shape[down] * spacing[down]);
+    // Shares of the picture's width and height -> voxels, with their parts.
+    const within = (u, v) => {
+      const ijk = [...this.ijk];
+      ijk[across] = (1 - u) * shape[across] - 0.5;
+      ijk[down] = (1 - v) * shape[down] - 0.5;
+      return ijk;
+    };
     const lines = [el('i', { class: 'line across' }), el('i', { class: 'line down' })];
     const slider = el('input', {
       type: 'range',
@@ -60,15 +69,10 @@ class SliceView {
         style: { aspectRatio: ratio, width: `min(100cqw, ${100 * ratio}cqh)` },
         on: {
           click: (event) => {
+            if (desk.tool !== 'crosshair') return;
             const box = image.getBoundingClientRect();
-            this.ijk[across] = this.grid.clamp(
-              across,
-              shape[across] - 1 - Math.floor(((event.clientX - box.left) / box.width) * shape[across]),
-            );
-            this.ijk[down] = this.grid.clamp(
-              down,
-              shape[down] - 1 - Math.floor(((event.clientY - box.top) / box.height) * shape[down]),
-            );
+            const here = within((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+            this.ijk = here.map((value, axis) => this.grid.clamp(axis, Math.round(value)));
             this.show();
           },
           wheel: (event) => {
@@ -84,7 +88,14 @@ class SliceView {
       el('b', { class: 'letter-left', 'aria-hidden': 'true' }, LETTERS[plane][0]),
       el('b', { class: 'letter-top', 'aria-hidden': 'true' }, LETTERS[plane][1]),
     );
+    const drawn = new Measuring(
+      picture,
+      ratio,
+      (share) => this.grid.toMm(within(...share)),
+      (mark) => this.measured(mark),
+    );
     return {
+      drawn,
       node: el('figure', { class: plane }, el('div', { class: 'frame' }, picture), el('figcaption', {}, plane, slider)),
       image,
       lines,
@@ -113,14 +124,18 @@ class SliceView {
     const query = new URLSearchParams({ level, width, strength, hidden: [...this.look.off], lit: this.look.lit });
     if (this.warm) query.set('heat', this.warm);
     for (const [plane, [through, across, down]] of Object.entries(PLANES)) {
-      const { image, lines, slider } = this.cells[plane];
+      const { image, lines, slider, drawn } = this.cells[plane];
       const source = `${base(this.open)}/slice/${plane}/${this.ijk[through]}?${query}`;
       const seen = this.look.layout === plane || !(this.look.layout in PLANES);
       if (seen && image.getAttribute('src') !== source) image.src = source;
       image.alt = `${plane} slice ${this.ijk[through] + 1} of ${shape[through]}`;
       slider.value = this.ijk[through];
-      lines[0].style.top = `${(1 - (this.ijk[down] + 0.5) / shape[down]) * 100}%`;
-      lines[1].style.left = `${(1 - (this.ijk[across] + 0.5) / shape[across]) * 100}%`;
+      drawn.show(this.ijk[through]);
+      const [from, top] = [across, down].map((axis) => `${(1 - (this.ijk[axis] + 0.5) / shape[axis]) * 100}%`);
+      lines[0].style.top = top;
+      lines[1].style.left = from;
+      lines[0].style.setProperty('--at', from);
+      lines[1].style.setProperty('--at', top);
     }
     this.viewer.atPoint(this.mm());
   }
@@ -145,9 +160,25 @@ class SliceView {
     this.show();
   }
 
-  tool() {}
+  tool(name) {
+    this.node.dataset.tool = name;
+  }
+
+  // The words beside what was drawn; a box is one slice thick.
+  async measured({ kind, a, b, mm }) {
+    if (kind === 'length') {
+      this.viewer.lengthDrawn(mm);
+      return `${mm.toFixed(1)} mm`;
+    }
+    const low = a.map((value, i) => Math.min(value, b[i]));
+    return this.viewer.boxDrawn(
+      low,
+      a.map((value, i) => Math.max(value, b[i])),
+    );
+  }
 
   reset() {
+    for (const { drawn } of Object.values(this.cells)) drawn.clear();
     this.show();
   }
 

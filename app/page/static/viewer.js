@@ -181,18 +181,21 @@ class Viewer {
     );
   }
 
+  // Returns what the box holds, in words.
   async boxDrawn(low, high) {
     desk.box = [low, high];
     this.offer();
     try {
       const found = await post(address('/region'), { low, high });
-      if (found.mean_hu === undefined) return;
+      if (found.mean_hu === undefined) return '';
       const size = found.mm2 ? `${(found.mm2 / 100).toFixed(2)} cm²` : `${found.ml.toFixed(2)} ml`;
-      const text = `Box: ${found.mean_hu.toFixed(0)} ± ${found.sd_hu.toFixed(0)} HU, ${size}`;
-      this.where.textContent = `${this.place ?? ''}   ${text}`;
-      announce(text);
+      const told = `${found.mean_hu.toFixed(0)} ± ${found.sd_hu.toFixed(0)} HU, ${size}`;
+      this.where.textContent = `${this.place ?? ''}   Box: ${told}`;
+      announce(`Box: ${told}`);
+      return told;
     } catch (fault) {
       complain(fault.message);
+      return '';
     }
   }
 
