@@ -21,12 +21,14 @@ from app.measuring.matching import rows_of
 from app.measuring.stamp import stamp
 from app.measuring.table import markdown
 from vlm.errors import TomoscribeError, UsageError
+from vlm.evidence import Observation, Search
 from vlm.tools import load_tools
 from vlm.workers import in_parallel
 
 Progress = Callable[[int, int], None]  # cases that are read, cases in all
 CODE = ("ct", "anatomy", "tools")  # folders of vlm that what is seen depends on
 SCHEMA = "tomoscribe-measured/1"
+STANDING = frozenset(("partly_covered", "not_measured"))  # conditions that a denial outlives: it names the part
 
 
 def measure(
@@ -111,7 +113,7 @@ def read_case(folder: Path, kept: Path, tools: frozenset[str]) -> dict[str, Any]
     """Everything that the tools see in one scan, remembered on disk; or why it could not be read."""
     from app.running import Clock, find_anatomy, run_tools, silent
     from vlm.ct import read
-    from vlm.evidence import Case, Observation, Search
+    from vlm.evidence import Case
 
     path = kept / f"{folder.parent.name}-{folder.name}-{_state(tools)}.json"
     if path.is_file():
@@ -124,15 +126,17 @@ def read_case(folder: Path, kept: Path, tools: frozenset[str]) -> dict[str, Any]
     run = {name: tool for name, tool in load_tools().items() if not tools or name in tools}
     find_anatomy(case)
     failures = run_tools(case, run, clock)
-    seen, looked = [], set()
+    seen, looked, searches = [], set(), []
     for _, record in case.ledger:
-        if isinstance(record, Search) and record.looked:
-            looked.add((record.tool, record.finding))
+        if isinstance(record, Search):
+            searches.append(_searched(record))
+            if record.looked:
+                looked.add((record.tool, record.finding))
         if isinstance(record, Observation) and record.presence != "absent":
             looked.add((record.tool, record.finding))
             seen.append(_observed(record))
     document = {
-        "observations": seen, "looked": sorted(looked), "failures": failures,
+        "observations": seen, "looked": sorted(looked), "searches": searches, "failures": failures,
         "observes": {name: list(tool.observes) for name, tool in run.items()},
     }  # fmt: skip
     part = path.with_suffix(f".{os.getpid()}")
@@ -141,7 +145,17 @@ def read_case(folder: Path, kept: Path, tools: frozenset[str]) -> dict[str, Any]
     return json.loads(json.dumps(document))  # type: ignore[no-any-return]
 
 
-def _observed(record: Any) -> dict[str, Any]:
+def _searched(record: Search) -> dict[str, Any]:
+    """Where a search looked, and whether it licenses a denial there: only then is what it misses its miss."""
+    box = record.region and record.region.box_mm
+    return {
+        "tool": record.tool, "finding": record.finding, "side": record.side,
+        "stands": record.looked and set(record.failed) <= STANDING,
+        "low_mm": box and box.low_mm, "high_mm": box and box.high_mm,
+    }  # fmt: skip
+
+
+def _observed(record: Observation) -> dict[str, Any]:
     region = record.region
     return {
         "tool": record.tool, "finding": record.finding, "presence": record.presence, "side": record.side,

@@ -36,11 +36,12 @@ def figures(rows: Sequence[Row], made_by: str) -> dict[str, dict[str, Row]]:
     for (tool, finding), group in sorted(groups.items()):
         if any(row["looked"] for row in group) and any(row["truths"] for row in group):
             out[tool][finding] = _figure(group) | {"made_by": made_by}
-        elif false := sum(row["false"] for row in group):
-            rate = round(false / len(group), 3)
+            continue
+        false, unjudged = (sum(row.get(what, 0) for row in group) for what in ("false", "unjudged"))
+        if false or unjudged:
             out[tool][finding] = {
-                "n": 0, "scans": len(group), "smallest": None, "false_positives_per_scan": rate, "by_size": {},
-                "made_by": made_by,
+                "n": 0, "scans": len(group), "not_judged": unjudged, "smallest": None,
+                "false_positives_per_scan": round(false / len(group), 3), "by_size": {}, "made_by": made_by,
             }  # fmt: skip
     return dict(out)
 
@@ -62,6 +63,7 @@ def _figure(group: Sequence[Row]) -> Row:
     quantity = truths[0]["quantity"]
     row = {
         "quantity": quantity, "unit": QUANTITIES[quantity][0], "n": len(truths), "scans": len(group),
+        "not_judged": sum(row.get("unjudged", 0) for row in group),
         "smallest": smallest, "sensitivity": sensitivity, "interval": interval,  # Wilson's
         "by_size": {f"{level:g}": f"{hits}/{number}" for level, (hits, number) in counts.items()},
         "by_size_interval": {f"{level:g}": bootstrap.mean(_hits(alike)) for level, alike in by_size.items()},

@@ -35,7 +35,8 @@ def rows_of(case: str, truth: Row, seen: Row, before: Row | None = None) -> list
             new = _of(seen, tool, finding)
             if before:
                 new = [each for each in new if not any(_again(each, old) for old in _of(before, tool, finding))]
-            mine = [entry for entry in drawn if entry["finding"] == finding]
+            named = [entry for entry in drawn if entry["finding"] == finding]
+            mine = [entry for entry in named if _is_judged(entry, tool, seen, before)]
             hazy = [entry for entry in mine if finding == "lung_nodule" and HAZY in entry["attributes"]]
             kin = [entry for entry in drawn if _kin(entry["finding"], finding)]
             common = {"case": case, "person": person, "tool": tool, "looked": (tool, finding) in looked}
@@ -43,7 +44,11 @@ def rows_of(case: str, truth: Row, seen: Row, before: Row | None = None) -> list
             truths, left = _matched(solid, new)
             faint, left = _matched(hazy, left)
             false = sum(not any(same(each, entry) for entry in kin) for each in left)
-            rows.append({**common, "finding": finding, "truths": truths, "false": false, "said": bool(new)})
+            said = bool(new) and bool(mine or not named)
+            unjudged = len(named) - len(mine)
+            rows.append(
+                {**common, "finding": finding, "truths": truths, "false": false, "said": said, "unjudged": unjudged}
+            )
             if hazy:
                 told = {"truths": faint, "false": 0, "said": any(entry["hit"] for entry in faint)}
                 rows.append({**common, "finding": f"{finding}, pure ground glass", **told})
@@ -52,6 +57,36 @@ def rows_of(case: str, truth: Row, seen: Row, before: Row | None = None) -> list
 
 def _of(seen: Row, tool: str, finding: str) -> list[Row]:
     return [each for each in seen["observations"] if each["tool"] == tool and each["finding"] == finding]
+
+
+def _is_judged(truth: Row, tool: str, seen: Row, before: Row | None) -> bool:
+    """Whether a truth says anything of the tool's limit.
+
+    It does not where the tool says itself that it cannot judge, or looks elsewhere; nor where one observation
+    tells all there is (a score, a volume of fluid) and the untouched scan has some already.
+    """
+    finding = truth["finding"]
+    if before and not _has_place(truth) and any(_sided(old, truth) for old in _of(before, tool, finding)):
+        return False
+    searches = [each for each in seen.get("searches", ()) if (each["tool"], each["finding"]) == (tool, finding)]
+    searches = [each for each in searches if _sided(each, truth)]
+    return not searches or any(each["stands"] and _holds(each, truth) for each in searches)
+
+
+def _holds(search: Row, truth: Row) -> bool:
+    """Whether a search looked where a truth lies."""
+    if search["low_mm"] is None:
+        return True
+    centre = truth["region"]["centroid_mm"]
+    return all(low <= at <= high for low, at, high in zip(search["low_mm"], centre, search["high_mm"], strict=True))
+
+
+def _sided(seen: Row, truth: Row) -> bool:
+    return not truth["side"] or seen["side"] in (truth["side"], "bilateral", None)
+
+
+def _has_place(truth: Row) -> bool:
+    return bool(truth["quantity"] == "diameter" or truth["finding"] in PATCHES)
 
 
 def _kin(one: str, other: str) -> bool:
@@ -81,9 +116,9 @@ def _matched(truths: Sequence[Row], seen: Sequence[Row]) -> tuple[list[Row], lis
 
 def same(seen: Row, truth: Row) -> bool:
     """Whether an observation is of this truth: side, and place for what has one."""
-    if truth["side"] and seen["side"] not in (truth["side"], "bilateral", None):
+    if not _sided(seen, truth):
         return False
-    if truth["quantity"] != "diameter" and truth["finding"] not in PATCHES:
+    if not _has_place(truth):
         return True
     if seen["region"] is None:
         return False

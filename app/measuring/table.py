@@ -22,17 +22,19 @@ def markdown(document: dict[str, Any]) -> str:
     failed += "".join(f"\n- the tool {name} failed in {n} cases" for name, n in document["tools_failed"].items())
     notes = (
         f"{document['cases']} cases. Intervals by bootstrap over patients. In square brackets the trivial baseline: "
-        "the cohort's median size, its mean place, every scan called ill."
+        "the cohort's median size, its mean place, every scan called ill. Left out are findings in scans where "
+        "the tool says itself that it cannot judge, or that have the same already."
     )
     return "\n".join(lines) + f"\n\n{notes}{failed}\n\n{document['made_by']}"
 
 
 def _cells(row: Row) -> list[str]:
+    truths = f"{row['n']} / {row['scans']}" + (f" ({row['not_judged']} left out)" if row["not_judged"] else "")
     if not row["n"]:
-        return [f"0 / {row['scans']}", "", "", "", f"{row['false_positives_per_scan']:.2f}", "", "", "", ""]
+        return [truths, "", "", "", f"{row['false_positives_per_scan']:.2f}", "", "", "", ""]
     trivial = row["trivial"]
     return [
-        f"{row['n']} / {row['scans']}",
+        truths,
         f"{row['found']:.2f}{_interval(row['found_interval'])}",
         "not reached"
         if row["smallest"] is None

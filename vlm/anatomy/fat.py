@@ -28,6 +28,7 @@ class Fat:
     """Masks on the working grid; ``visceral`` is None where the abdomen is not in the scan."""
 
     subcutaneous: Mask
+    within: Mask  # the wall of muscle and bone, and all that it encloses
     visceral: Mask | None
     paraspinal: Mask  # muscle beside and behind the spine
 
@@ -57,6 +58,7 @@ def fat(case: Case) -> Fat:
         visceral = Mask("visceral_fat", (fatty & within & (z < dome)[:, None, None]).T, grid)
     return Fat(
         subcutaneous=Mask("subcutaneous_fat", under_skin.T, grid),
+        within=Mask("within_wall", within.T, grid),
         visceral=visceral,
         paraspinal=Mask("paraspinal_muscle", _paraspinal(case), grid),
     )

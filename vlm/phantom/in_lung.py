@@ -20,6 +20,8 @@ from vlm.phantom.host import CLEAR_HU, HOLE_HU, RIM_MM, Floats, Host, Implant, M
 SOLID_HU, CALCIFIED_HU, FLUID_HU, FILLED_HU, AIR_SPACE_HU = 35, 350, 8, 35, -1000
 HAZE_HU = 300  # what ground glass adds to lung: about -550 over -850
 PLEURA_HU, PLEURA_MM = -450, 0.7  # the visceral line beside free air
+EMPHYSEMA_HU = -950  # Gevenois, AJRCCM 1996;154:187
+HOLE_MM = 9.0  # period of the pattern: most holes are 4 to 10 mm wide, as centrilobular ones (Radiology 2008;246:697)
 PATCH_AXES = (0.65, 1.0, 1.5)  # filled lung is no ball: a round one would rightly be called a mass
 SPARE_MM = 8.0  # a level found on the coarse grid is true to so much
 PATCH_EDGE_MM = 6.0  # from full to clear: filled lung fades, a mass does not
@@ -113,16 +115,17 @@ def _near_level(host: Host, each: Implant, side: LungSide, lowest: bool) -> Wind
 
 
 def holes(host: Host, name: str, each: Implant) -> None:
-    """Holes of a few mm in both lungs, more of them at the top."""
+    """Holes in both lungs, more of them at the top; the size is the share of lung that the scan shows below -950 HU."""
     both = lungs(host.case).both
     window = host.window(np.asarray(both.box.low_mm), np.asarray(both.box.high_mm), 1.0)
     at = host.points(window, (1, 1, 1))
     inside = host.on_window(both, window)
     top, bottom = both.box.high_mm[2], both.box.low_mm[2]
     rank = np.full(inside.shape, np.inf, dtype=np.float32)
-    rank[inside] = -_bumps(at[inside], 6.0, host.rng) - (at[inside][:, 2] - bottom) / (top - bottom)
+    rank[inside] = -_bumps(at[inside], HOLE_MM, host.rng) - (at[inside][:, 2] - bottom) / (top - bottom)
     level = _level(rank[inside], each.size / 100 * np.count_nonzero(inside), each)
-    share = host.bounded(np.clip(0.5 + 4 * (level - rank), 0, 1) * inside, inside & (rank < level))
+    dark = float(np.clip((EMPHYSEMA_HU - host.lung_hu) / (HOLE_HU - host.lung_hu), 0.0, 1.0))
+    share = host.bounded(np.clip(dark + 4 * (level - rank), 0, 1) * inside, inside & (rank < level))
     host.mix(window, share * (host.hu[window] < CLEAR_HU), HOLE_HU, noise=0.7)
     host.keep(name, window, inside & (rank < level))
     host.note(name, each, None, "fraction", each.size)

@@ -11,22 +11,30 @@ import numpy as np
 from scipy import ndimage
 
 from vlm.anatomy.aorta import aorta
+from vlm.anatomy.fat import fat
 from vlm.anatomy.heart import heart
 from vlm.anatomy.kidneys import kidneys
 from vlm.anatomy.liver import liver
+from vlm.anatomy.lungs import lungs
+from vlm.anatomy.skeleton import skeleton
 from vlm.ct.volume import Mask
 from vlm.phantom.body.findings.lumps import ball_ml
+from vlm.phantom.calcium import CALCIUM_HU
+from vlm.phantom.calcium import plaques as in_spheres
 from vlm.phantom.host import Bools, Floats, Host, Implant, Window, lowest
 from vlm.phantom.in_lung import ball
 
-CYST_HU, STONE_HU, CALCIUM_HU, FLUID_HU, FREE_AIR_HU = 8.0, 750.0, 420.0, 8.0, -1000.0
+CYST_HU, STONE_HU, FLUID_HU, FREE_AIR_HU = 8.0, 750.0, 8.0, -1000.0
 CHOLESTEROL_HU = 95.0  # many gallstones are hardly denser than bile
 ENHANCED_HU = 80.0  # an organ denser than this has taken up contrast
 DARKER_HU = {False: 18.0, True: 42.0}  # a lesion than its organ, without and with contrast
 TUMOUR_HU = {False: 36.0, True: 80.0}  # of a kidney
 FAT_HU = (-140.0, -40.0)
-RIM_MM = 28.0  # fluid and free air are put into fat so near to the liver
-PLAQUES, PLAQUE_MM = 4, 2.5  # how many, and how deep a wall of the aorta holds them
+RIM_MM = 28.0  # fluid and free air are put in so near to the liver
+BESIDE_MM = 10.0  # fluid beside the liver and in its rim, which gives way
+WALL_MM = 8.0  # muscles of the front and of the side of the abdomen, at least
+BESIDE_WALL_MM = 4.0  # diaphragm and muscle inside of ribs and below lung
+PLAQUE_MM = 2.5  # so deep a wall of the aorta holds them
 CORONARY_MM = 4.5  # a coronary artery is thinner
 TRIES = 40  # places that are tried for a ball
 
@@ -157,7 +165,7 @@ def _lay(
 
 
 def plaques(host: Host, name: str, each: Implant) -> None:
-    """Calcium in a few clusters: in the wall of the aorta, or in thin vessels on the heart."""
+    """Calcium in lumps as its score assumes them: in the wall of the aorta, or in thin vessels on the heart."""
     if each.finding == "aortic_calcification":
         window, inside = part_of(host, organ(host, each, "aorta"), host.border)
         allowed = inside & (depth_of(host, inside) < PLAQUE_MM)
@@ -169,7 +177,8 @@ def plaques(host: Host, name: str, each: Implant) -> None:
         raise ValueError(f"{each.finding}: no wall of a vessel that could hold it is seen in this scan")
     steps = np.asarray(host.grid.spacing_mm)
     rank = np.full(allowed.shape, 1e3, dtype=np.float32)
-    seeds = index[host.rng.integers(len(index), size=PLAQUES)]
+    count, _ = in_spheres(1000 * each.size)
+    seeds = index[host.rng.integers(len(index), size=count)]
     rank[allowed] = np.min([np.linalg.norm((index - seed) * steps, axis=1) for seed in seeds], axis=0)
     _lay(host, name, each, window, allowed, rank, CALCIUM_HU)
 
@@ -186,19 +195,26 @@ def _coronaries(host: Host, window: Window, inside: Bools) -> Bools:
 
 
 def beside_liver(host: Host, name: str, each: Implant) -> None:
-    """Fluid round the liver, or free air in front of it, in the fat between it and the wall."""
-    window, inside = part_of(host, organ(host, each, "liver"), RIM_MM)
+    """Fluid between the liver and the wall around it, or free air under the front wall: organs give way to both."""
+    liver_mask = organ(host, each, "liver")
+    window, inside = part_of(host, liver_mask, RIM_MM)
     steps = host.grid.spacing_mm
-    away = edt.edt(np.asfortranarray(~inside), anisotropy=steps, black_border=False, parallel=2)
-    smooth = ndimage.gaussian_filter(host.hu[window], [1.0 / step for step in steps])
-    fat = (smooth > FAT_HU[0]) & (smooth < FAT_HU[1]) & (away < RIM_MM) & ~inside
-    pieces, _ = ndimage.label(fat)  # fat under the skin is parted from it by the muscles of the wall
-    touching = np.unique(pieces[(away < 4.0) & fat])
-    allowed = np.isin(pieces, touching[touching > 0])
-    up = np.arange(allowed.shape[1])[None, :, None] * steps[1]
+    cavity = _depth_of_cavity(host, window)
+    up = np.arange(inside.shape[1])[None, :, None] * steps[1]
     if host.case.volume.scan.patient_position.endswith("P"):
         up = -up
+    away = edt.edt(np.asfortranarray(~inside), anisotropy=steps, black_border=False, parallel=2)
     if each.finding == "ascites":
-        _lay(host, name, each, window, allowed, (away + 0.02 * up).astype(np.float32), FLUID_HU)
+        allowed = (cavity > 0) & (away < BESIDE_MM)
+        _lay(host, name, each, window, allowed, (cavity + 0.1 * up).astype(np.float32), FLUID_HU)
     else:
-        _lay(host, name, each, window, allowed, (0.3 * away - up).astype(np.float32), FREE_AIR_HU, noise=0.5)
+        levels = inside.any(axis=(0, 1))[None, None, :]
+        allowed = (cavity > 0) & levels
+        _lay(host, name, each, window, allowed, -np.broadcast_to(up, allowed.shape), FREE_AIR_HU, noise=0.5)
+
+
+def _depth_of_cavity(host: Host, window: Window) -> Floats:
+    """How deep each voxel lies in the cavity of the abdomen, mm inside its wall and below lung; below 0 outside."""
+    firm = host.on_window(lungs(host.case).both, window) | host.on_window(skeleton(host.case), window)
+    wall = depth_of(host, host.on_window(fat(host.case).within, window)) - WALL_MM
+    return np.asarray(np.minimum(wall, depth_of(host, ~firm) - BESIDE_WALL_MM))

@@ -54,7 +54,7 @@ SIZES: Mapping[str, Sizes] = {
     "coronary_artery_calcification": Sizes("ml", 0.1, 0.9, 0.01, 1.0, (0.01, 0.02, 0.05, 0.1, 0.2)),
     "aortic_calcification": Sizes("ml", 0.4, 0.9, 0.02, 4.0, (0.02, 0.05, 0.1, 0.2, 0.5)),
     "ascites": Sizes("ml", 250.0, 0.9, 20.0, 1500.0, (20, 50, 100, 200, 500)),
-    "pneumoperitoneum": Sizes("ml", 20.0, 0.9, 1.0, 200.0, (1, 3, 10, 30)),
+    "pneumoperitoneum": Sizes("ml", 20.0, 0.9, 1.0, 200.0, (3, 10, 30, 100)),
     "liver_cyst": Sizes("mm", 16.0, 0.5, 5.0, 60.0, (5, 8, 12, 20, 40)),
     "liver_lesion": Sizes("mm", 18.0, 0.5, 6.0, 60.0, (6, 10, 15, 25, 40)),
     "splenic_lesion": Sizes("mm", 14.0, 0.4, 6.0, 40.0, (6, 10, 15, 25)),

@@ -49,9 +49,13 @@ def ascites(case: Case) -> list[Evidence]:
     if (last - first) * grid.spacing_mm[2] < 15.0 or found.mean_hu < FLUID_HU[1] + DARKER_HU - 10.0:
         return [search(case, NAME, "ascites", site=site, covered=share * 0.5, failed=("partly_covered",))]
     part = slice(max(0, first - 5), last + 1)
+    share *= (last - first) / max(1, int(found.mask.slices[1]) - first)  # beside lung nothing is looked for
     spacing = grid.spacing_mm[::-1]
     hu = ndimage.gaussian_filter(case.working.hu.T[part].astype(np.float32), [1.5 / s for s in spacing])
     near = grown(whole[part], REACH_MM, grid)
+    around = np.zeros(whole.shape, dtype=bool)
+    around[part] = near
+    looked = case.keep(Mask("around_liver", around.T, grid))
     fatless = ndimage.minimum_filter(hu, (1, 5, 5)) > FAT_HU
     low, high = FLUID_HU
     fluid = near & fatless & (hu > low) & (hu < min(high, found.mean_hu - DARKER_HU)) & ~whole[part]
@@ -65,11 +69,11 @@ def ascites(case: Case) -> list[Evidence]:
     else:
         wraps = False
     if not wraps:
-        return [search(case, NAME, "ascites", site=site, covered=share)]
+        return [search(case, NAME, "ascites", site=site, covered=share, region=looked)]
     out = np.zeros(whole.shape, dtype=bool)
     out[part] = layer
     seen = Observation(
         tool=NAME, finding="ascites", presence="present" if volume > 2 * LEAST_ML else "uncertain", site=site,
         measurements=(Measurement(quantity="volume", value=volume),), region=case.keep(Mask("ascites", out.T, grid)),
     )  # fmt: skip
-    return [seen, search(case, NAME, "ascites", site=site, covered=share, found=1)]
+    return [seen, search(case, NAME, "ascites", site=site, covered=share, found=1, region=looked)]
