@@ -263,6 +263,30 @@ def test_doubts_stand_in_the_order_of_their_urgency() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("finding", "site", "said"),
+    [
+        (
+            "aortic_aneurysm",
+            "descending_aorta",
+            "Aneurysm of the descending aorta not excluded, diameter 38 mm.",
+        ),
+        ("abdominal_aortic_aneurysm", "abdominal_aorta", "Abdominal aortic aneurysm not excluded, diameter 38 mm."),
+    ],
+)
+def test_a_width_at_its_limit_is_told_and_neither_claimed_nor_denied(finding: str, site: str, said: str) -> None:
+    width = Measurement(quantity="diameter", value=38.0, plus_minus=3.0)
+    seen = Observation(
+        tool="aorta_size", finding=finding, presence="uncertain", site=site, measurements=(width,), region=region()
+    )
+    search = Search(
+        tool="aorta_size", finding=finding, covered=1.0, found=1, site=site, measurements=(width,), region=region()
+    )
+    sentences = written(seen, search)
+    assert texts(sentences, "to_review") == [said]
+    assert not any(s.text.startswith("No ") and "aneurysm" in s.text for s in sentences)
+
+
 @pytest.mark.parametrize("reason", ["thick_slices", "noise", "metal", "contrast", "not_found", "tool_failed", "phase"])
 def test_every_reason_for_what_was_not_assessed_passes_the_checker(reason: str) -> None:
     search = Search(tool="x", finding="aortic_aneurysm", covered=0.0, failed=(reason,))

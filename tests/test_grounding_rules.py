@@ -7,6 +7,7 @@ import pytest
 from tests.grounding_ledger import LEDGER, looked, seen, verdict, verdicts
 from vlm.evidence import Ledger, Measurement
 from vlm.grounding import RULES, Context, Prior, Statement, check, omissions, repetitions
+from vlm.grounding.rules_change import change_between
 
 PASSES = [
     ("G0", "Solid nodule of 17 x 14 mm in the right upper lobe.", "E1"),
@@ -167,6 +168,17 @@ def test_change_exceeds_the_joint_uncertainty(earlier_mm: float | None, said: st
         before = seen("lung_nodule", Measurement(quantity="diameter", value=earlier_mm, plus_minus=1.0), side="right")
     context = Context(prior=Prior(matches={"E1": before}))
     assert verdict(f"Nodule of 17 mm in the right upper lobe, {said}.", "E1", context=context).name == name
+
+
+@pytest.mark.parametrize(
+    ("today_mm", "change"), [(16.6, "larger"), (15.5, None), (13.0, "unchanged"), (8.0, "smaller")]
+)
+def test_a_change_that_matters_but_is_not_sure_is_called_neither(today_mm: float, change: str | None) -> None:
+    before, now = (
+        seen("lung_nodule", Measurement(quantity="diameter", value=mm, plus_minus=2.7), side="right")
+        for mm in (12.6, today_mm)
+    )
+    assert change_between(before, now) == change
 
 
 def test_retrieved_text_is_not_copied() -> None:

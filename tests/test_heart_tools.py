@@ -120,6 +120,21 @@ def test_the_aorta_is_measured_at_its_stations(blood_hu: float) -> None:
         assert widths[site] == pytest.approx(LUMEN_MM, abs=4.0), site
 
 
+def test_a_width_whose_doubt_reaches_the_limit_is_not_denied(plain: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    width = next(
+        e.measurements[0].value
+        for e in run("aorta_size", plain)
+        if isinstance(e, Measured) and e.site == "descending_aorta"
+    )
+    for beyond, presence in ((1.0, ["uncertain"]), (4.0, [])):
+        monkeypatch.setattr("vlm.tools.aorta_size.THORACIC_MM", width + beyond)
+        evidence = run("aorta_size", plain)
+        told = [e.presence for e in evidence if isinstance(e, Observation) and e.site == "descending_aorta"]
+        assert told == presence
+        denied = [e for e in searches(evidence, "aortic_aneurysm") if e.site == "descending_aorta" and e.found == 0]
+        assert bool(denied) == (not presence)
+
+
 def test_a_scan_that_ends_below_the_carina_has_no_arch(plain: Volume) -> None:
     hu = np.asfortranarray(plain.hu[:, :, : plain.hu.shape[2] // 3])
     evidence = run("aorta_size", Volume(hu, Grid(hu.shape, plain.grid.affine), plain.scan))

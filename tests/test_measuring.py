@@ -95,6 +95,40 @@ def test_pure_ground_glass_does_not_stand_in_the_row_of_solid_nodules() -> None:
     assert named["lung_nodule, pure ground glass"]["truths"][0]["hit"]
 
 
+def search(side: str | None = None, *, stands: bool = True, low: Any = None, high: Any = None) -> dict[str, Any]:
+    return {
+        "tool": TOOL, "finding": "pleural_effusion", "side": side, "stands": stands, "low_mm": low, "high_mm": high,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("searches", "judged"),
+    [
+        ([search("right"), search("left")], 1),
+        ([search("right", stands=False), search("left")], 0),  # the tool says that it cannot judge this side
+        ([search(low=[0, -50, -50], high=[90, 50, 50])], 1),
+        ([search(low=[0, -50, 20], high=[90, 50, 50])], 0),  # it looked elsewhere
+    ],
+)
+def test_what_a_tool_does_not_judge_is_no_miss(searches: list[dict[str, Any]], judged: int) -> None:
+    fluid = truth("pleural_effusion", quantity="volume", value=300.0)
+    rows = rows_of("case-0000", {"findings": [fluid]}, read() | {"searches": searches})
+    (told,) = (each for each in rows if each["finding"] == "pleural_effusion")
+    assert (len(told["truths"]), told["unjudged"]) == (judged, 1 - judged)
+
+
+def test_more_of_what_the_untouched_scan_has_already_is_no_case_of_it() -> None:
+    fluid = truth("pleural_effusion", quantity="volume", value=300.0)
+    rows = rows_of("case-0000", {"findings": [fluid], "host": "1"}, read(), read(seen("pleural_effusion")))
+    (told,) = (each for each in rows if each["finding"] == "pleural_effusion")
+    assert (told["truths"], told["unjudged"]) == ([], 1)
+
+
+def test_what_holds_nearly_all_errors_of_size_is_measured() -> None:
+    cases = [rows_of(f"case-{n:04d}", {"findings": [truth(value=9.0 + n / 20)]}, read(seen()))[0] for n in range(41)]
+    assert figures(cases, "")[TOOL]["lung_nodule"]["error_95"] == pytest.approx(1.9)  # seen: 9 mm
+
+
 @pytest.mark.parametrize(
     ("counts", "smallest"),
     [

@@ -178,3 +178,40 @@ def test_an_organ_named_before_is_remembered() -> None:
     readings = read_report("The gallbladder is distended. A stone is seen inside.")
     assert [m.finding for m in readings[1].mentions] == ["gallstone"]
     assert [m.finding for m in read_sentence("A stone is seen inside.").mentions] == ["stone"]
+
+
+@pytest.mark.parametrize(
+    ("text", "findings"),
+    [
+        ("Solid nodule in the right upper lobe, 8 mm, 5 mm from the pleura.", {"lung_nodule"}),
+        ("A nodule 6 mm away from the left pleura.", {"lung_nodule"}),
+        ("Nodules on the pleura.", {"pleural_nodule"}),
+        ("Effusion in the left pleural space, 33 mm thick at the base.", {"pleural_effusion"}),
+        ("Fluid of 526 mL on the left, 33 mm thick, in the pleural space.", {"pleural_effusion"}),
+        ("The pleura is thick on the left.", {"pleural_thickening"}),
+    ],
+)
+def test_a_measure_is_no_finding_and_its_far_end_no_site(text: str, findings: set[str]) -> None:
+    assert {m.finding for m in read_sentence(text).mentions} == findings
+
+
+def test_an_item_of_a_list_keeps_its_own_site() -> None:
+    read = read_sentence("Not assessed: pulmonary embolism, adrenal lesion and liver lesion (no contrast).").mentions
+    assert {m.finding: m.sites for m in read} == {
+        "pulmonary_embolism": (), "adrenal_lesion": ("adrenal",), "liver_lesion": ("liver",),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "## Not assessed\n\n- Adrenal lesion.\n- Pulmonary embolism (no contrast).\n\n## Evidence\n\nA nodule.",
+        "**Not assessed.** Adrenal lesion. Pulmonary embolism.\n\nImpression: A nodule.",
+        "Findings: Lungs clear.\nNot assessed:\nAdrenal lesion.\nPulmonary embolism.\nImpression: A nodule.",
+        "Not assessed: adrenal lesion, pulmonary embolism. There is a nodule.",
+    ],
+)
+def test_what_stands_under_not_assessed_is_said_of_nobody(text: str) -> None:
+    read = {m.finding: (m.presence, m.assessed) for reading in read_report(text) for m in reading.mentions}
+    assert read["adrenal_lesion"] == read["pulmonary_embolism"] == ("uncertain", False)
+    assert read["lung_nodule"] == ("present", True)

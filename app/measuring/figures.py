@@ -17,6 +17,7 @@ from app.measuring.matching import Row
 from vlm.evidence import QUANTITIES
 
 ENOUGH = 0.9  # sensitivity at which a size counts as found
+ENOUGH_ERRORS = 40  # for the interval that holds 95 % of them
 LEAST_TRUTHS = 5  # of a size or larger; fewer do not license a limit
 # Sizes are told apart by these edges, in the unit of the quantity
 EDGES: Mapping[str, Sequence[float]] = {
@@ -61,6 +62,7 @@ def _figure(group: Sequence[Row]) -> Row:
         "place_mm": [(t["person"], t["off_mm"]) for t in truths if t["off_mm"] is not None],
     }
     quantity = truths[0]["quantity"]
+    off = [abs(t["measured"] - t["size"]) for t in truths if t["hit"] and t["measured"] is not None]
     row = {
         "quantity": quantity, "unit": QUANTITIES[quantity][0], "n": len(truths), "scans": len(group),
         "not_judged": sum(row.get("unjudged", 0) for row in group),
@@ -68,6 +70,7 @@ def _figure(group: Sequence[Row]) -> Row:
         "by_size": {f"{level:g}": f"{hits}/{number}" for level, (hits, number) in counts.items()},
         "by_size_interval": {f"{level:g}": bootstrap.mean(_hits(alike)) for level, alike in by_size.items()},
         "found": _mean(found), "found_interval": bootstrap.mean(found),
+        "error_95": round(float(np.quantile(off, 0.95)), 2) if len(off) >= ENOUGH_ERRORS else None,
         "false_positives_per_scan": _mean(false), "false_interval": bootstrap.mean(false),
         "f1": _f1(group), "trivial": _trivial(group, truths),
     }  # fmt: skip

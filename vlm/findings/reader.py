@@ -7,6 +7,8 @@ place of a word among its neighbours (``resolve``).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vlm.findings.lexicon import Item, load_lexicon
 from vlm.findings.mentions import Change, Mention, Place, Presence, Quantity, Reading, Side, Span
 from vlm.findings.resolve import Resolver
@@ -40,9 +42,16 @@ def read_report(text: str) -> tuple[Reading, ...]:
     for section, start, end in split_sections(text):
         for first, last in split_sentences(text[start:end]):
             reading = _read(text[start + first : start + last], topic, section, start + first)
+            if section == "not_assessed":
+                reading = replace(reading, mentions=tuple(_unseen(mention) for mention in reading.mentions))
             out.append(reading)
             topic = reading.sites or topic
     return tuple(out)
+
+
+def _unseen(mention: Mention) -> Mention:
+    """The same finding, said of nobody: the report's heading says that it was not looked for."""
+    return replace(mention, presence="uncertain", certainty="possible", assessed=False)
 
 
 def read_sentence(text: str, *, section: str = "findings") -> Reading:

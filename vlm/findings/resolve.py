@@ -23,6 +23,8 @@ _JOINS = frozenset(("and", "or", ",", "/", "the", "both", "&", "as", "well"))
 _STOP_WORDS = ". ; : ( ) with without in at on of to from is are was were by as plus including than"
 _STOPS = frozenset((*_STOP_WORDS.split(), '"'))
 _SHARED = frozenset(("lobe", "segment", "hilum", "fissure", "base", "apex"))  # other organs have them, too
+_LENGTHS = frozenset(("mm", "cm", "millimetres", "millimeters", "centimetres", "centimeters"))
+_ARTICLES = frozenset(("the", "a", "an", "its", "nearest", "adjacent"))
 _VERBS = frozenset(("finite", "showing", "perceived"))
 _DESCRIBED = frozenset(("opacity", "lesion"))  # a general noun after its adjective
 REACH = 12  # words that may stand between a dimension and its direction
@@ -36,7 +38,7 @@ class Resolver:
         self.tokens, self.items, self.grammar, self.topic = tokens, items, grammar, topic
         self.item_at: dict[int, int] = {i: n for n, item in enumerate(items) for i in range(item.first, item.last)}
         self.site_items = [n for n, item in enumerate(items) if item.key("site") is not None]
-        self.site_items = [n for n in self.site_items if not self._is_of_other_organ(n)]
+        self.site_items = [n for n in self.site_items if not (self._is_of_other_organ(n) or self._is_far_end(n))]
         self._sites = frozenset(self.site_items)
 
     def found(self) -> list[Found]:
@@ -95,6 +97,9 @@ class Resolver:
 
     def _only_describes(self, n: int, sign: str) -> bool:
         """Whether the word is part of a neighbour's name: "calcified nodule", "atelectatic density increase"."""
+        first = self.items[n].first
+        if sign == "thickening" and first > 0 and self.tokens[first - 1].word in _LENGTHS:
+            return True  # "33 mm thick" is a measure
         if describes_next(self.items, n):
             return True
         if sign == "opacity" and self._explained(n):
@@ -114,6 +119,16 @@ class Resolver:
             site = self.items[min(near, key=lambda m: abs(m - n))].key("site")
             return site is not None and self._is_elsewhere(site)
         return bool(self.topic) and all(self._is_elsewhere(site) for site in self.topic)
+
+    def _is_far_end(self, n: int) -> bool:
+        """Whether a distance is measured from there: "6 mm from the pleura" is no nodule of the pleura."""
+        i = self.items[n].first - 1
+        while i > 0 and (self.tokens[i].word in _ARTICLES or self.items[self.item_at.get(i, n)].key("side")):
+            i -= 1
+        if i < 1 or self.tokens[i].word not in ("from", "off"):
+            return False
+        i -= 1 + (self.tokens[i - 1].word in ("away", "distant"))
+        return i >= 0 and self.tokens[i].word in _LENGTHS
 
     def _is_elsewhere(self, site: str) -> bool:
         return any(self.vocabulary.site_contains(outer, site) for outer in ("abdomen", "thyroid", "breast", "prostate"))
@@ -327,8 +342,9 @@ class Resolver:
     def _sites_for(self, n: int, item: Item) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Sites of a word that is a finding by itself."""
         for level in self._levels(n, item)[1:]:
-            if level and all(self._is_near(at, n) for at in level):
-                return self._keys(level), tuple(level)
+            own = [at for at in level if at < n or not self._is_anothers(at)]
+            if own and all(self._is_near(at, n) for at in own):
+                return self._keys(own), tuple(own)
         return (), ()
 
     def _keys(self, items: list[int]) -> tuple[str, ...]:

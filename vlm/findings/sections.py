@@ -27,6 +27,12 @@ _HEADING = re.compile(
     + r")[*_]*\s*:",
     re.IGNORECASE,
 )
+# "Not assessed" heads what follows only on a line of its own or in bold: "Not assessed: A. The heart is normal."
+_UNSEEN = re.compile(
+    r"(?:^|\n)[ \t]*(?:#+[ \t]*)?[*_]*(?:not|nothing) (?:assessed|evaluated)[.:]?(?:[*_]+|(?=[ \t]*(?:\n|$)))[.:]?",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(r"\n[ \t]*(?:#+[ \t]+[^\n]*|[*_]{2}[^\n*_]+[*_]{2}[ \t]*)(?=\n)")  # any other heading in Markdown
 _SECTION_OF = {name: key for key, names in _HEADINGS.items() for name in names.split("|")}
 _END = re.compile(r"(?P<stop>[.!])(?=\s|$|[\"”])|[;\n•|]|\s\*\s|\"|(?P<ask>\?)(?=\s+[A-Z\"]|\s*$)")
 _ABBREVIATION_WORDS = "dr mr mrs vs approx fig st e.g i.e cf ca max min resp incl"
@@ -36,6 +42,9 @@ _ABBREVIATIONS = frozenset(_ABBREVIATION_WORDS.split())
 def split_sections(text: str) -> tuple[tuple[str, int, int], ...]:
     """(section, first, one past last) for every part of a report, in order."""
     marks = [(m.start("mark"), m.end(), _SECTION_OF[m["name"].lower()]) for m in _HEADING.finditer(text)]
+    if unseen := [(m.start(), m.end(), "not_assessed") for m in _UNSEEN.finditer(text)]:
+        others = [(m.start(), m.start(), "findings") for m in _TITLE.finditer(text) if not _UNSEEN.match(m[0])]
+        marks = sorted([*marks, *unseen, *others])
     parts: list[tuple[str, int, int]] = []
     begin, section = 0, "findings"
     for start, end, name in marks:

@@ -12,6 +12,7 @@ from vlm.grounding.phrasing import plainly
 from vlm.grounding.verdict import NEUTRAL_SECTIONS, Verdict
 from vlm.grounding.world import World
 
+GROWTH_MM = 2.0  # a nodule that differs by less has not grown (Bankier, Radiology 2017;285:584)
 COMPARED = (*LENGTHS, "volume", "fraction", "score", "ratio", "height_loss", "attenuation")
 
 _COMPARISON = re.compile(
@@ -83,7 +84,8 @@ def change_between(before: Observation | None, now: Observation) -> str | None:
         if old is not None and fresh is not None and (joint := joint_uncertainty(old, fresh)) is not None:
             difference = fresh.value - old.value
             if abs(difference) <= joint:
-                return "unchanged"
+                small = quantity not in LENGTHS or abs(difference) < GROWTH_MM
+                return "unchanged" if small else None  # it may have grown: neither can be said
             return "larger" if difference > 0 else "smaller"
     return None
 

@@ -166,7 +166,9 @@ def to_review(words: Wording) -> list[Draft]:
 
 
 def doubt(words: Wording, finding: str, name: str) -> Draft:
-    """ "Possible mass in the right upper zone." """
+    """ "Possible mass in the right upper zone."; where a measure lies at its limit, what was measured."""
+    if unsure := words.phrases.pattern(finding, "unsure"):
+        return Draft(section="to_review", template=fill(unsure, words.facts(name)), cites=(name,))
     told = fill(words.phrases.pattern(finding, "short") or "", words.facts(name)).rstrip(".")
     listed = told if told.startswith("{") else told[:1].lower() + told[1:]
     text = fill(words.phrases.words["uncertain"], {"list": listed})

@@ -22,7 +22,7 @@ NAME = "aorta_size"
 ASCENDING_MM, ARCH_MM = 45.0, 40.0  # aneurysm from here (Isselbacher, ACC/AHA guideline 2022)
 THORACIC_MM = 40.0  # descending aorta: dilated from here (Erbel, ESC guideline 2014)
 ABDOMINAL_MM = 30.0  # Chaikof, SVS guideline 2018
-DOUBT_MM = 3.0  # circles are fitted in steps of 1.5 mm of radius
+DOUBT_MM = 3.0  # circles are fitted in steps of 1.5 mm of radius; so near to a limit neither side of it is sure
 LENGTH_MM = 20.0  # a width counts where it holds for so long
 ROUND = 0.65
 DESCENDING_SHARE = 0.5  # of the thoracic aorta's length lies below the arch
@@ -66,12 +66,12 @@ def _upper(case: Case) -> list[Evidence]:
         measure = Measurement(quantity="diameter", value=width, plus_minus=DOUBT_MM)
         region = case.keep(Mask(site, mask.voxels, mask.grid))
         out.append(Measured(tool=NAME, site=site, measurements=(measure,), region=region))
-        if width >= limit:
+        wide = width >= limit - DOUBT_MM
+        if wide:
             out.append(_aneurysm("aortic_aneurysm", site, measure, region, sure=width >= limit + DOUBT_MM))
-        wide = int(width >= limit)
         out.append(
             search(
-                case, NAME, "aortic_aneurysm", site=site, covered=min(1.0, max(share, 0.1)), found=wide,
+                case, NAME, "aortic_aneurysm", site=site, covered=min(1.0, max(share, 0.1)), found=int(wide),
                 measurements=(measure,), region=region,
             )
         )  # fmt: skip
@@ -103,7 +103,7 @@ def _judged(
     voxels[:, :, chosen] = traced.mask.voxels[:, :, chosen]
     region = case.keep(Mask(site, voxels, traced.grid))
     out: list[Evidence] = [Measured(tool=NAME, site=site, measurements=(measure,), region=region)]
-    wide = widest >= limit
+    wide = widest >= limit - DOUBT_MM
     if wide:
         out.append(_aneurysm(finding, site, measure, region, sure=widest >= limit + DOUBT_MM))
     length = np.count_nonzero(chosen) * step

@@ -31,7 +31,7 @@ from vlm.tools.lung_field import ZONES, field, search, zones
 from vlm.tools.nodule_candidates import DOME_ELONGATION, ELONGATION, Lump, lumps, ways_on
 from vlm.tools.nodule_measure import GLASS_BORDER_HU, Nodule, box_grid, measured
 from vlm.tools.nodule_scene import Scene, near_mask, scene
-from vlm.tools.registry import tool
+from vlm.tools.registry import measured_error, tool
 
 NAME = "nodules"
 FINDINGS = ("lung_nodule", "lung_mass")
@@ -336,7 +336,12 @@ def _observation(case: Case, name: str, finding: str, found: _Found) -> Observat
         presence=presence,
         side=side,
         site=_zone(case, nodule, side),
-        measurements=tuple(Measurement(quantity=q, value=v) for q, v in measures.items()),
+        measurements=tuple(
+            Measurement(
+                quantity=q, value=v, plus_minus=measured_error(NAME, "lung_nodule") if q == "diameter" else None
+            )
+            for q, v in measures.items()
+        ),
         attributes={"density": nodule.density},
         region=region,
         note=note,

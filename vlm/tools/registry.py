@@ -86,3 +86,9 @@ def measured_limit(name: str, finding: str) -> tuple[Measurement | None, float |
         return None, None
     worst = max(entries, key=lambda entry: float(entry["smallest"]))
     return Measurement(quantity=worst["quantity"], value=worst["smallest"]), float(worst["sensitivity"])
+
+
+def measured_error(name: str, finding: str) -> float | None:
+    """Half width of what holds 95 % of a tool's errors of size, in the unit of that size; None when not measured."""
+    rows = [cohort.get(name, {}).get(finding, {}) for cohort in _limits()]
+    return max((float(row["error_95"]) for row in rows if row.get("error_95") is not None), default=None)
