@@ -49,9 +49,16 @@ PASSES = [
     ("insertion", "Enlarged lymph node in the left axilla, with a short axis of 13 mm, is suspected.", "E21"),
     ("place of the next", "A moderate effusion on the right as well as coronary artery calcification.", "E3 E12"),
     ("might be", "An enlarged lymph node in the left axilla might be present.", "E21"),
+    ("as a possibility", "An enlarged lymph node in the left axilla as a possibility.", "E21"),
+    ("as one possibility", "An enlarged lymph node in the left axilla, as one possibility.", "E21"),
+    ("one hand", "A kidney stone on the left on the one hand, ascites on the other.", "E14 E25"),
+    ("remains outside", "The pelvis remains outside the study.", "E17"),
+    ("see part of", "We see only part of the upper abdomen.", "E18"),
 ]
 
 STOPS = [
+    ("as a possibility", "A kidney stone on the left as a possibility.", "E14"),
+    ("exchanged hands", "A kidney stone of 17 mm on the one hand, a nodule of 5 mm on the other.", "E14 E1"),
     ("doubt after an insertion", "A kidney stone on the left, with a size of 5 mm, is suspected.", "E14"),
     ("doubt after a participle", "A kidney stone on the left, measuring 5 mm, may be present.", "E14"),
     ("might be", "A kidney stone on the left might be present.", "E14"),
