@@ -208,7 +208,7 @@ def beside_liver(host: Host, name: str, each: Implant) -> None:
         allowed = (cavity > 0) & (away < BESIDE_MM)
         _lay(host, name, each, window, allowed, (cavity + 0.1 * up).astype(np.float32), FLUID_HU)
     else:
-        levels = inside.any(axis=(0, 1))[None, None, :]
+        levels = np.broadcast_to(inside.any(axis=(0, 1)), inside.shape)
         allowed = (cavity > 0) & levels
         _lay(host, name, each, window, allowed, -np.broadcast_to(up, allowed.shape), FREE_AIR_HU, noise=0.5)
 
