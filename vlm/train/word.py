@@ -202,7 +202,11 @@ def resume(out: Path, recipe: Recipe, learned: dict[str, Any], optimizer: Any, s
 
 
 def note(folder: Path, recipe: Recipe, steps: int) -> None:
-    """What the adapter belongs to; without it an adapter is refused."""
+    """What the adapter belongs to, without a path of this machine; without it an adapter is refused."""
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = "SmolLM2-135M-Instruct"
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty form
     told = {
         "base": SHA256,
         "prompt": load_prompt("word").parts_digest("system"),
