@@ -1,0 +1,203 @@
+"""Round things within a solid organ that are darker or brighter than the rest of it, found and measured.
+
+In: Hounsfield units and an organ's outline on one grid. Out: Lesions with size, density and how much of their
+surface the organ surrounds. What is thin or long is a vessel or a cleft and is left out; what holds or meets much
+fat is the border of the organ. Arrays here are (Z, Y, X).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial.distance import pdist
+
+from vlm.anatomy.air import depth_mm
+from vlm.anatomy.ball import box_of, closed, grown, opened, shrunk
+from vlm.ct.volume import Grid
+
+SMOOTH_MM = 1.5  # deviation of the blur against noise
+CLOSE_MM = 7.0  # outlines leave lesions out at the border
+EDGE_MM = 3.0  # of the organ, left out of its own density
+RIM_MM = 3.5  # a lesion reaches deeper than this; partial volume with a neighbour does not
+LEAST_STEP_HU = 17.0  # a lesion differs from the organ by this much, and by NOISES deviations
+NOISES = 3.3
+CORE_NOISES = 4.5  # of its core
+THIN_MM = 2.0  # radius of the opening that leaves vessels out
+LEAST_MM = 8.0  # smaller ones are too small to be told from vessels and noise here
+NOISY_HU = 9.0  # deviation from which the least size grows with the noise
+FAT_HU = -25.0
+FAT_SHARE = 0.2  # of the shell
+LONG = 1.9  # longest length over the diameter of the ball of the same volume
+FLAT = 0.55  # short over long axis of a lesion, at least
+FILLED = 0.5  # diameter of the widest ball inside over that of the ball of the same volume
+FLUID_HU = (-12.0, 20.0)  # simple cyst, -9 to 20 HU (Bosniak 2019, Silverman, Radiology 2019;292:475)
+EVEN_HU = 3.0  # a wider doubt at the upper end: partial volume
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesion:
+    """One lesion. Lengths in mm, of the slice in which it is widest unless said otherwise; HU of its core."""
+
+    mask: Bools  # (Z, Y, X)
+    long_mm: float
+    short_mm: float
+    height_mm: float  # along z
+    length_mm: float  # longest distance in 3D
+    volume_ml: float
+    hu: float
+    inside: float  # 0..1: share of its surface that the organ surrounds
+    width_mm: float  # of the widest ball inside it
+
+    @property
+    def ball_mm(self) -> float:
+        """Diameter of the ball of the same volume."""
+        return float(np.cbrt(6000.0 * self.volume_ml / np.pi))
+
+    @property
+    def compact(self) -> bool:
+        """Round enough to be no vessel and no cleft."""
+        thick = min(self.short_mm, self.height_mm) >= FLAT * self.long_mm
+        return thick and self.length_mm <= LONG * self.ball_mm and self.width_mm >= FILLED * self.ball_mm
+
+    @property
+    def fluid(self) -> bool:
+        """As dense as water."""
+        return FLUID_HU[0] <= self.hu <= FLUID_HU[1] + EVEN_HU
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tissue:
+    """The density of an organ without its lesions: median and deviation after the blur, HU."""
+
+    hu: float
+    spread: float
+
+    @property
+    def step(self) -> float:
+        """What a lesion differs by, at least."""
+        return max(LEAST_STEP_HU, NOISES * self.spread)
+
+
+def blurred(hu: NDArray[np.int16], grid: Grid) -> Floats:
+    """HU after a blur of ``SMOOTH_MM``; slices thicker than that are not blurred along z."""
+    return np.asarray(ndimage.gaussian_filter(hu.astype(np.float32), [SMOOTH_MM / s for s in grid.spacing_mm[::-1]]))
+
+
+def tissue(smooth: Floats, organ: Bools, grid: Grid) -> Tissue:
+    """The organ's own density, told from its inner part."""
+    inner = shrunk(organ, EDGE_MM, grid)
+    values = smooth[inner if inner.any() else organ]
+    middle = float(np.median(values))
+    return Tissue(hu=middle, spread=float(1.4826 * np.median(np.abs(values - middle))))
+
+
+def within(organ: Bools, grid: Grid) -> Bools:
+    """The organ with what its outline may have left out: dents and holes."""
+    whole = closed(organ, CLOSE_MM, grid)
+    for k in np.flatnonzero(whole.any(axis=(1, 2))):
+        whole[k] = ndimage.binary_fill_holes(whole[k])
+    return whole
+
+
+def spots(
+    smooth: Floats, organ: Bools, place: Bools, wanted: Bools, normal: Tissue, grid: Grid, *, least_inside: float
+) -> list[Lesion]:
+    """Lesions among the voxels ``wanted`` of ``place``, the largest first.
+
+    Args:
+        smooth: HU after ``blurred``.
+        organ: its outline; ``place``: where lesions of it may lie.
+        normal: density of the organ, half of the way to which is a lesion's border.
+        least_inside: share of a lesion's surface that organ must surround.
+    """
+    out: list[Lesion] = []
+    if not (wanted & place).any():
+        return out
+    cores = opened(wanted & shrunk(place, RIM_MM, grid), THIN_MM, grid)
+    labels = cc3d.connected_components(cores, connectivity=6)
+    least_mm = LEAST_MM * max(1.0, normal.spread / NOISY_HU)
+    for number, box in enumerate(ndimage.find_objects(labels.astype(np.int32)), 1):
+        if box is None:
+            continue
+        near = tuple(slice(max(0, s.start - 6), s.stop + 6) for s in box)
+        core = labels[near] == number
+        if np.count_nonzero(core) * grid.voxel_ml < np.pi / 6000 * (0.5 * LEAST_MM) ** 3:
+            continue
+        others = (labels[near] > 0) & ~core
+        found = _measured(smooth[near], core, organ[near], place[near] & ~others, normal.hu, grid)
+        if found is not None and found.inside >= least_inside and clear(found, normal, least_mm):
+            mask = np.zeros(organ.shape, dtype=bool)
+            mask[near] = found.mask
+            out.append(
+                Lesion(**{name: getattr(found, name) for name in Lesion.__slots__ if name != "mask"}, mask=mask)
+            )
+    return sorted(out, key=lambda lesion: -lesion.volume_ml)
+
+
+def clear(lesion: Lesion, normal: Tissue, least_mm: float) -> bool:
+    """Round, large and different enough to be no vessel and no noise."""
+    differs = abs(lesion.hu - normal.hu) >= max(LEAST_STEP_HU, CORE_NOISES * normal.spread)
+    return differs and lesion.compact and lesion.ball_mm >= least_mm
+
+
+def _measured(smooth: Floats, core: Bools, organ: Bools, place: Bools, normal: float, grid: Grid) -> Lesion | None:
+    """A core out to where its density is half way to the organ's; None where it borders on fat."""
+    depth = depth_mm(core, grid)
+    hu = float(np.median(smooth[core & (depth >= 0.6 * depth.max())]))
+    half = (normal + hu) / 2
+    like = smooth < half if hu < normal else smooth > half
+    mask = grown(core, RIM_MM + max(grid.spacing_mm), grid) & (like | core) & place & (smooth > FAT_HU)
+    if not mask.any():
+        return None
+    shell = grown(mask, 2.0 * max(grid.spacing_mm[:2]) + 1.0, grid) & ~grown(mask, max(grid.spacing_mm[:2]), grid)
+    around = smooth[shell]
+    if around.size == 0:
+        return None
+    if float(np.mean(around < FAT_HU)) > 1.0 - FAT_SHARE:
+        return None
+    surrounded = organ[shell] & (np.abs(around - normal) < np.abs(around - hu))
+    long_mm, short_mm = axes_mm(mask, grid)
+    return Lesion(
+        mask=mask, long_mm=long_mm, short_mm=short_mm, length_mm=_length_mm(mask, grid),
+        height_mm=float(np.count_nonzero(mask.any(axis=(1, 2)))) * grid.spacing_mm[2],
+        volume_ml=float(np.count_nonzero(mask)) * grid.voxel_ml, hu=hu, inside=float(surrounded.mean()),
+        width_mm=2.0 * float(depth_mm(mask, grid).max()),
+    )  # fmt: skip
+
+
+def axes_mm(mask: Bools, grid: Grid) -> tuple[float, float]:
+    """Long axis and the width perpendicular to it, mm, in the slice where a mask is largest."""
+    k = int(np.argmax(mask.sum(axis=(1, 2))))
+    step_x, step_y, _ = grid.spacing_mm
+    y, x = np.nonzero(mask[k])
+    corners = [(y + dy, x + dx) for dy in (-0.5, 0.5) for dx in (-0.5, 0.5)]
+    points = np.concatenate([np.stack([cx * step_x, cy * step_y], axis=1) for cy, cx in corners])
+    hull = points[ConvexHull(points).vertices]
+    apart = hull[:, None] - hull[None]
+    a, b = np.unravel_index(int(np.argmax((apart**2).sum(axis=2))), apart.shape[:2])
+    along = apart[a, b] / np.linalg.norm(apart[a, b])
+    across = hull @ np.array([-along[1], along[0]])
+    blunt = (step_x + step_y) / 2 * 0.4  # corners of voxels stand out of a round border
+    return float(np.linalg.norm(apart[a, b])) - blunt, float(np.ptp(across)) - blunt
+
+
+def _length_mm(mask: Bools, grid: Grid) -> float:
+    points = np.argwhere(mask & ~ndimage.binary_erosion(mask)) * np.asarray(grid.spacing_mm[::-1])
+    try:
+        points = points[ConvexHull(points).vertices]
+    except (QhullError, ValueError):
+        pass
+    return float(pdist(points).max() if len(points) > 1 else 0.0) + float(min(grid.spacing_mm))
+
+
+def crop_of(organ: Bools, grid: Grid, margin_mm: float = 25.0) -> tuple[slice, slice, slice]:
+    """The box around an organ in which its lesions lie."""
+    return box_of(organ, margin_mm, grid)

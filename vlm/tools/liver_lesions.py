@@ -1,0 +1,134 @@
+"""Lesions of liver and spleen: cysts in every phase, solid ones where contrast shows them.
+
+In: the outline of the organ and the contrast phase. Out: an Observation for each lesion with its size, density and
+place, and a Search. Without contrast only what is clearly darker than blood is told; while the veins of the liver
+are not filled yet they look like lesions, so that only fluid is told then.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlm.anatomy.ball import grown
+from vlm.anatomy.structures import structure
+from vlm.ct.volume import Grid, Mask, Point
+from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.tools.lesions import Lesion, Tissue, blurred, crop_of, spots, tissue, within
+from vlm.tools.organs import SITES, Organ, organ, phase, sought
+from vlm.tools.registry import tool
+
+NAME = "liver_lesions"
+BLOOD_HU = 32.0  # without contrast: darker than blood, so no vessel
+FLUID_PHASE_HU = 30.0  # while veins are empty: only what is darker
+SURE_INSIDE, LEAST_INSIDE = 0.75, 0.65  # of a lesion's surface within the organ
+SMALL_MM = 10.0  # too small to characterise (Berland, ACR white paper, J Am Coll Radiol 2010;7:754)
+MOST = 12  # more are not lesions but a noisy or badly outlined organ
+DOUBT_MM = 3.0
+NEIGHBOURS = ("gallbladder", "stomach", "inferior_vena_cava", "colon", "duodenum", "kidney_right", "kidney_left")
+AWAY_MM = 3.0  # from a neighbour's outline
+KINDS = {"liver": ("liver_cyst", "liver_hypodensity", "liver_lesion"), "spleen": ("splenic_lesion",) * 3}
+
+
+@tool(
+    NAME,
+    observes=("liver_cyst", "liver_hypodensity", "liver_lesion", "splenic_lesion"),
+    needs=("liver", "spleen"),
+)
+def liver_lesions(case: Case) -> list[Evidence]:
+    """Look for cysts and solid lesions of liver and spleen."""
+    return [record for name in ("liver", "spleen") for record in _of(case, name)]
+
+
+def _of(case: Case, name: str) -> list[Evidence]:
+    seen, findings = organ(case, name), dict.fromkeys(KINDS[name])
+    if seen.mask is None or not seen.measurable:
+        return [sought(case, NAME, finding, seen) for finding in findings]
+    when = phase(case)
+    found = dark_lesions(case, seen)
+    if len(found) > MOST:
+        return [sought(case, NAME, finding, seen, failed=("noise",)) for finding in findings]
+    out: list[Evidence] = [_observed(case, seen, lesion, number) for number, lesion in enumerate(found, 1)]
+    told = [record.finding for record in out if isinstance(record, Observation)]
+    for finding in findings:
+        solid = finding in ("liver_lesion", "splenic_lesion")
+        failed = ("no_contrast",) if solid and when == "none" else ("phase",) if solid and when != "venous" else ()
+        out.append(sought(case, NAME, finding, seen, found=told.count(finding), failed=failed))
+    return out
+
+
+def dark_lesions(case: Case, seen: Organ) -> list[Lesion]:
+    """What is darker than the organ, round and within it; masks on the organ's grid."""
+    grid, box = seen.grid, crop_of(seen.voxels, seen.grid)
+    own = seen.voxels[box]
+    smooth = blurred(case.working.hu.T[box], grid)
+    normal = tissue(smooth, own, grid)
+    place = within(own, grid)
+    for name in NEIGHBOURS:
+        beside = structure(case, name).mask
+        if beside is not None:
+            place &= ~grown(beside.on(case.working.grid).voxels.T[box], AWAY_MM, grid)
+    wanted = (smooth < limit_hu(normal, phase(case))) & (smooth > -25.0)
+    out = []
+    for lesion in spots(smooth, own, place, wanted, normal, grid, least_inside=LEAST_INSIDE):
+        mask = np.zeros(seen.voxels.shape, dtype=bool)
+        mask[box] = lesion.mask
+        out.append(Lesion(**{n: getattr(lesion, n) for n in Lesion.__slots__ if n != "mask"}, mask=mask))
+    return out
+
+
+def limit_hu(normal: Tissue, when: str) -> float:
+    """HU below which a lesion stands out in a phase."""
+    limit = normal.hu - normal.step
+    return limit if when == "venous" else min(limit, BLOOD_HU if when == "none" else FLUID_PHASE_HU)
+
+
+def _observed(case: Case, seen: Organ, lesion: Lesion, number: int) -> Observation:
+    cyst, small, other = KINDS[seen.name]
+    finding = small if lesion.long_mm < SMALL_MM else cyst if lesion.fluid else other
+    if finding == other and phase(case) != "venous" and seen.name == "liver":
+        finding = small  # without the right phase a dark spot is a dark spot
+    site, _ = SITES[seen.name]
+    attributes = {"density": "fluid_density" if lesion.fluid else "hypodense"}
+    if seen.name == "liver":
+        attributes["segment"] = segment_of(seen.voxels, lesion.mask, seen.grid)
+    return Observation(
+        tool=NAME, finding=finding, presence="present" if lesion.inside >= SURE_INSIDE else "uncertain", site=site,
+        measurements=measures(lesion), attributes=attributes,
+        region=case.keep(Mask(f"{seen.name}_lesion_{number}", lesion.mask.T, seen.grid)),
+        note="" if lesion.inside >= SURE_INSIDE else "at the border of the organ: a cleft or a neighbour looks alike",
+    )  # fmt: skip
+
+
+def measures(lesion: Lesion) -> tuple[Measurement, ...]:
+    """What is told of every lesion."""
+    return (
+        Measurement(quantity="diameter", value=lesion.long_mm, plus_minus=DOUBT_MM),
+        Measurement(quantity="short_axis", value=min(lesion.short_mm, lesion.long_mm), plus_minus=DOUBT_MM),
+        Measurement(quantity="diameter_3d", value=max(lesion.length_mm, lesion.long_mm), plus_minus=DOUBT_MM),
+        Measurement(quantity="volume", value=lesion.volume_ml),
+        Measurement(quantity="attenuation", value=lesion.hu, plus_minus=5.0),
+    )
+
+
+def segment_of(liver: NDArray[np.bool_], lesion: NDArray[np.bool_], grid: Grid) -> str:
+    """The Couinaud segment in which a lesion's centre probably lies, "1" to "8"; told from shares of the outline.
+
+    The plane between left and right runs at 55 % of the width from the right; that of the falciform ligament at 72 %;
+    the portal vein divides upper from lower segments at half the height. Segment 1 is left out: it needs the veins.
+    """
+    inside = np.argwhere(liver)
+    centre: Point = tuple(np.argwhere(lesion).mean(axis=0))  # type: ignore[assignment]  # three numbers
+    z_low, z_high = np.percentile(inside[:, 0], (5, 95))
+    y_low, y_high = np.percentile(inside[:, 1], (5, 95))
+    x_low, x_high = np.percentile(inside[:, 2], (2, 98))
+    left = (x_high - centre[2]) / max(1.0, x_high - x_low)  # x grows to the patient's right
+    upper = (centre[0] - z_low) / max(1.0, z_high - z_low) > 0.5
+    front = (centre[1] - y_low) / max(1.0, y_high - y_low) > 0.5
+    if left > 0.72:
+        return "2" if upper else "3"
+    if left > 0.55:
+        return "4"
+    if front:
+        return "8" if upper else "5"
+    return "7" if upper else "6"
