@@ -7,7 +7,8 @@ fat is the border of the organ. Arrays here are (Z, Y, X).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 
 import cc3d
 import numpy as np
@@ -29,12 +30,12 @@ NOISES = 3.3
 CORE_NOISES = 4.5  # of its core
 THIN_MM = 2.0  # radius of the opening that leaves vessels out
 LEAST_MM = 8.0  # smaller ones are too small to be told from vessels and noise here
+PART = 0.65  # of a core's depth: where it is so deep in two places, it is two
 NOISY_HU = 9.0  # deviation from which the least size grows with the noise
 FAT_HU = -25.0
-FAT_SHARE = 0.2  # of the shell
 LONG = 1.9  # longest length over the diameter of the ball of the same volume
 FLAT = 0.55  # short over long axis of a lesion, at least
-FILLED = 0.5  # diameter of the widest ball inside over that of the ball of the same volume
+FILLED = 0.6  # diameter of the widest ball inside over that of the ball of the same volume
 FLUID_HU = (-12.0, 20.0)  # simple cyst, -9 to 20 HU (Bosniak 2019, Silverman, Radiology 2019;292:475)
 EVEN_HU = 3.0  # a wider doubt at the upper end: partial volume
 
@@ -54,6 +55,7 @@ class Lesion:
     volume_ml: float
     hu: float
     inside: float  # 0..1: share of its surface that the organ surrounds
+    fat: float  # 0..1: share of its surface that fat surrounds
     width_mm: float  # of the widest ball inside it
 
     @property
@@ -72,6 +74,12 @@ class Lesion:
         """As dense as water."""
         return FLUID_HU[0] <= self.hu <= FLUID_HU[1] + EVEN_HU
 
+    def placed(self, whole: Bools, box: tuple[slice, ...]) -> Lesion:
+        """The same lesion with its mask in an array of the shape of ``whole``, in whose ``box`` it lies."""
+        mask = np.zeros(whole.shape, dtype=bool)
+        mask[box] = self.mask
+        return replace(self, mask=mask)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tissue:
@@ -86,15 +94,17 @@ class Tissue:
         return max(LEAST_STEP_HU, NOISES * self.spread)
 
 
-def blurred(hu: NDArray[np.int16], grid: Grid) -> Floats:
-    """HU after a blur of ``SMOOTH_MM``; slices thicker than that are not blurred along z."""
-    return np.asarray(ndimage.gaussian_filter(hu.astype(np.float32), [SMOOTH_MM / s for s in grid.spacing_mm[::-1]]))
+def blurred(hu: NDArray[np.int16], grid: Grid, smooth_mm: float = SMOOTH_MM) -> Floats:
+    """HU after a blur of ``smooth_mm``; slices thicker than that are not blurred along z."""
+    return np.asarray(ndimage.gaussian_filter(hu.astype(np.float32), [smooth_mm / s for s in grid.spacing_mm[::-1]]))
 
 
 def tissue(smooth: Floats, organ: Bools, grid: Grid) -> Tissue:
     """The organ's own density, told from its inner part."""
     inner = shrunk(organ, EDGE_MM, grid)
     values = smooth[inner if inner.any() else organ]
+    middle = float(np.median(values))
+    values = values[values > middle - 1.5 * np.median(np.abs(values - middle))]  # without large lesions
     middle = float(np.median(values))
     return Tissue(hu=middle, spread=float(1.4826 * np.median(np.abs(values - middle))))
 
@@ -121,25 +131,37 @@ def spots(
     out: list[Lesion] = []
     if not (wanted & place).any():
         return out
-    cores = opened(wanted & shrunk(place, RIM_MM, grid), THIN_MM, grid)
-    labels = cc3d.connected_components(cores, connectivity=6)
+    cores = opened(closed(wanted, THIN_MM, grid) & shrunk(place, RIM_MM, grid), THIN_MM, grid)
+    labels = parted(cores, grid)
     least_mm = LEAST_MM * max(1.0, normal.spread / NOISY_HU)
     for number, box in enumerate(ndimage.find_objects(labels.astype(np.int32)), 1):
         if box is None:
             continue
-        near = tuple(slice(max(0, s.start - 6), s.stop + 6) for s in box)
+        near = (*(slice(max(0, s.start - 6), s.stop + 6) for s in box),)
         core = labels[near] == number
         if np.count_nonzero(core) * grid.voxel_ml < np.pi / 6000 * (0.5 * LEAST_MM) ** 3:
             continue
         others = (labels[near] > 0) & ~core
         found = _measured(smooth[near], core, organ[near], place[near] & ~others, normal.hu, grid)
         if found is not None and found.inside >= least_inside and clear(found, normal, least_mm):
-            mask = np.zeros(organ.shape, dtype=bool)
-            mask[near] = found.mask
-            out.append(
-                Lesion(**{name: getattr(found, name) for name in Lesion.__slots__ if name != "mask"}, mask=mask)
-            )
+            out.append(found.placed(organ, near))
     return sorted(out, key=lambda lesion: -lesion.volume_ml)
+
+
+def parted(cores: Bools, grid: Grid) -> NDArray[np.int32]:
+    """(Z, Y, X) a number for each core; balls that touch get a number each."""
+    depth = depth_mm(cores, grid)
+    whole = cc3d.connected_components(cores, connectivity=6)
+    deepest = ndimage.maximum(depth, whole, np.arange(int(whole.max()) + 1)) if whole.max() else np.zeros(1)
+    seeds: NDArray[np.int32] = cc3d.connected_components(
+        cores & (depth >= PART * np.asarray(deepest)[whole]), connectivity=6
+    ).astype(np.int32)
+    if seeds.max() == whole.max():
+        return np.asarray(whole, dtype=np.int32)
+    nearest = ndimage.distance_transform_edt(
+        seeds == 0, sampling=grid.spacing_mm[::-1], return_distances=False, return_indices=True
+    )
+    return np.where(cores, seeds[tuple(nearest)], 0)
 
 
 def clear(lesion: Lesion, normal: Tissue, least_mm: float) -> bool:
@@ -149,19 +171,16 @@ def clear(lesion: Lesion, normal: Tissue, least_mm: float) -> bool:
 
 
 def _measured(smooth: Floats, core: Bools, organ: Bools, place: Bools, normal: float, grid: Grid) -> Lesion | None:
-    """A core out to where its density is half way to the organ's; None where it borders on fat."""
+    """A core out to where its density is half way to the organ's."""
     depth = depth_mm(core, grid)
     hu = float(np.median(smooth[core & (depth >= 0.6 * depth.max())]))
     half = (normal + hu) / 2
     like = smooth < half if hu < normal else smooth > half
     mask = grown(core, RIM_MM + max(grid.spacing_mm), grid) & (like | core) & place & (smooth > FAT_HU)
-    if not mask.any():
-        return None
+    mask = opened(mask, THIN_MM, grid) | core  # without what noise and vessels add to its border
     shell = grown(mask, 2.0 * max(grid.spacing_mm[:2]) + 1.0, grid) & ~grown(mask, max(grid.spacing_mm[:2]), grid)
     around = smooth[shell]
     if around.size == 0:
-        return None
-    if float(np.mean(around < FAT_HU)) > 1.0 - FAT_SHARE:
         return None
     surrounded = organ[shell] & (np.abs(around - normal) < np.abs(around - hu))
     long_mm, short_mm = axes_mm(mask, grid)
@@ -169,6 +188,7 @@ def _measured(smooth: Floats, core: Bools, organ: Bools, place: Bools, normal: f
         mask=mask, long_mm=long_mm, short_mm=short_mm, length_mm=_length_mm(mask, grid),
         height_mm=float(np.count_nonzero(mask.any(axis=(1, 2)))) * grid.spacing_mm[2],
         volume_ml=float(np.count_nonzero(mask)) * grid.voxel_ml, hu=hu, inside=float(surrounded.mean()),
+        fat=float(np.mean(around < FAT_HU)),
         width_mm=2.0 * float(depth_mm(mask, grid).max()),
     )  # fmt: skip
 
@@ -191,10 +211,8 @@ def axes_mm(mask: Bools, grid: Grid) -> tuple[float, float]:
 
 def _length_mm(mask: Bools, grid: Grid) -> float:
     points = np.argwhere(mask & ~ndimage.binary_erosion(mask)) * np.asarray(grid.spacing_mm[::-1])
-    try:
+    with contextlib.suppress(QhullError, ValueError):  # too few points, or all in one plane
         points = points[ConvexHull(points).vertices]
-    except (QhullError, ValueError):
-        pass
     return float(pdist(points).max() if len(points) > 1 else 0.0) + float(min(grid.spacing_mm))
 
 

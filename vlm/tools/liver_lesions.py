@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vlm.anatomy.ball import grown
 from vlm.anatomy.structures import structure
-from vlm.ct.volume import Grid, Mask, Point
+from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.lesions import Lesion, Tissue, blurred, crop_of, spots, tissue, within
 from vlm.tools.organs import SITES, Organ, organ, phase, sought
@@ -22,11 +22,15 @@ NAME = "liver_lesions"
 BLOOD_HU = 32.0  # without contrast: darker than blood, so no vessel
 FLUID_PHASE_HU = 30.0  # while veins are empty: only what is darker
 SURE_INSIDE, LEAST_INSIDE = 0.75, 0.65  # of a lesion's surface within the organ
+DEEP = 0.95  # so much of it, and it is no gallbladder
+MOST_FAT = 0.05  # of its surface: more is the hilum, a fissure or the border of the organ
+SOLID_MM, SOLID_SLICES = 12.0, 3.2  # least size of what is no fluid, mm and slices: vessels cut across look alike
 SMALL_MM = 10.0  # too small to characterise (Berland, ACR white paper, J Am Coll Radiol 2010;7:754)
 MOST = 12  # more are not lesions but a noisy or badly outlined organ
 DOUBT_MM = 3.0
 NEIGHBOURS = ("gallbladder", "stomach", "inferior_vena_cava", "colon", "duodenum", "kidney_right", "kidney_left")
 AWAY_MM = 3.0  # from a neighbour's outline
+NO_TISSUE_HU = (-40.0, 400.0)  # fat of the hilum and of clefts, gas in ducts, clips and stents
 KINDS = {"liver": ("liver_cyst", "liver_hypodensity", "liver_lesion"), "spleen": ("splenic_lesion",) * 3}
 
 
@@ -51,7 +55,7 @@ def _of(case: Case, name: str) -> list[Evidence]:
     out: list[Evidence] = [_observed(case, seen, lesion, number) for number, lesion in enumerate(found, 1)]
     told = [record.finding for record in out if isinstance(record, Observation)]
     for finding in findings:
-        solid = finding in ("liver_lesion", "splenic_lesion")
+        solid = finding != "liver_cyst"
         failed = ("no_contrast",) if solid and when == "none" else ("phase",) if solid and when != "venous" else ()
         out.append(sought(case, NAME, finding, seen, found=told.count(finding), failed=failed))
     return out
@@ -68,13 +72,15 @@ def dark_lesions(case: Case, seen: Organ) -> list[Lesion]:
         beside = structure(case, name).mask
         if beside is not None:
             place &= ~grown(beside.on(case.working.grid).voxels.T[box], AWAY_MM, grid)
-    wanted = (smooth < limit_hu(normal, phase(case))) & (smooth > -25.0)
-    out = []
-    for lesion in spots(smooth, own, place, wanted, normal, grid, least_inside=LEAST_INSIDE):
-        mask = np.zeros(seen.voxels.shape, dtype=bool)
-        mask[box] = lesion.mask
-        out.append(Lesion(**{n: getattr(lesion, n) for n in Lesion.__slots__ if n != "mask"}, mask=mask))
-    return out
+    place &= ~grown((smooth < NO_TISSUE_HU[0]) | (smooth > NO_TISSUE_HU[1]), AWAY_MM, grid)
+    wanted = smooth < limit_hu(normal, phase(case))
+    found = spots(smooth, own, place, wanted, normal, grid, least_inside=LEAST_INSIDE)
+    least_mm = max(SOLID_MM, SOLID_SLICES * case.volume.grid.spacing_mm[2])
+    return [
+        lesion.placed(seen.voxels, box)
+        for lesion in found
+        if lesion.fat <= MOST_FAT and (lesion.fluid or lesion.ball_mm >= least_mm)
+    ]
 
 
 def limit_hu(normal: Tissue, when: str) -> float:
@@ -91,12 +97,16 @@ def _observed(case: Case, seen: Organ, lesion: Lesion, number: int) -> Observati
     site, _ = SITES[seen.name]
     attributes = {"density": "fluid_density" if lesion.fluid else "hypodense"}
     if seen.name == "liver":
-        attributes["segment"] = segment_of(seen.voxels, lesion.mask, seen.grid)
+        attributes["segment"] = segment_of(seen.voxels, lesion.mask)
+    note = ""
+    if lesion.inside < SURE_INSIDE:
+        note = "at the border of the organ: a cleft or a neighbour looks alike"
+    elif seen.name == "liver" and lesion.fluid and lesion.inside < DEEP and organ(case, "gallbladder").mask is None:
+        note = "the gallbladder was not found: it looks alike where the liver surrounds it"
     return Observation(
-        tool=NAME, finding=finding, presence="present" if lesion.inside >= SURE_INSIDE else "uncertain", site=site,
-        measurements=measures(lesion), attributes=attributes,
+        tool=NAME, finding=finding, presence="uncertain" if note else "present", site=site,
+        measurements=measures(lesion), attributes=attributes, note=note,
         region=case.keep(Mask(f"{seen.name}_lesion_{number}", lesion.mask.T, seen.grid)),
-        note="" if lesion.inside >= SURE_INSIDE else "at the border of the organ: a cleft or a neighbour looks alike",
     )  # fmt: skip
 
 
@@ -111,14 +121,14 @@ def measures(lesion: Lesion) -> tuple[Measurement, ...]:
     )
 
 
-def segment_of(liver: NDArray[np.bool_], lesion: NDArray[np.bool_], grid: Grid) -> str:
+def segment_of(liver: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> str:
     """The Couinaud segment in which a lesion's centre probably lies, "1" to "8"; told from shares of the outline.
 
     The plane between left and right runs at 55 % of the width from the right; that of the falciform ligament at 72 %;
     the portal vein divides upper from lower segments at half the height. Segment 1 is left out: it needs the veins.
     """
     inside = np.argwhere(liver)
-    centre: Point = tuple(np.argwhere(lesion).mean(axis=0))  # type: ignore[assignment]  # three numbers
+    centre = np.argwhere(lesion).mean(axis=0)
     z_low, z_high = np.percentile(inside[:, 0], (5, 95))
     y_low, y_high = np.percentile(inside[:, 1], (5, 95))
     x_low, x_high = np.percentile(inside[:, 2], (2, 98))

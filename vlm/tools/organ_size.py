@@ -129,7 +129,5 @@ def _judged(case: Case, rule: Rule) -> list[Evidence]:
                 region=region, note=note,
             )
         )  # fmt: skip
-    out.append(
-        sought(case, NAME, rule.finding, seen, found=len(out), measurements=measures, region=region)
-    )
+    out.append(sought(case, NAME, rule.finding, seen, found=len(out), measurements=measures, region=region))
     return out

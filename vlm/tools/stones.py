@@ -1,8 +1,9 @@
-"""Stones of the kidneys where a kidney is found; gallstones are not looked for, and the search says so.
+"""Stones of the kidneys where a kidney is found.
 
-In: kidneys and contrast of a Case, and the scan itself. Out: an Observation for each dense spot in a kidney, and
-a Search for each side. Excreted contrast looks like stone, so only scans without contrast are judged. Calcium
-of the renal arteries within the sinus looks like stone as well: small spots are told as uncertain.
+In: kidneys, outlined well or found by rules, the contrast phase, and the scan itself. Out: an Observation for each
+dense spot in a kidney, and a Search for each side. Excreted contrast looks like stone, so only scans without
+contrast are judged. Calcium of the renal arteries within the sinus looks like stone as well: small spots are told
+as uncertain.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.kidneys import SIDES, kidneys
 from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.ground import search
+from vlm.tools.lesions import within
+from vlm.tools.organs import Organ, organ, phase
 from vlm.tools.registry import tool
 
 NAME = "stones"
@@ -30,24 +32,22 @@ SEEN_SHARE = 0.8  # of a kidney lies within the mask that is found; a pole that 
 MOST = 20  # more dense spots than this are excreted contrast or noise
 
 
-@tool(NAME, observes=("kidney_stone", "gallstone"), needs=("spine",))
+@tool(NAME, observes=("kidney_stone",), needs=("kidney_right", "kidney_left"))
 def stones(case: Case) -> list[Evidence]:
-    """Look for dense spots within kidneys that fat sets apart; gallbladders are not found by rules."""
-    out: list[Evidence] = []
-    for side in SIDES:
-        out += _kidney(case, side)
-    reason = () if coverage(case).of("gallbladder") <= 0 else ("not_found",)
-    out.append(search(case, NAME, "gallstone", site="gallbladder", failed=reason))
-    return out
+    """Look for dense spots within kidneys."""
+    return [record for side in SIDES for record in _kidney(case, side)]
 
 
 def _kidney(case: Case, side: Literal["right", "left"]) -> list[Evidence]:
     """Stones of one kidney and the search for them."""
-    mask, share = kidneys(case)[side], coverage(case).of("kidney", side)
+    outlined, share = organ(case, f"kidney_{side}"), coverage(case).of("kidney", side)
+    mask = closed_outline(outlined) if outlined.measurable else kidneys(case)[side]
+    if outlined.measurable:
+        share = max(share, outlined.covered)
     reason: str | None = None
     if share > 0 and mask is None:
         reason = "not_found"
-    elif share > 0 and contrast(case).enhanced is not False:
+    elif share > 0 and phase(case) != "none":
         reason = "contrast"
     elif share > 0 and case.volume.grid.spacing_mm[2] > THICK_MM:
         reason = "thick_slices"
@@ -70,6 +70,11 @@ def _kidney(case: Case, side: Literal["right", "left"]) -> list[Evidence]:
     seen = SEEN_SHARE * share
     out.append(search(case, NAME, "kidney_stone", site="kidney", side=side, covered=seen, found=len(spots)))
     return out
+
+
+def closed_outline(kidney: Organ) -> Mask:
+    """The kidney with its sinus, in which stones lie, too."""
+    return Mask(kidney.name, within(kidney.voxels, kidney.grid).T, kidney.grid)
 
 
 def _spots(case: Case, kidney: Mask) -> list[tuple[Mask, float, float]]:

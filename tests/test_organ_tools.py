@@ -1,0 +1,132 @@
+"""Organs of the abdomen are measured where their outline is good, and nothing is said of them where it is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.bodies import outlined, person
+from tests.conftest import SHARED
+from tests.scans import real_case
+from vlm.anatomy.engines.labels import from_file
+from vlm.anatomy.structures import use
+from vlm.ct.volume import Grid
+from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.tools.gallbladder import gallbladder
+from vlm.tools.kidney_lesions import kidney_lesions
+from vlm.tools.lesions import Tissue, axes_mm, blurred, spots
+from vlm.tools.liver_density import hepatic_steatosis
+from vlm.tools.liver_lesions import liver_lesions
+from vlm.tools.organ_size import organ_size
+
+SICK = (
+    "hepatic steatosis, 25 HU", "splenomegaly 600 ml", "gallstone 12 mm", "right renal cyst 40 mm", "liver cyst 30 mm",
+    "prostatomegaly 80 ml",
+)  # fmt: skip
+MAN = 2
+GRID = Grid((60, 60, 40), np.diag([2.0, 2.0, 2.0, 1.0]))
+
+
+def seen(evidence: list[Evidence], finding: str) -> list[Observation]:
+    return [e for e in evidence if isinstance(e, Observation) and e.finding == finding and e.presence == "present"]
+
+
+def searched(evidence: list[Evidence], finding: str) -> list[Search]:
+    return [e for e in evidence if isinstance(e, Search) and e.finding == finding]
+
+
+@pytest.fixture(scope="module")
+def sick() -> Case:
+    return outlined(person(MAN, "plain", *SICK))
+
+
+@pytest.fixture(scope="module")
+def healthy() -> Case:
+    return outlined(person(1, "plain"))
+
+
+def test_a_large_spleen_and_prostate_are_told_with_their_volume(sick: Case) -> None:
+    evidence = organ_size(sick)
+    for finding, ml in (("splenomegaly", 600.0), ("prostatomegaly", 80.0)):
+        (one,) = seen(evidence, finding)
+        assert one.measured("volume").value == pytest.approx(ml, rel=0.05)  # type: ignore[union-attr]  # it is measured
+    assert not seen(evidence, "hepatomegaly") and not seen(evidence, "renal_atrophy")
+
+
+def test_a_fatty_liver_is_told_with_its_density(sick: Case) -> None:
+    (one,) = seen(hepatic_steatosis(sick), "hepatic_steatosis")
+    assert one.measured("attenuation").value == pytest.approx(25.0, abs=4.0)  # type: ignore[union-attr]
+
+
+def test_a_healthy_woman_has_none_of_it(healthy: Case) -> None:
+    evidence = [
+        *organ_size(healthy), *hepatic_steatosis(healthy), *gallbladder(healthy), *kidney_lesions(healthy),
+        *liver_lesions(healthy),
+    ]  # fmt: skip
+    assert not [e for e in evidence if isinstance(e, Observation) and e.presence == "present"]
+    (size,) = searched(evidence, "splenomegaly")
+    assert size.covered == 1.0 and not size.failed
+
+
+def test_cysts_are_found_where_they_are_as_large_as_they_are(sick: Case) -> None:
+    (cyst,) = seen(kidney_lesions(sick), "renal_cyst")
+    assert cyst.side == "right" and cyst.measured("diameter").value == pytest.approx(40.0, abs=8.0)  # type: ignore[union-attr]
+
+
+def test_a_gallstone_is_found(sick: Case) -> None:
+    (stone,) = seen(gallbladder(sick), "gallstone")
+    assert stone.measured("diameter").value == pytest.approx(12.0, abs=4.0)  # type: ignore[union-attr]
+
+
+def test_without_outlines_nothing_is_measured() -> None:
+    case = outlined(person(MAN, "plain", *SICK), "spleen", "gallbladder", "kidney_right")
+    evidence = [*organ_size(case), *gallbladder(case), *kidney_lesions(case)]
+    for finding in ("splenomegaly", "gallstone"):
+        assert not seen(evidence, finding)
+        assert all(not s.looked for s in searched(evidence, finding))
+
+
+@settings(max_examples=15, deadline=None)
+@given(radius=st.floats(6.0, 20.0), gap=st.floats(35.0, 120.0), seed=st.integers(0, 9))
+def test_a_dark_ball_in_an_even_organ_is_measured(radius: float, gap: float, seed: int) -> None:
+    z, y, x = np.indices((40, 60, 60)) * 2.0
+    organ = (abs(z - 40) < 36) & (abs(y - 60) < 52) & (abs(x - 60) < 52)
+    ball = (z - 40) ** 2 + (y - 60) ** 2 + (x - 60) ** 2 <= radius**2
+    noise = np.random.default_rng(seed).normal(0, 10, organ.shape)
+    hu = np.where(organ, 110.0, -100.0) - gap * ball + noise
+    normal = Tissue(hu=110.0, spread=4.0)
+    smooth = blurred(hu.astype(np.int16), GRID)
+    found = spots(smooth, organ, organ, smooth < normal.hu - normal.step, normal, GRID, least_inside=0.6)
+    assert len(found) == 1
+    assert found[0].long_mm == pytest.approx(2 * radius, abs=6.0)
+    assert found[0].fat == 0.0 and found[0].inside > 0.9
+
+
+def test_an_even_organ_holds_no_lesion() -> None:
+    organ = np.zeros((40, 60, 60), dtype=bool)
+    organ[5:35, 8:52, 8:52] = True
+    hu = np.where(organ, 110.0, -100.0) + np.random.default_rng(0).normal(0, 15, organ.shape)
+    smooth = blurred(hu.astype(np.int16), GRID)
+    assert not spots(smooth, organ, organ, smooth < 90, Tissue(hu=110, spread=5), GRID, least_inside=0.6)
+
+
+def test_axes_of_a_block_are_its_diagonal_and_its_width() -> None:
+    mask = np.zeros((3, 40, 40), dtype=bool)
+    mask[1, 5:8, 5:25] = True
+    long_mm, short_mm = axes_mm(mask, Grid((40, 40, 3), np.eye(4)))
+    assert long_mm == pytest.approx(np.hypot(20, 3), abs=1.0) and 3.0 <= short_mm <= 6.5
+
+
+@pytest.mark.realct
+def test_the_cysts_of_a_real_kidney_are_found_and_no_lesion_of_its_liver() -> None:
+    case = real_case("cptac-pda-00189")
+    case = Case(case.volume)
+    use(case, from_file(SHARED / "ct" / "cptac-pda-00189" / "organs_drawn.nii.gz"))
+    cysts = seen(kidney_lesions(case), "renal_cyst")
+    assert {cyst.side for cyst in cysts} == {"right"}
+    assert not [e for e in liver_lesions(case) if isinstance(e, Observation) and e.presence == "present"]
+    (liver,) = searched(organ_size(case), "hepatomegaly")
+    assert 1200 < liver.measured("volume").value < 2200  # type: ignore[union-attr]
+    assert all(not s.looked or "organ_cut" in s.failed for s in searched(organ_size(case), "renal_atrophy"))
