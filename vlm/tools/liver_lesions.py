@@ -112,10 +112,11 @@ def _observed(case: Case, seen: Organ, lesion: Lesion, number: int) -> Observati
 
 def measures(lesion: Lesion) -> tuple[Measurement, ...]:
     """What is told of every lesion."""
+    doubt = max(DOUBT_MM, abs(lesion.long_mm - lesion.ball_mm))  # what is not a ball has a neighbour's part
     return (
-        Measurement(quantity="diameter", value=lesion.long_mm, plus_minus=DOUBT_MM),
-        Measurement(quantity="short_axis", value=min(lesion.short_mm, lesion.long_mm), plus_minus=DOUBT_MM),
-        Measurement(quantity="diameter_3d", value=max(lesion.length_mm, lesion.long_mm), plus_minus=DOUBT_MM),
+        Measurement(quantity="diameter", value=lesion.long_mm, plus_minus=doubt),
+        Measurement(quantity="short_axis", value=min(lesion.short_mm, lesion.long_mm), plus_minus=doubt),
+        Measurement(quantity="diameter_3d", value=max(lesion.length_mm, lesion.long_mm), plus_minus=doubt),
         Measurement(quantity="volume", value=lesion.volume_ml),
         Measurement(quantity="attenuation", value=lesion.hu, plus_minus=5.0),
     )
