@@ -56,6 +56,22 @@ def texts(sentences: list[Sentence], section: str) -> list[str]:
     return [sentence.text for sentence in sentences if sentence.section == section]
 
 
+def test_a_kind_is_not_denied_where_one_of_it_may_be() -> None:
+    size = (Measurement(quantity="diameter", value=12.0), Measurement(quantity="short_axis", value=10.0))
+    cyst = Observation(
+        tool="liver_lesions",
+        finding="liver_cyst",
+        presence="uncertain",
+        site="liver",
+        measurements=size,
+        region=region(),
+    )
+    searches = [Search(tool="liver_lesions", finding=f, covered=1.0) for f in ("liver_lesion", "liver_hypodensity")]
+    assert not any("No" in sentence.text and "lesion" in sentence.text for sentence in written(cyst, *searches))
+    both = " ".join(sentence.text for sentence in written(*searches) if sentence.section == "abdomen")
+    assert "No liver lesion or low-density lesion of the liver" in both
+
+
 def test_a_nodule_is_told_with_size_and_place_and_stands_in_the_impression() -> None:
     sentences = written(nodule(16.6))
     assert texts(sentences, "lungs_and_pleura") == ["Nodule of 17 x 13 mm in the right upper zone."]

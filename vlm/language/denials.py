@@ -88,7 +88,7 @@ def denied(words: Wording, finding: str, searches: Mapping[str, Search]) -> list
     """A denial for each side without the finding; both sides as one where the limits allow it."""
     if (others := no_others(words, finding, searches)) is not None:
         return [others]
-    seen = words.ledger.observations(finding).values()
+    seen = [o for o in words.ledger.observations().values() if words.vocabulary.is_a(o.finding, finding)]
     empty = {n: s for n, s in searches.items() if s.found == 0 and not seen_there(s, seen)}
     name = searched_for(words, finding, empty.values())
     each = [
