@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from app.commands import library as case_library
-from app.commands import talking, training, tuning
-from app.commands.terminal import AsJson, counted_cases, named_steps, put_json
+from app.commands import synthetic, talking, training, tuning
+from app.commands.terminal import AsJson, named_steps, put_json
 from vlm.errors import TomoscribeError, UsageError
 
 app = typer.Typer(
@@ -187,7 +187,8 @@ def query(
         Path | None, typer.Option("--adapter", metavar="FILE", help="What tomoscribe adapt learned: heads and words.")
     ] = None,
     heatmap: Annotated[
-        Path | None, typer.Option("--heatmap", metavar="FILE", help="NIfTI: where the first query's score comes from.")
+        Path | None,
+        typer.Option("--heatmap", metavar="FILE", help="Where the first query's score is from: a .nii.gz."),
     ] = None,
     library: case_library.LibraryFolder = None,
     patient: Annotated[str, typer.Option("--patient", metavar="ID", help="Whose cases do not vote.")] = "",
@@ -195,19 +196,21 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Say for each finding, in anyone's words, whether it is there, is not, or was not assessed."""
-    from app.asking import know, query_scan, write_heat
+    from app.asking import check_heat, know, query_scan, write_heat
     from app.showing import show_queries
     from vlm.findings.packs import load_pack
 
     if pack:
         load_pack(pack)  # a pack that does not exist is told before a scan is read
     seen = training.tower(encoder, adapter)
+    if heatmap is not None:
+        check_heat(path, words or (), seen, heatmap)
     with named_steps(as_json) as progress:
         known = know(path, series=series, progress=progress)
         voters = case_library.library_for_reading(library)
         answers = query_scan(known, words or (), pack, seen, library=voters, patient=patient)
-        if heatmap is not None:
-            answers["heatmap"] = write_heat(known, (words or [""])[0], seen, heatmap)
+        if heatmap is not None and words and seen is not None:
+            answers["heatmap"] = write_heat(known, words[0], seen, heatmap)
     if as_json:
         put_json(answers)
     else:
@@ -254,93 +257,6 @@ def doctor(
         put_json(checks)
     else:
         show_doctor(checks)
-
-
-@app.command(epilog="tomoscribe phantom sample --preset demo --seed 7")
-def phantom(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write to.")],
-    preset: Annotated[
-        str | None,
-        typer.Option("--preset", help="demo: a chest with a nodule and an effusion; clear; body: a whole person."),
-    ] = None,
-    finding: Annotated[
-        list[str] | None, typer.Option("--finding", help='In a body, in words: "12 mm solid nodule, left upper lobe".')
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 7,
-    phase: Annotated[str | None, typer.Option("--phase", help="Of a body: plain, arterial or portal.")] = None,
-    region: Annotated[str, typer.Option("--region", help="Of a body: chest, abdomen, trunk or all.")] = "trunk",
-    prior: Annotated[
-        bool, typer.Option("--prior", help="Also an earlier scan of the body with known change, in OUT.prior.")
-    ] = False,
-    file_format: Annotated[
-        str | None, typer.Option("--format", help="dicom (of a cohort: nifti, unless said otherwise) or nifti.")
-    ] = None,
-    spacing: Annotated[
-        tuple[float, float, float] | None, typer.Option("--spacing", metavar="X Y Z", help="Of a body: voxel size, mm.")
-    ] = None,
-    into: Annotated[
-        list[Path] | None, typer.Option("--into", metavar="SCAN", help="Put findings into this scan instead.")
-    ] = None,
-    organs: Annotated[
-        Path | None, typer.Option("--organs", metavar="LABELS", help="With --into: a label map of the scan's organs.")
-    ] = None,
-    cohort: Annotated[
-        int | None, typer.Option("--cohort", metavar="N", help="N cases with truth and reports. Goes on if stopped.")
-    ] = None,
-    prevalence: Annotated[
-        str, typer.Option("--prevalence", help="Of a cohort: ct-rate, or graded (every finding, sizes in steps).")
-    ] = "ct-rate",
-    split: Annotated[
-        str, typer.Option("--split", help="Whose seeds a cohort takes: train, tune or test. They share no person.")
-    ] = "test",
-    workers: Annotated[int, typer.Option("--workers", help="Of a cohort: processes; 0 is one a processor.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Make a CT whose truth is known: a synthetic one, or yours with findings put into it; or a cohort of them."""
-    from app.commands.phantoms import Wanted, make_cohort, make_sample
-    from app.export.place import check_folder, writing
-
-    check_folder(out, "OUT")
-    wanted = Wanted(preset, finding or [], seed, phase, region, prior, file_format, spacing, into or [], organs)
-    with writing(out, "OUT"):
-        if cohort is None:
-            made = make_sample(out.resolve(), wanted)
-        else:
-            with counted_cases(as_json, "drawn") as progress:
-                made = make_cohort(out.resolve(), wanted, cohort, prevalence, split, workers, progress)
-    if as_json:
-        put_json(made)
-    elif cohort is None:
-        typer.echo(f"{made['slices']} slices written to {out}; truth in {made['truth']}", err=True)
-    else:
-        for name, reason in made["failed"].items():
-            typer.echo(f"{name} is left out: {reason}", err=True)
-        typer.echo(f"{made['cases']} cases in {out}; measure the tools on them: tomoscribe measure {out}", err=True)
-
-
-@app.command(epilog="tomoscribe measure cohort")
-def measure(
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="A folder that phantom --cohort made.")],
-    tool: Annotated[list[str] | None, typer.Option("--tool", help="Only this tool; may be said several times.")] = None,
-    workers: Annotated[int, typer.Option("--workers", help="Processes; 0 is one a processor.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Say what the tools find in a cohort: sensitivity by size, false positives, errors. Goes on if stopped.
-
-    The figures are also written to COHORT/figures.json and figures.md.
-    """
-    from app.measuring import markdown
-    from app.measuring import measure as measure_cohort
-
-    with counted_cases(as_json, "read") as progress:
-        named = " ".join(["tomoscribe measure", cohort.name, *(f"--tool {name}" for name in tool or ())])
-        figures = measure_cohort(
-            cohort.resolve(), command=named, tools=frozenset(tool or ()), workers=workers, progress=progress
-        )
-    if as_json:
-        put_json(figures)
-    else:
-        typer.echo(markdown(figures))
 
 
 @app.command(epilog="tomoscribe serve")
@@ -390,6 +306,8 @@ def mcp(
     serve_agent(root, data, case_library.library_for_reading(library))
 
 
+app.command(epilog="tomoscribe phantom sample --preset demo --seed 7")(synthetic.phantom)
+app.command(epilog="tomoscribe measure cohort")(synthetic.measure)
 app.command(epilog='tomoscribe ask report "Is there an effusion?"')(talking.ask)
 app.command(epilog="tomoscribe adapt --data cohort --out chest.adapter")(training.adapt)
 app.add_typer(training.finding, name="finding")

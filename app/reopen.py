@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from app.page.pictures import by_label, read_json
 from app.page.scanned import Scanned, geometry_of
-from vlm.ct import Box, Grid, Point
+from vlm.ct import Box, Grid
 from vlm.evidence import Coverage, Evidence, Ledger, Measured, Measurement, Observation, Region, Search
 from vlm.grounding import Context, Prior
 from vlm.report import EvidenceRecord, MeasurementRecord, RegionRecord, Report, evidence_record
@@ -153,12 +153,6 @@ class Opened(Scanned):
         """The structure at a voxel, in words."""
         name = by_label(self.structures).get(int(self.structure_labels[index]), {}).get("name", "")
         return str(name).replace("_", " ")
-
-    def evidence_in(self, low_mm: Point, high_mm: Point) -> tuple[str, ...]:
-        """Ids of the evidence whose masks reach into a box with corners in RAS mm."""
-        block = self.block(low_mm, high_mm)
-        labels = set() if block is None else set(np.unique(self.labels[block]).tolist())
-        return tuple(name for entry in self.legend if entry["label"] in labels for name in entry["evidence"])
 
 
 def summary_of(opened: Opened) -> Mapping[str, object]:

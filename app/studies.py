@@ -44,7 +44,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 CT_RATE = re.compile(r"(?P<patient>(?:train|valid)_\d+)_(?P<scan>[a-z])_(?P<series>\d+)(?:\.nii(?:\.gz)?)?$")
 LABEL = re.compile(r"-?1(\.0)?|0(\.0)?")
-VOLUME_ENDS = (".nii.gz", ".nii", ".zip", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

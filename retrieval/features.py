@@ -24,8 +24,6 @@ UNCERTAIN = 0.5
 PARENT = 0.5  # a mass and a nodule share that both are lesions
 SMALL_MM, LARGE_MM = 8.0, 30.0  # Fleischner 2017: follow-up changes at 8 mm; above 30 mm it is a mass
 
-Sparse = tuple[NDArray[np.uint16], NDArray[np.float16]]
-
 
 @functools.cache
 def space() -> str:

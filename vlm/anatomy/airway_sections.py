@@ -50,13 +50,6 @@ class Section:
         """Broncho-arterial ratio: inner diameter of the bronchus over the diameter of its artery."""
         return None if self.artery_mm is None else self.lumen_mm / self.artery_mm
 
-    @property
-    def wall_area_percent(self) -> float | None:
-        """Share of the wall in the area of the whole bronchus, percent."""
-        if self.wall_mm is None:
-            return None
-        return 100.0 * (1.0 - (self.lumen_mm / (self.lumen_mm + 2 * self.wall_mm)) ** 2)
-
 
 def sections(volume: Volume, branch: Bronchus) -> list[Section]:
     """Cuts across the middle part of a branch; none where the lumen cannot be followed."""

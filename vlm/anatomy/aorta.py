@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from vlm.anatomy.airways import airways
 from vlm.anatomy.skeleton import bone_near_spine, spine
-from vlm.ct.volume import Grid, Mask, Volume
+from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case, once
 
 SIDEWAYS_MM = 62.0  # the descending aorta lies within this of the canal, either side
@@ -205,11 +205,3 @@ def _longest(flags: Bools, leaps: Bools) -> Bools:
     counts = np.bincount(run)
     counts[0] = 0
     return np.asarray(run == int(np.argmax(counts)))
-
-
-def lumen_hu(volume: Volume, traced: Aorta) -> NDArray[np.int16]:
-    """HU of the inner part of the lumen where the trace is sure, in any order; empty when not found."""
-    if not traced.found:
-        return np.zeros(0, dtype=np.int16)
-    core = Aorta(traced.grid, traced.centres_mm, 0.6 * traced.radii_mm, traced.roundness, traced.sure, True, None)
-    return np.asarray(volume.hu[core.mask.voxels])

@@ -26,7 +26,6 @@ MOST_ENTRIES = 20_000
 MOST_UNPACKED = 8 << 30  # bytes of all members together
 MOST_RATIO, SMALL_BYTES = 200, 16 << 20  # unpacked : packed, counted from 16 MiB on
 CHUNK = 1 << 20
-SYMLINK = 0xA000
 DEVICE_NAMES = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 
 

@@ -6,9 +6,9 @@ Show a place that a viewer can go to, an Understood what a question was taken fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from vlm.ct.volume import Point
 
@@ -79,10 +79,3 @@ class Show:
 
 
 Event = Understood | Call | Said | Note | Show
-
-
-class Answerer(Protocol):
-    """Whoever answers: the ledger alone, a conversation, or a language model with the same tools."""
-
-    def answer(self, question: Question) -> Iterator[Event]:
-        """The events of an answer, as they happen."""

@@ -14,7 +14,6 @@ from vlm.phantom.trees import grow
 
 ROOTS = {"right": (50.0, -26.0, 386.0), "left": (-50.0, -26.0, 386.0)}  # where a bronchus enters the lung, reference mm
 TIPS = 14
-USUAL_WALL_MM = 0.9
 
 
 def _tree(drawing: Drawing, wish: Wish) -> list[list[tuple[float, float, float, float]]]:

@@ -12,7 +12,6 @@ from vlm.phantom.body.wishes import Wish, refuse
 
 ARTERIES = tuple(n for n in NUMBER if n == "aorta" or "artery_" in n or n == "brachiocephalic_trunk")
 PLAQUES = 5
-LUMENS = ("blood_artery", "blood_pulmonary", "blood_vein", "blood_portal", "blood_hepatic")
 VEINS = {  # site in words: label
     "portal": "portal_vein_and_splenic_vein", "splenic": "portal_vein_and_splenic_vein",
     "cava": "inferior_vena_cava", "ivc": "inferior_vena_cava", "hepatic": "hepatic_vein",
