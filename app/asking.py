@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from app.export.masks import write_nifti
+from app.export.place import writing
 from app.image_columns import NOT_UNDERSTOOD, Chance, Column, ImageColumns, complement, disagreement, join
 from app.neighbours import neighbours, off
 from app.opening import open_read, open_report
@@ -25,7 +26,7 @@ from app.reopen import context_of, evidence_of, ledger_of
 from app.running import Progress, silent
 from vlm.encoder import Encoder
 from vlm.encoder.heat import heat
-from vlm.errors import UsageError
+from vlm.errors import UsageError, shown
 from vlm.evidence import Case, Ledger, Observation
 from vlm.findings.packs import load_pack
 from vlm.grounding import Context
@@ -114,21 +115,35 @@ def query_scan(
     return {"case": known.report.case.id, "pack": pack, "answers": answers, "evidence": evidence}
 
 
-def write_heat(known: Known, words: str, encoder: Encoder | None, path: Path) -> dict[str, Any]:
+def check_heat(scan: Path, words: Sequence[str], encoder: Encoder | None, path: Path) -> None:
+    """Refuse a heat map that cannot be drawn or written, before a scan is read.
+
+    Raises:
+        UsageError: what is missing, in one line.
+    """
+    if encoder is None or (scan / "report.json").is_file() or not (words and read_query(words[0]).understood):
+        raise UsageError("E_USAGE: --heatmap needs a scan, --adapter or --encoder, and words that mean a finding.")
+    if not path.name.endswith(".nii.gz"):
+        raise UsageError(f"E_USAGE: --heatmap is {shown(path.name)}, expected a name that ends in .nii.gz.")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UsageError(f"E_USAGE: --heatmap {shown(path.name)} cannot be written, expected a file in a folder.")
+
+
+def write_heat(known: Known, words: str, encoder: Encoder, path: Path) -> dict[str, Any]:
     """Write where a query's score comes from as NIfTI on the encoder's coarse grid, and its half as a mask beside it.
 
     Raises:
-        UsageError: nothing scores it, or the scan itself is not open.
+        UsageError: nothing scores it, or the file cannot be written.
     """
     query = read_query(words)
-    if known.case is None or encoder is None or not query.understood:
-        raise UsageError("E_USAGE: --heatmap needs a scan, --adapter or --encoder, and words that mean a finding.")
+    assert known.case is not None  # check_heat
     found = heat(known.case, encoder, query.findings[0], query.side)
     if isinstance(found, str):
         raise UsageError(f"E_USAGE: --heatmap cannot be drawn: {found}. Take another --adapter or --encoder.")
-    write_nifti(path, found.values, found.grid)
-    beside = path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.nii')}.mask.nii.gz")
-    write_nifti(beside, found.mask.voxels.astype(np.uint8), found.grid)
+    beside = path.with_name(f"{path.name.removesuffix('.nii.gz')}.mask.nii.gz")
+    with writing(path, "--heatmap"):
+        write_nifti(path, found.values, found.grid)
+        write_nifti(beside, found.mask.voxels.astype(np.uint8), found.grid)
     place = {"centre_mm": found.mask.centre_mm, "box_mm": [found.mask.box.low_mm, found.mask.box.high_mm]}
     return {"finding": found.finding, "file": str(path), "mask": str(beside), "source": found.source,
             "organ": found.organ, "cell_mm": [round(mm, 1) for mm in found.grid.spacing_mm],

@@ -29,8 +29,9 @@ def calibrate_pack(
     """Score every study, compare with what its table or its report says, and keep what came of it.
 
     Raises:
-        UsageError: no study has both a scan and something known.
+        UsageError: the encoder has no such scores, or no study has both a scan and something known.
     """
+    _check_scores(encoder, kind)
     usable = [
         (study, known)
         for study in studies
@@ -74,8 +75,18 @@ def scores_of(vectors: Embedding, encoder: Encoder, columns: Sequence[Column], k
     """Column -> score; a column that nothing scores is not there."""
     if kind == "zero_shot":
         return {c.name: max(score(vectors, encoder, key).score for key in c.findings) for c in columns}
-    if not isinstance(encoder, Adapted):
-        raise UsageError("E_USAGE: --score heads needs --adapter, expected one that tomoscribe adapt wrote.")
+    assert isinstance(encoder, Adapted)
     logits = encoder.adapter.logits(vectors)
     heads = {c.name: encoder.adapter.head_of(c.findings) for c in columns}
     return {name: logits[head.column] for name, head in heads.items() if head is not None}
+
+
+def _check_scores(encoder: Encoder, kind: Kind) -> None:
+    """Refuse what has no such scores, before a scan is read."""
+    if kind == "heads" and not isinstance(encoder, Adapted):
+        raise UsageError("E_USAGE: --score heads needs --adapter, expected one that tomoscribe adapt wrote.")
+    if kind == "zero_shot" and encoder.text is None:
+        raise UsageError(
+            f"E_USAGE: --score zero-shot needs words, which {encoder.identity.encoder} does not know. "
+            "Give --adapter, or an --encoder with a text tower."
+        )

@@ -99,6 +99,7 @@ def show_queries(told: Mapping[str, Any]) -> None:
         said = f"{SAID[row['status']]}, so {holds}" if row["denied"] else SAID[row["status"]]
         read = [f"read as {', '.join(row['findings'])}"] if row["read_by"] not in ("vocabulary", "pack", "") else []
         parts = [*row["found"].values(), row["why"], row["limit"], *read, " ".join(row["cites"][:8])]
+        parts += [_scored(name, row["columns"][name]) for name in ("zero_shot", "heads")]
         parts.append(_voted(row["columns"]["neighbours"]))
         table.add_row(escape(row["words"]), said, escape("; ".join(part for part in parts if part)))
     console = Console()
@@ -109,6 +110,19 @@ def show_queries(told: Mapping[str, Any]) -> None:
             f"{name.replace('_', '-')}: {state['why']}" for name, state in columns.items() if state["state"] == "off"
         ]
         console.print(escape(f"Off: {'; '.join(off)}."))
+    if drawn := told.get("heatmap"):
+        console.print(escape(f"Written to {drawn['file']}, {drawn['mask']}, by {drawn['source']}"), soft_wrap=True)
+
+
+def _scored(name: str, column: Mapping[str, Any]) -> str:
+    """What an image encoder says: a probability where it is calibrated, else a score and why it is no more."""
+    if column["state"] == "off":
+        return ""
+    said = f"{name.replace('_', '-')}: score {column['score']:.2f}"
+    if column["probability"] is None:
+        return f"{said} ({column['why']})"
+    likely, low, high = column["probability"]
+    return f"{said}, probability {likely:.2f} ({low:.2f}-{high:.2f}; {column['why']})"
 
 
 def _voted(column: Mapping[str, Any]) -> str:
@@ -209,9 +223,11 @@ def show_learned(told: Mapping[str, Any]) -> None:
     """Print what an adapter is worth on patients that took no part."""
     table = Table("finding", "with it", "AUROC (95 %)", "before", "shuffled", box=SIMPLE_HEAD)
     for row in told["rows"]:
-        before = "-" if row["before"] is None else f"{row['before']:.3f}"
-        spread = f"{row['auroc']:.3f} ({row['low']:.3f}-{row['high']:.3f})"
-        table.add_row(row["column"], f"{row['positives']} of {row['cases']}", spread, before, f"{row['shuffled']:.3f}")
+        auroc, low, high, before, shuffled = (
+            "-" if row[name] is None else f"{row[name]:.3f}" for name in ("auroc", "low", "high", "before", "shuffled")
+        )
+        spread = "too few" if row["auroc"] is None else f"{auroc} ({low}-{high})"
+        table.add_row(row["column"], f"{row['positives']} of {row['cases']}", spread, before, shuffled)
     console = Console()
     console.print(table)
     for column, why in told["uncalibrated"].items():

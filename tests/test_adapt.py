@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,20 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 pytest.importorskip("peft", reason="peft is not installed: pip install tomoscribe[train]")
 pytest.importorskip("accelerate", reason="accelerate is not installed: pip install tomoscribe[train]")
 
+from app.asking import check_heat  # noqa: E402
+from app.calibrating import calibrate_pack  # noqa: E402
 from app.image_columns import ImageColumns, complement, join, load_calibrations, save_calibrations  # noqa: E402
 from app.studies import find_studies  # noqa: E402
 from vlm.encoder import Embedding, Identity, Recipe, WeightsError, minilm  # noqa: E402
 from vlm.encoder.adapter import Adapted, load_adapter, merged  # noqa: E402
 from vlm.encoder.calibration import Calibration, auroc, calibrate, expected_error  # noqa: E402
 from vlm.encoder.resnet import I3ResNet  # noqa: E402
+from vlm.errors import UsageError  # noqa: E402
 from vlm.findings.labels import labels_of  # noqa: E402
 from vlm.findings.packs import load_pack  # noqa: E402
 from vlm.language.query import read_query  # noqa: E402
 from vlm.train import align as training  # noqa: E402
+from vlm.train.contrast import agreement, contrast  # noqa: E402
 from vlm.train.maps import Seen  # noqa: E402
 from vlm.train.pairs import part_of  # noqa: E402
 
@@ -111,15 +116,11 @@ def test_an_adapter_is_small_and_says_the_same_when_it_is_read_again(result: tra
 def test_who_says_the_same_is_no_negative() -> None:
     alike, other = {"Emphysema": 1, "Pleural effusion": 0}, {"Emphysema": 0, "Pleural effusion": 1}
     cases = [Seen(patient=str(n), labels=told, vectors={}) for n, told in enumerate((alike, alike, other))]
-    same = training.agreement(cases)
+    same = agreement(cases)
     near = torch.tensor([[5.0, 5.0, -5.0], [5.0, 5.0, -5.0], [-5.0, -5.0, 5.0]])
-    assert (
-        float(training.contrast(near, same))
-        < float(training.contrast(near, torch.eye(3)))
-        == pytest.approx(0.46, abs=0.02)
-    )
+    assert float(contrast(near, same)) < float(contrast(near, torch.eye(3))) == pytest.approx(0.46, abs=0.02)
     half = [replace(cases[0], patient="half", labels={"Emphysema": 1, "Pleural effusion": 1}), cases[0]]
-    assert torch.isnan(training.agreement([*half, cases[2]])[0, 1])
+    assert torch.isnan(agreement([*half, cases[2]])[0, 1])
 
 
 def small_stage() -> torch.nn.Module:
@@ -139,6 +140,8 @@ def test_lora_learns_what_the_base_does_not_show_goes_on_when_killed_and_merges(
     whole = learned(cases, recipe=recipe, stage=stage)
     learned(cases, recipe=replace(recipe, epochs=1), stage=stage, folder=tmp_path / "run")
     assert json.loads((tmp_path / "run" / "epoch.json").read_text())["done"] == 1
+    with pytest.raises(UsageError, match="other data or options"):
+        learned(cases[1:], recipe=recipe, stage=stage, folder=tmp_path / "run")
     gone_on = learned(cases, recipe=recipe, stage=stage, folder=tmp_path / "run")
     for name, value in whole.adapter.lora.items():
         assert gone_on.adapter.lora[name] == pytest.approx(value, abs=1e-4), name
@@ -197,6 +200,24 @@ def test_adapters_lie_side_by_side_and_fit_one_base(result: training.Result) -> 
         Adapted(Base(), [replace(one, base="astra-1-merlin")])
 
 
+@pytest.mark.parametrize(("kind", "why"), [("heads", "needs --adapter"), ("zero_shot", "small does not know")])
+def test_an_encoder_without_such_scores_is_refused_before_a_scan_is_read(kind: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        calibrate_pack(load_pack("ct-rate-18"), [], Base(), kind=kind, sensitivity=0.9, cohort="made")  # type: ignore[arg-type]
+
+
+def test_a_heat_map_that_cannot_be_drawn_or_written_is_refused_before_a_scan_is_read(tmp_path: Path) -> None:
+    for words, encoder, file, why in (
+        (["emphysema"], None, "heat.nii.gz", "needs a scan"),
+        ([], Base(), "heat.nii.gz", "needs a scan"),
+        (["emphysema"], Base(), "heat.png", "ends in .nii.gz"),
+        (["emphysema"], Base(), "missing/heat.nii.gz", "cannot be written"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            check_heat(tmp_path, words, encoder, tmp_path / file)
+    check_heat(tmp_path, ["emphysema"], Base(), tmp_path / "heat.nii.gz")
+
+
 def columns_of(result: training.Result, vectors: Embedding, folder: Path) -> ImageColumns:
     columns = ImageColumns(object(), Adapted(Base(), [result.adapter]), folder)  # type: ignore[arg-type]
     columns.__dict__["vectors"] = vectors  # as if the scan had been embedded
@@ -231,6 +252,7 @@ def test_a_calibration_of_ones_own_stands_above_the_domain(result: training.Resu
     assert own.version in told.why
 
 
+@functools.cache  # 200 resamples are fitted
 def fitted(count: int = 300, identity: str = "i", sensitivity: float = 0.9) -> Calibration:
     rng = np.random.default_rng(1)
     truth = rng.integers(0, 2, count)

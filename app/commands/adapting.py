@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from math import isnan
 from pathlib import Path
 from typing import Any
 
+from app.export.place import check_folder
 from app.studies import find_studies
 from vlm.encoder import Encoder, load_encoder
 from vlm.encoder.adapter import load_adapter
 from vlm.encoder.embedding import embeddings_folder
 from vlm.encoder.weights import WeightsError
-from vlm.errors import UsageError
+from vlm.errors import UsageError, shown
 from vlm.findings.labels import columns_of, labels_of
 from vlm.findings.packs import load_pack
 from vlm.train.pairs import Pair, check
@@ -37,6 +40,10 @@ def adapt_to(
 
     if rank < 0 or epochs < 1:
         raise UsageError(f"E_USAGE: --rank is {rank} and --epochs {epochs}, expected at least 0 and 1.")
+    running = out.with_suffix(".running")
+    if out.is_dir():
+        raise UsageError(f"E_USAGE: --out {shown(out.name)} is a folder, expected a file to write.")
+    check_folder(running)
     chosen = [load_pack(name) for name in packs]
     pairs = [
         Pair(patient=s.patient, scan=s.volume, text=s.text, labels=labels_of(s.text, s.labels, chosen))
@@ -54,7 +61,6 @@ def adapt_to(
     folder = embeddings_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     cases = list(seen(pairs, encoder, folder, maps=bool(rank), say=say))
-    running = out.with_suffix(".running")
     running.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["tomoscribe", "adapt", "--data", data.name, "--rank", str(rank),
                           *(word for name in packs for word in ("--pack", name)), "--epochs", str(epochs)])  # fmt: skip
@@ -65,7 +71,8 @@ def adapt_to(
         before=before, folder=running, say=say,
     )  # fmt: skip
     told: dict[str, Any] = {
-        "command": command, "rows": [dict(row) for row in made.rows], "lost": dict(made.lost), "saved": "", "bytes": 0,
+        "command": command, "rows": [_known(row) for row in made.rows], "lost": dict(made.lost),
+        "saved": "", "bytes": 0,
         "uncalibrated": {head.column: head.why for head in made.adapter.heads if head.calibration is None},
     }  # fmt: skip
     if made.lost and not force:
@@ -75,4 +82,10 @@ def adapt_to(
             f"({made.lost[worst]:.3f}). Nothing is saved; give more scans of it, a lower --rank, or --force."
         )
     told["bytes"], told["saved"] = made.adapter.save(out), str(out)
+    shutil.rmtree(running)  # what is saved needs no going on
     return told
+
+
+def _known(row: Mapping[str, object]) -> dict[str, object]:
+    """A row whose figures that nobody can tell are null, as JSON has it."""
+    return {name: None if isinstance(value, float) and isnan(value) else value for name, value in row.items()}

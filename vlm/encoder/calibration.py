@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
 from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
@@ -114,11 +115,12 @@ def platt(scores: Floats, truths: NDArray[np.int_]) -> tuple[float, float]:
     spread = float(scores.std()) or 1.0
     x = (scores - scores.mean()) / spread
 
-    def loss(at: Floats) -> float:
+    def loss(at: Floats) -> tuple[float, Floats]:  # and its gradient: hundreds of resamples are fitted
         value = at[0] * x + at[1]
-        return float((np.logaddexp(0, value) - target * value).sum())
+        wrong = expit(value) - target
+        return float((np.logaddexp(0, value) - target * value).sum()), np.array([wrong @ x, wrong.sum()])
 
-    slope, intercept = minimize(loss, np.zeros(2), method="BFGS").x
+    slope, intercept = minimize(loss, np.zeros(2), method="BFGS", jac=True).x
     slope = max(float(slope), 0.0)  # a score that is wrong way round is no evidence for the contrary
     return slope / spread, float(intercept) - slope * float(scores.mean()) / spread
 

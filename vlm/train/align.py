@@ -9,6 +9,7 @@ a finding than to what denies it, and that the heads are right. Killed, it goes 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,12 +28,12 @@ from vlm.encoder.zeroshot import prompts
 from vlm.errors import UsageError
 from vlm.findings.packs import Column
 from vlm.findings.vocabulary import load_vocabulary
+from vlm.train.contrast import agreement, contrast
 from vlm.train.maps import Seen
 from vlm.train.pairs import part_of
 
 DIRECTIONS = 64  # of the features' spread that are kept
 LEAST_OF_A_KIND = 3  # patients with, and without, in the training part: with fewer a finding gets no head
-ALIKE = 0.5  # reports that share this much of their findings (Jaccard) are no negatives of each other
 RIDGE = 0.03  # on a head's weights: there are about as many of them as scans
 MOST_LOST = 0.005  # AUROC that a finding known before may lose
 FAR = 1.25  # times the greatest distance seen: scans beyond are out of the domain
@@ -247,7 +248,8 @@ def fit(learner: Learner, cases: Sequence[Seen], recipe: Recipe, folder: Path | 
         weight_decay=recipe.decay,
     )
     model, optimiser = accelerator.prepare(learner, optimiser)
-    begin = _resumed(accelerator, folder)
+    own = run_of(learner, cases, recipe)
+    begin = _resumed(accelerator, folder, own)
     for epoch in range(begin, recipe.epochs):
         order = np.random.default_rng([recipe.seed, epoch]).permutation(len(cases))
         total = 0.0
@@ -261,16 +263,30 @@ def fit(learner: Learner, cases: Sequence[Seen], recipe: Recipe, folder: Path | 
         say(f"epoch {epoch + 1} of {recipe.epochs}: loss {total / len(order):.3f}")
         if folder is not None:
             accelerator.save_state(str(folder / "state"))
-            (folder / "epoch.json").write_text(json.dumps({"done": epoch + 1, "recipe": asdict(recipe)}))
+            (folder / "epoch.json").write_text(json.dumps({"done": epoch + 1, "run": own}))
 
 
-def _resumed(accelerator: object, folder: Path | None) -> int:
+def run_of(learner: Learner, cases: Sequence[Seen], recipe: Recipe) -> str:
+    """What a stopped run must share with this one to be gone on with: data, encoder, columns, all but the epochs."""
+    told = [
+        asdict(replace(recipe, epochs=0)), learner.space.base, learner.space.sha256, [c.name for c in learner.columns],
+        [[case.patient, dict(case.labels), case.vectors[""].tolist()] for case in cases],
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _resumed(accelerator: object, folder: Path | None, own: str) -> int:
     """Load the state of a run that was killed; the epoch to go on with."""
     mark = None if folder is None else folder / "epoch.json"
     if mark is None or folder is None or not mark.is_file():
         return 0
+    told = json.loads(mark.read_text())
+    if told.get("run") != own:
+        raise UsageError(
+            f"E_USAGE: {folder.name} holds a stopped run of other data or options. Give the same, or another --out."
+        )
     accelerator.load_state(str(folder / "state"))  # type: ignore[attr-defined]
-    return int(json.loads(mark.read_text())["done"])
+    return int(told["done"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -313,33 +329,6 @@ def loss_of(learner: Learner, white: Tensor, asked: Asked) -> Tensor:
 def _asked(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     loss = functional.binary_cross_entropy_with_logits(logits, truth, weight, reduction="sum")
     return loss / weight.sum().clamp(min=1e-6)
-
-
-def agreement(cases: Sequence[Seen]) -> Tensor:
-    """(B, B): 1 the same patient or the same findings, 0 another report, NaN too much alike to be a negative."""
-    names = sorted({name for case in cases for name in case.labels})
-    held = torch.tensor([[float(case.labels.get(name, 0) > 0) for name in names] for case in cases])
-    both = held @ held.T
-    either = held.sum(dim=1)[:, None] + held.sum(dim=1)[None] - both
-    alike = torch.where(either > 0, both / either.clamp(min=1), torch.ones(()))
-    who = {patient: n for n, patient in enumerate(dict.fromkeys(case.patient for case in cases))}
-    number = torch.tensor([who[case.patient] for case in cases])
-    same = (alike == 1) | (number[:, None] == number[None])
-    return torch.where(same, 1.0, torch.where(alike >= ALIKE, float("nan"), 0.0))
-
-
-def contrast(nearness: Tensor, same: Tensor) -> Tensor:
-    """Cross entropy over reports for each scan and over scans for each report, with several right answers.
-
-    Pairs whose agreement is NaN are neither right nor wrong, and take no part: a report that says nearly the same is
-    no mistake. Radford et al. 2021; the sum over right answers stands inside the logarithm, as in Miech et al. 2020.
-    """
-    left_out = same.isnan()
-    logits = nearness.masked_fill(left_out, -1e4)
-    wrong = same.nan_to_num(0.0) == 0
-    by_scan = logits.log_softmax(dim=1).masked_fill(wrong, -torch.inf).logsumexp(dim=1)
-    by_report = logits.log_softmax(dim=0).masked_fill(wrong, -torch.inf).logsumexp(dim=0)
-    return -(by_scan.mean() + by_report.mean()) / 2
 
 
 def _farthest(space: Adapter, cases: Sequence[Seen]) -> float:
