@@ -60,7 +60,7 @@ class Writer:
         done = reword(drafts, ledger, style=self.style, model=model, context=context)
         self.provenance = done.provenance(model, self.style)
         if done.error:
-            self._turn_off(f"{done.error} {done.composed} of {done.rows} sentences are composed")
+            self._turn_off(f"{done.error} {done.composed} of {done.rows} sentences stayed composed")
         return done.drafts
 
     def _model(self) -> LanguageModel | None:

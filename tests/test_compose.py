@@ -303,6 +303,15 @@ def test_a_width_at_its_limit_is_told_and_neither_claimed_nor_denied(finding: st
     assert not any(s.text.startswith("No ") and "aneurysm" in s.text for s in sentences)
 
 
+def test_a_place_that_was_not_judged_is_named_where_another_was() -> None:
+    judged = Search(tool="x", finding="aortic_aneurysm", site="descending_aorta", covered=1.0)
+    missed = Search(tool="x", finding="aortic_aneurysm", site="ascending_aorta", covered=0.0, failed=("not_found",))
+    sentences = written(judged, missed)
+    assert "No aneurysm of the descending aorta." in texts(sentences, "heart_and_vessels")[0]
+    (told,) = texts(sentences, "not_assessed")
+    assert "aneurysm of the ascending aorta" in told and "aortic aneurysm" not in told
+
+
 @pytest.mark.parametrize("reason", ["thick_slices", "noise", "metal", "contrast", "not_found", "tool_failed", "phase"])
 def test_every_reason_for_what_was_not_assessed_passes_the_checker(reason: str) -> None:
     search = Search(tool="x", finding="aortic_aneurysm", covered=0.0, failed=(reason,))

@@ -8,8 +8,8 @@ import random
 import pytest
 
 from benchmarks.scenes import sample
-from tests.test_rewording import PASSES, SCAN, verdicts
-from vlm.grounding import Context
+from tests.test_rewording import SCAN, verdicts
+from vlm.grounding import PASSES, Context
 from vlm.language.compose import compose
 from vlm.language.embedded import ADAPTER
 from vlm.language.embedded_weights import SHA256, missing

@@ -116,7 +116,7 @@ def test_a_budget_ends_it(case: OpenCase) -> None:
 class Scripted:
     """A language model that plays back what it is given, and keeps what it was asked."""
 
-    name, calls_tools, rows_a_call = "scripted", True, 5
+    name, calls_tools, rows_a_call, taught = "scripted", True, 5, False
 
     def __init__(self, *answers: Answer | Exception) -> None:
         self.answers = list(answers)

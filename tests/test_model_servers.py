@@ -187,6 +187,14 @@ def test_the_only_model_of_a_server_is_found() -> None:
     assert server.asked[0]["model"] == "tiny"
 
 
+def test_a_server_that_is_not_there_is_no_server_without_tools() -> None:
+    with serving() as server:
+        gone = server.url
+    for url in (gone, gone.partition("#")[0]):
+        with pytest.raises(ModelMissingError, match="no model server answers"):
+            _ = model_of(url).calls_tools
+
+
 def test_fitting_says_what_breaks() -> None:
     assert fitting(GOOD, SCHEMA) == ({"R1": "There is a nodule."}, "")
     assert fitting('{"R1": 7}', SCHEMA)[1] == "R1 breaks the schema's type"

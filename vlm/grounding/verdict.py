@@ -18,6 +18,7 @@ VerdictName = Literal["contradicted", "unsupported", "limited", "supported", "ne
 
 # Worst first: the verdict of a statement is the worst that any rule gives.
 WORST_FIRST: tuple[VerdictName, ...] = ("contradicted", "unsupported", "limited", "supported", "neutral")
+PASSES: tuple[VerdictName, ...] = ("supported", "neutral")  # may be said as they stand
 
 FINDINGS_SECTIONS = vocabulary.SECTIONS
 NEUTRAL_SECTIONS = ("technique", "comparison")

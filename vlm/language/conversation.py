@@ -159,10 +159,12 @@ class Conversation:
             names = ", ".join(load_vocabulary().finding(key).name for key in asked.topic.findings)
             yield Note(text=f"I take this to be about {names}.")
         looking = Looking(self.case)
-        if self.model is not None and self.model.calls_tools:
+        if self.model is not None:
             try:
-                yield from investigate(self.case, question, self.model, looking)
-                return
+                if self.model.calls_tools:
+                    yield from investigate(self.case, question, self.model, looking)
+                    return
+                yield Note(text="The language model is off: it calls no tools, and so cannot look.", about="off")
             except ModelError as error:
                 yield Note(text=f"The language model is off: {error}", about="off")
         if not asked.sure:

@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from vlm.evidence import Ledger
-from vlm.grounding import Context, Statement, Verdict, check, omissions
+from vlm.grounding import PASSES, Context, Statement, Verdict, check, omissions
 from vlm.report import FINDINGS_SECTIONS, Draft, Sentence, render
 
 # Given the ids of evidence that no sentence tells, drafts that tell it.
 Filler = Callable[[Sequence[str]], list[Draft]]
 
 CERTAINTIES = ("possible", "likely")  # limits that stand before a sentence, not in brackets after it
-PASSES = ("supported", "neutral")
 
 
 def checked(drafts: Sequence[Draft], ledger: Ledger, *, context: Context, fill: Filler) -> list[Sentence]:

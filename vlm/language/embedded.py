@@ -107,7 +107,7 @@ class LocalModel:
             return Line(prompt)
         opening_text = opening_of(ask.schema)
         opening = self._tokenizer.encode(opening_text, add_special_tokens=False)
-        matcher = _matcher(self._guide(), ask.schema)
+        matcher = _matcher(self._guiding, ask.schema)
         matcher.consume_tokens(opening)
         if error := matcher.get_error():
             raise ModelAnswerError(f"E_MODEL: the schema makes no grammar ({str(error)[:80]}).")
@@ -133,9 +133,6 @@ class LocalModel:
         import llguidance.hf
 
         return llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._net.config.vocab_size)
-
-    def _guide(self) -> Any:
-        return self._guiding
 
 
 class _Listener:

@@ -11,19 +11,18 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
 from vlm.evidence import CONDITIONS, Coverage, Evidence, Ledger, Observation, Search
-from vlm.grounding import Statement, Verdict, check
+from vlm.grounding import PASSES, Statement, Verdict, check
 from vlm.language.events import Call, Event, Note, Question, Said, Show
 from vlm.language.looks import LookError, Seen, Shown, offers, take
 from vlm.language.models import Budget, LanguageModel, Message, ToolOffer
+from vlm.language.prompting import load_prompt, quoted
 from vlm.language.scene import OpenCase
 from vlm.report import FINDINGS_SECTIONS
 
 MOST_TOLD = 600  # characters of a look's result
-PASSES = ("supported", "neutral")
 # What a model's answer is: sentences with the evidence each rests on.
 ANSWER: Mapping[str, Any] = {
     "type": "object",
@@ -96,7 +95,7 @@ def investigate(case: OpenCase, question: Question, model: LanguageModel, lookin
     Raises:
         ModelError: the model gave nothing that can be used; nothing was said.
     """
-    messages = [Message(role="system", text=_system()), Message(role="user", text=_asked(case, question))]
+    messages = [Message(role="system", text=_prompt("system")), Message(role="user", text=_asked(case, question))]
     tools = [ToolOffer(name=name, description=told, parameters=schema) for name, told, schema in offers()]
     while not looking.spent:
         answer = model.complete(messages, tools=tools, budget=Budget(most_tokens=512))
@@ -159,12 +158,8 @@ def _section(cites: Sequence[str], ledger: Ledger) -> str:
 # ---- what a model may read
 
 
-def _prompt(name: str) -> str:
-    return (files("prompts") / f"ask_{name}.md").read_text(encoding="utf-8").partition("---\n")[2].strip()
-
-
-def _system() -> str:
-    return _prompt("system")
+def _prompt(part: str) -> str:
+    return load_prompt("ask").parts[part]
 
 
 def _asked(case: OpenCase, question: Question) -> str:
@@ -176,11 +171,6 @@ def _asked(case: OpenCase, question: Question) -> str:
         pointed=json.dumps({key: value for key, value in pointed.items() if value}),
         rows="\n".join(rows[:60]),
     )
-
-
-def quoted(text: str) -> str:
-    """Somebody's text as one JSON string: it cannot end its own quotation."""
-    return json.dumps(text[:2000].replace("<", "‹").replace(">", "›"), ensure_ascii=False)
 
 
 def row(name: str, record: Evidence) -> str:
@@ -210,4 +200,4 @@ def _shown(value: Any) -> str:
     return text[:120]
 
 
-__all__ = ["Looking", "investigate", "places", "quoted", "row"]
+__all__ = ["Looking", "investigate", "places", "row"]

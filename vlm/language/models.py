@@ -120,7 +120,15 @@ class LanguageModel(Protocol):
 
     @property
     def calls_tools(self) -> bool:
-        """Whether tools may be offered. The embedded model's choice of tools is not good enough to be asked for."""
+        """Whether tools may be offered. The embedded model's choice of tools is not good enough to be asked for.
+
+        Raises:
+            ModelError: nobody can be asked whether.
+        """
+
+    @property
+    def taught(self) -> bool:
+        """Whether it learned to word rows, and needs neither rules nor examples for it."""
 
     @property
     def rows_a_call(self) -> int:

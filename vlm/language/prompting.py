@@ -1,13 +1,14 @@
 """Prompts: text that people edit in ``prompts/*.md``, with a version that goes into the provenance.
 
 A prompt file opens with ``version`` and ``use``; its parts are headings. Text from files, earlier reports and users
-enters a prompt only by ``quoted``: cut, on one line, between marks that it cannot hold itself.
+enters a prompt only by ``quoted``: cut, and one JSON string, which it cannot end itself.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,5 @@ def load_prompt(name: str) -> Prompt:
 
 
 def quoted(text: str) -> str:
-    """Somebody else's text as data: one line, at most 2,000 characters, between marks it cannot contain."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MOST_QUOTED]
-    return "«" + line.replace("«", "‹").replace("»", "›").replace("<|", "< |").replace("```", "'''") + "»"
+    """Somebody else's text as data: one JSON string of at most 2,000 characters, which holds no mark of a prompt."""
+    return json.dumps(text[:MOST_QUOTED].replace("<", "‹").replace(">", "›"), ensure_ascii=False)

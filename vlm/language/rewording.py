@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vlm.evidence import Ledger
-from vlm.grounding import Context, Statement, Verdict, check
+from vlm.grounding import PASSES, Context, Statement, Verdict, check
 from vlm.language.asking_rows import ask_for, named
 from vlm.language.models import Answer, LanguageModel, ModelError
 from vlm.language.prompting import load_prompt
@@ -31,7 +31,6 @@ ITS_OWN = frozenset(
     )
 )
 TWICE = re.compile(r"\b([a-z]+ [a-z]+ ?[a-z]*)\b[ ,]+\1\b", re.I)
-PASSES = ("supported", "neutral")
 MOST_SECONDS = 120.0  # for a whole report; what is not worded by then stays composed
 AT_ONCE = 8  # questions handed to a model together
 
@@ -105,7 +104,7 @@ def _modelled(
     done.refused += [(verdict.rule, text) for text, verdict in wrong.values()]
     again = {n: rows[n] for n in wrong}
     if again and not done.error:
-        taught = getattr(model, "taught", False)
+        taught = model.taught
         reasons = {} if taught else {n: verdict.reason for n, (_, verdict) in wrong.items()}
         second = _asked(again, "structured" if taught else style, model, reasons, done, deadline)
         better, worse = judge.sorted(again, second, author="model")
@@ -134,7 +133,7 @@ def _asked(
         part = groups[first : first + AT_ONCE]
         asks = [
             ask_for(
-                [rows[n] for n in group], style, taught=getattr(model, "taught", False),
+                [rows[n] for n in group], style, taught=model.taught,
                 wrong={f"R{k}": reasons[n] for k, n in enumerate(group, start=1) if n in reasons},
             )
             for group in part
@@ -149,7 +148,7 @@ def _sentences(
 ) -> dict[int, str]:
     """The sentences of one answer, by the place of their draft."""
     if isinstance(answer, ModelError):
-        done.error = str(answer)
+        done.error = done.error or str(answer)  # the first says why; later ones only that it failed before
         return {}
     done.tokens += answer.tokens_out
     names = named([rows[n] for n in group])

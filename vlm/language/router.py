@@ -72,7 +72,6 @@ def intents() -> Mapping[str, Intent]:
 def route(text: str, *, pointed: bool = False) -> Asked:
     """Take a question for one intent. Never raises; what fits nothing is "unknown" and not sure."""
     topic = topic_of(text)
-    topic = Topic(findings=topic.findings, sites=topic.sites, side=topic.side, unknown=topic.unknown)
     if head() is None:
         return _by_rules(text, topic, pointed)
     return _by_head(text, topic, pointed)

@@ -125,11 +125,15 @@ class ServerModel:
 
     @property
     def calls_tools(self) -> bool:
-        """Whether the server's model calls a tool when it is asked to; tried once."""
+        """Whether the server's model calls a tool when it is asked to; tried once.
+
+        Raises:
+            ModelError: the server is absent, late or broken, so nobody knows.
+        """
         if self._tools is None:
             try:
                 self._tools = self._calls_a_tool()
-            except ModelError:
+            except ModelAnswerError:  # it refuses a request with tools
                 self._tools = False
         return self._tools
 
@@ -242,11 +246,13 @@ class ServerModel:
         try:
             reply = self._client.get(f"{self._address.base}/models", timeout=self._budget.connect_s)
             names = [str(entry["id"]) for entry in reply.json()["data"]] if reply.status_code == 200 else []
+        except httpx.TransportError:
+            raise ModelMissingError("E_MODEL: no model server answers at that address.") from None
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             names = []
         if len(names) != 1:
             raise ModelMissingError(
-                f"E_MODEL: the server is absent or names {len(names)} models, expected one. Name it: URL#model-name."
+                f"E_MODEL: the server names {len(names)} models, expected one. Name the one you mean: URL#model-name."
             )
         return names[0]
 

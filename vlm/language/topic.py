@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from vlm.findings.reader import read_sentence
 from vlm.findings.spelling import tokens_of
 from vlm.findings.vocabulary import load_vocabulary
-
-# Words that ask for a part of the report rather than for a finding.
-OVERVIEWS: Mapping[str, tuple[str, ...]] = {
-    "not_assessed": (
-        "not assessed", "not looked", "not searched", "not evaluated", "not examined", "could not be assessed",
-        "left out", "limits", "limitations", "not checked",
-    ),
-    "to_review": ("to review", "uncertain", "unsure", "doubt", "check again"),
-    "impression": ("summary", "summarise", "summarize", "impression", "main finding", "what did you find", "overview",
-                   "what was found", "what is found", "abnormal"),
-}  # fmt: skip
-
 
 # "How wide is the aorta" asks for a number; to a reader of reports a wide aorta is a finding.
 _HOW = re.compile(r"\bhow (wide|large|big|thick|long|tall|small|dense|narrow|deep)\b", re.I)
@@ -34,16 +22,12 @@ class Topic:
     findings: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
     side: str | None = None
-    overview: str = ""
     unknown: tuple[str, ...] = field(default=(), compare=False)  # words that no vocabulary has
 
 
 def topic_of(text: str) -> Topic:
     """Read a question with the reader of reports, and with the words that patients use."""
     plain = f" {_plain(text)} "
-    for overview, words in OVERVIEWS.items():
-        if any(f" {_plain(word)} " in plain for word in words):
-            return Topic(overview=overview)
     reading = read_sentence(_HOW.sub("what size", text))
     found = dict.fromkeys(mention.finding for mention in reading.mentions)
     if not found:

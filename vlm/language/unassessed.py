@@ -73,10 +73,13 @@ def implied(words: Wording, search: Search, outside: Collection[str]) -> bool:
 
 
 def unassessed(words: Wording, search: Search) -> str:
-    """The finding, with its side where the other side could be judged."""
+    """The finding, with its side or its place where the other side or another place could be judged."""
     own = words.phrases.findings.get(search.finding, {})
     name = str(own.get("unassessed", words.vocabulary.finding(search.finding).name))
-    sides = {s.side for s in words.ledger.searches(search.finding).values() if not usable(s)}
+    others = words.ledger.searches(search.finding).values()
+    if search.site and "{site}" in (placed := str(own.get("absent", ""))) and any(map(usable, others)):
+        name = placed.replace("{site}", words.site_name(search.site))
+    sides = {s.side for s in others if not usable(s)}
     return name if {"left", "right"} <= sides else words.sided(name, search.side)
 
 

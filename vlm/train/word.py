@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlm.grounding import Context, Statement, check
+from vlm.grounding import PASSES, Context, Statement, check
 from vlm.language.asking_rows import ask_for
 from vlm.language.compose import ScanFacts, compose
 from vlm.language.embedded_weights import SHA256, model_folder, offline
@@ -33,7 +33,6 @@ from vlm.train.evidence_tables import sample
 
 SCAN = ScanFacts(slices=300, step_mm=1.0, kernel="soft", contrast=False, regions=("chest",))
 OPENING = '{"R1":"'  # a grammar forces it, so it is given, not learned
-PASSED = ("supported", "neutral")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +71,7 @@ def pairs(rng: random.Random) -> Iterator[Pair]:
             sentence = say(row, style, rng=rng)
             text = render(row.filled(sentence), ledger)
             statement = Statement(id="S1", section=draft.section, text=text, cites=draft.cites)
-            if check([statement], ledger, context=context)["S1"].name in PASSED:
+            if check([statement], ledger, context=context)["S1"].name in PASSES:
                 yield Pair(row, style, sentence)
 
 
