@@ -16,8 +16,9 @@ from vlm.evidence import Measured
 from vlm.language.conversation import Conversation
 from vlm.language.events import Call, Event, Note, Question, Said
 from vlm.language.investigate import Looking
-from vlm.language.looks import LookError, offers, take
+from vlm.language.looks import offers, take
 from vlm.language.models import Answer, Message, ModelLateError, ToolCall
+from vlm.language.register import LookError
 from vlm.language.scene import OpenCase
 
 pytestmark = pytest.mark.xdist_group("page")

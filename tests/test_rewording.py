@@ -72,7 +72,7 @@ def test_a_style_changes_words_and_nothing_else(style: str) -> None:
         assert [(d.section, d.cites, d.author) for d in after] == [(d.section, d.cites, d.author) for d in before]
         assert set(verdicts(after, scene)) <= set(PASSES)
         changed += sum(a.template != b.template for a, b in zip(before, after, strict=True))
-    assert changed == 0 if style == "structured" else changed > 50
+    assert changed == 0 if style == "structured" else changed > 40
 
 
 def test_every_wording_of_the_grammar_is_true_and_fits_what_a_model_may_say() -> None:

@@ -57,6 +57,8 @@ def ask(
         known = know(path, series=series, prior=prior, progress=progress)
     talk = load_session(known, session or Path("-none-"))
     for text in [question] if question is not None else asked(as_json):
+        if question is None and not as_json and not sys.stdin.isatty():
+            typer.echo(f"> {text}")  # of a pipe: which answer is whose
         answer(known, talk, pointed(text, point, corners, ends), as_json=as_json, lines=question is None)
         if session is not None:
             save_session(known, talk, session)

@@ -32,9 +32,10 @@ def tune(
     lacking = [package for package in NEEDED if find_spec(package) is None]
     if lacking:
         raise UsageError(f"E_USAGE: tune needs {', '.join(lacking)}. pip install tomoscribe[language]")
-    if not data.exists() or not (model / "config.json").is_file():
-        what = "--data" if not data.exists() else "--model"
-        raise UsageError(f"E_USAGE: {what} does not exist or holds no model, expected data and a transformers folder.")
+    if not data.exists():
+        raise UsageError(f"E_USAGE: --data {data.name} does not exist, expected a CSV or JSON Lines of reports.")
+    if not (model / "config.json").is_file():
+        raise UsageError(f"E_USAGE: --model {model.name} holds no config.json, expected a transformers folder.")
     from vlm.train.resumable import losses
     from vlm.train.tune import Tuning
     from vlm.train.tune import tune as run

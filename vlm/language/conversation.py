@@ -168,7 +168,7 @@ class Conversation:
             except ModelError as error:
                 yield Note(text=f"The language model is off: {error}", about="off")
         if not asked.sure:
-            yield from self._ask_back(asked)
+            yield from self._ask_back(question, asked)
             return
         if question.evidence and asked.intent == "unknown":
             asked = replace(asked, intent="here")
@@ -179,12 +179,18 @@ class Conversation:
             return
         yield from REPLIES[asked.intent](reply)
 
-    def _ask_back(self, asked: Asked) -> Iterator[Event]:
+    def _ask_back(self, question: Question, asked: Asked) -> Iterator[Event]:
         """Two readings of an unsure question, or what was named, or that nothing was understood."""
         if asked.topic.findings:
             reply = Reply(case=self.case, question=Question(text=""), asked=asked, last=(), looking=Looking(self.case))
             yield from reply.about()
-        elif asked.other and asked.topic == Topic() and not asked.topic.unknown:
+        elif (
+            question.text.strip()
+            and asked.other
+            and "social" not in (asked.intent, asked.other)
+            and asked.topic == Topic()
+            and not asked.topic.unknown
+        ):
             one, two = (intents()[key].says for key in (asked.intent, asked.other))
             yield Note(text=f"Do you want to know (1) {one}, or (2) {two}?", about="clarify")
         else:

@@ -16,9 +16,10 @@ from typing import Any
 from vlm.evidence import CONDITIONS, Coverage, Evidence, Ledger, Observation, Search
 from vlm.grounding import PASSES, Statement, Verdict, check
 from vlm.language.events import Call, Event, Note, Question, Said, Show
-from vlm.language.looks import LookError, Seen, Shown, offers, take
+from vlm.language.looks import offers, take
 from vlm.language.models import Budget, LanguageModel, Message, ToolOffer
 from vlm.language.prompting import load_prompt, quoted
+from vlm.language.register import LookError, Seen, Shown
 from vlm.language.scene import OpenCase
 from vlm.report import FINDINGS_SECTIONS
 

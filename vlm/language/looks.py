@@ -8,91 +8,36 @@ whoever called it can act on. None takes a path, an address or a case: there is 
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_type_hints
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import Field, ValidationError
 
-from vlm.ct.volume import Box, Mask, Point, Volume
+from vlm.ct.volume import Box, Mask, Volume
 from vlm.encoder.words import meant_by
-from vlm.evidence import Evidence, Measured, Measurement, Observation, Region, Side, without_withheld
+from vlm.evidence import Evidence, Measured, Measurement, Observation, Side, without_withheld
 from vlm.findings.vocabulary import did_you_mean, load_vocabulary
+from vlm.language.marks import (
+    POINT_MM,
+    as_tuple,
+    ball,
+    block,
+    density_of,
+    reaches,
+    region_of,
+    region_of_box,
+    told_mm,
+)
 from vlm.language.query import Query, read_query
+from vlm.language.register import LOOKS, LookError, Seen, Shown, look
 from vlm.language.scene import MARKED, Likeness, OpenCase, site_of
 from vlm.language.standing import stands
 from vlm.language.topic import topic_of
 
-Code = Literal["unknown_tool", "arguments", "not_found", "not_covered", "off", "budget"]
-POINT_MM = 2.0  # radius of the ball that a point's density is taken from
 Name = Annotated[str, Field(max_length=80)]
 Place = Annotated[tuple[float, float, float], Field(description="x, y, z in RAS millimetres of the scan")]
 Where = Annotated[Side | None, Field(description="the patient's side")]
-
-
-class LookError(Exception):
-    """A look that cannot be taken; ``code`` is for programs, the message for people and models."""
-
-    def __init__(self, code: Code, message: str) -> None:
-        self.code: Code = code
-        super().__init__(message)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What a look gave: a line for people, ids of the evidence it rests on, values for programs, and where to look."""
-
-    told: str
-    cites: tuple[str, ...] = ()
-    data: Mapping[str, Any] = field(default_factory=dict)
-    places: tuple[Shown, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """A place that a viewer can go to."""
-
-    evidence: str  # id, or empty for a place that somebody marked
-    mm: Point
-    slices: tuple[int, int] | None
-    mask: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A registered look."""
-
-    name: str
-    run: Callable[..., Seen]
-    arguments: type[BaseModel]
-
-    @property
-    def description(self) -> str:
-        """The docstring, on one line."""
-        return " ".join((inspect.getdoc(self.run) or "").split())
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """JSON Schema of the arguments."""
-        return self.arguments.model_json_schema()
-
-
-LOOKS: dict[str, Look] = {}
-
-
-def look(function: Callable[..., Seen]) -> Callable[..., Seen]:
-    """Register ``function(case, *, ...)`` under its own name."""
-    hints = get_type_hints(function, include_extras=True)
-    fields: dict[str, Any] = {}
-    for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
-        fields[name] = (hints[name], ... if parameter.default is parameter.empty else parameter.default)
-    config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    LOOKS[function.__name__] = Look(
-        function.__name__, function, create_model(f"{function.__name__}_arguments", __config__=config, **fields)
-    )
-    return function
 
 
 def take(case: OpenCase, name: str, arguments: Mapping[str, Any]) -> Seen:
@@ -142,7 +87,7 @@ def show(
     """Where evidence or a structure lies, so that a viewer can go there."""
     if structure is not None:
         name, mask = _structure(case, structure, None)
-        place = Shown(evidence="", mm=mask.centre_mm, slices=_region(case, mask).slices, mask=name)
+        place = Shown(evidence="", mm=mask.centre_mm, slices=region_of(case, mask).slices, mask=name)
         return Seen(told=f"{_words(name)}, {_at(place)}", places=(place,))
     strange = [name for name in evidence or () if name not in case.ledger]
     if strange or not evidence:
@@ -182,7 +127,7 @@ def segment(
     name, mask = _structure(case, structure, side)
     site, own = site_of(name)
     record = Measured(
-        tool="segment", site=_known(site), side=own, region=_region(case, mask), note=f"structure {name}",
+        tool="segment", site=_known(site), side=own, region=region_of(case, mask), note=f"structure {name}",
         measurements=(Measurement(quantity="volume", value=mask.volume_ml),),
     )  # fmt: skip
     return _measured(case, record, name)
@@ -202,9 +147,9 @@ def measure(
     values = volume.hu[mask.on(volume.grid).voxels]
     if values.size == 0:
         raise LookError("not_covered", f"{_words(name)} does not lie in the scan")
-    numbers = (Measurement(quantity="volume", value=mask.volume_ml), *_density(values))
+    numbers = (Measurement(quantity="volume", value=mask.volume_ml), *density_of(values))
     record = Measured(
-        tool="measure", site=_known(site), side=own, region=_region(case, mask), note=f"structure {name}",
+        tool="measure", site=_known(site), side=own, region=region_of(case, mask), note=f"structure {name}",
         measurements=numbers,
     )  # fmt: skip
     return _measured(case, record, name)
@@ -215,11 +160,11 @@ def measure_point(case: OpenCase, *, point: Place) -> Seen:
     """Density at a point, the structure it lies in, and the evidence that is there."""
     volume = _volume(case)
     low, high = (tuple(at + step for at in point) for step in (-POINT_MM, POINT_MM))
-    values = _ball(volume, point)
+    values = ball(volume, point)
     site, side = case.site_at(point)
     record = Measured(
-        tool="measure_point", site=site, side=side, measurements=_density(values),
-        region=_box_region(volume, as_tuple(low), as_tuple(high), point), note=f"point {_mm(point)}",
+        tool="measure_point", site=site, side=side, measurements=density_of(values),
+        region=region_of_box(volume, as_tuple(low), as_tuple(high), point), note=f"point {told_mm(point)}",
     )  # fmt: skip
     here = case.lying_at(point)
     name = "" if site == MARKED else _words(site)
@@ -232,13 +177,13 @@ def measure_box(case: OpenCase, *, low: Place, high: Place) -> Seen:
     volume = _volume(case)
     corners = np.sort(np.array([low, high]), axis=0)
     first, last = as_tuple(corners[0]), as_tuple(corners[1])
-    values = _block(volume, first, last)
+    values = block(volume, first, last)
     record = Measured(
-        tool="measure_box", site=MARKED, note=f"box {_mm(first)} to {_mm(last)}",
-        measurements=(*_density(values), Measurement(quantity="volume", value=values.size * volume.grid.voxel_ml)),
-        region=_box_region(volume, first, last, as_tuple(corners.mean(axis=0))),
+        tool="measure_box", site=MARKED, note=f"box {told_mm(first)} to {told_mm(last)}",
+        measurements=(*density_of(values), Measurement(quantity="volume", value=values.size * volume.grid.voxel_ml)),
+        region=region_of_box(volume, first, last, as_tuple(corners.mean(axis=0))),
     )  # fmt: skip
-    return _measured(case, record, "", tuple(n for n, r in case.ledger if _reaches(r, Box(low_mm=first, high_mm=last))))
+    return _measured(case, record, "", tuple(n for n, r in case.ledger if reaches(r, Box(low_mm=first, high_mm=last))))
 
 
 @look
@@ -246,14 +191,14 @@ def measure_line(case: OpenCase, *, start: Place, end: Place) -> Seen:
     """The distance between two points."""
     volume = _volume(case)
     for point in (start, end):
-        _ball(volume, point)  # both ends lie in the scan
+        ball(volume, point)  # both ends lie in the scan
     length = float(np.linalg.norm(np.subtract(start, end)))
     middle = as_tuple((np.asarray(start) + np.asarray(end)) / 2)
     corners = np.sort(np.array([start, end]), axis=0)
     record = Measured(
-        tool="measure_line", site=MARKED, note=f"line {_mm(start)} to {_mm(end)}",
+        tool="measure_line", site=MARKED, note=f"line {told_mm(start)} to {told_mm(end)}",
         measurements=(Measurement(quantity="distance", value=length),),
-        region=_box_region(volume, as_tuple(corners[0]), as_tuple(corners[1]), middle),
+        region=region_of_box(volume, as_tuple(corners[0]), as_tuple(corners[1]), middle),
     )  # fmt: skip
     return _measured(case, record, "")
 
@@ -265,7 +210,7 @@ def grow(case: OpenCase, *, point: Place) -> Seen:
     from vlm.tools.nodule_measure import axes_mm
 
     volume = _volume(case)
-    _ball(volume, point)
+    ball(volume, point)
     mask = grown(volume, point)
     if mask is None:
         raise LookError("not_found", "no edge that can be followed holds in what lies at that point")
@@ -274,8 +219,8 @@ def grow(case: OpenCase, *, point: Place) -> Seen:
     values = volume.hu[mask.on(volume.grid).voxels]
     numbers = [("diameter", long), ("short_axis", short), ("volume", mask.volume_ml)]
     record = Measured(
-        tool="grow", site=site, side=side, note=f"grown from {_mm(point)}", region=_region(case, mask),
-        measurements=(*(Measurement(quantity=key, value=value) for key, value in numbers), *_density(values)),
+        tool="grow", site=site, side=side, note=f"grown from {told_mm(point)}", region=region_of(case, mask),
+        measurements=(*(Measurement(quantity=key, value=value) for key, value in numbers), *density_of(values)),
     )  # fmt: skip
     return _measured(case, record, "", case.lying_at(point))
 
@@ -390,71 +335,6 @@ def _is(record: Evidence, wanted: str | None) -> bool:
     return isinstance(record, Observation) and (wanted is None or load_vocabulary().is_a(record.finding, wanted))
 
 
-def _density(values: np.ndarray[Any, Any]) -> tuple[Measurement, ...]:
-    numbers = values.astype(np.float64)
-    return (
-        Measurement(quantity="attenuation", value=float(numbers.mean())),
-        Measurement(quantity="attenuation_sd", value=float(numbers.std())),
-    )
-
-
-def _ball(volume: Volume, point: Point) -> np.ndarray[Any, Any]:
-    """HU within POINT_MM of a point; the nearest voxel's at least."""
-    low, high = (tuple(at + step for at in point) for step in (-POINT_MM, POINT_MM))
-    if not _inside(volume, point):
-        raise LookError("not_covered", f"{_mm(point)} lies outside the scan")
-    block = _slices(volume, as_tuple(low), as_tuple(high))
-    index = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in block), indexing="ij"), axis=-1)
-    away = np.linalg.norm(volume.grid.to_mm(index) - np.asarray(point), axis=-1)
-    return np.asarray(volume.hu[block][away <= max(POINT_MM, float(away.min()))])
-
-
-def _block(volume: Volume, low: Point, high: Point) -> np.ndarray[Any, Any]:
-    values = volume.hu[_slices(volume, low, high)]
-    if values.size == 0:
-        raise LookError("not_covered", "the box lies outside the scan")
-    return np.asarray(values)
-
-
-def _inside(volume: Volume, point: Point) -> bool:
-    index = volume.grid.to_ijk(point)
-    return all(-0.5 <= at <= n - 0.5 for at, n in zip(index, volume.grid.shape, strict=True))
-
-
-def _slices(volume: Volume, low: Point, high: Point) -> tuple[slice, slice, slice]:
-    """Index slices of a box in RAS mm, cut to the scan."""
-    corners = volume.grid.to_ijk(np.array([low, high]))
-    first = np.maximum(np.rint(corners.min(axis=0)).astype(int), 0)
-    last = np.minimum(np.rint(corners.max(axis=0)).astype(int), np.array(volume.grid.shape) - 1)
-    x, y, z = (slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True))
-    return x, y, z
-
-
-def _region(case: OpenCase, mask: Mask) -> Region:
-    """Where a mask lies; slices are the volume's where there is one."""
-    slices = mask.slices
-    if case.volume is not None:
-        grid = case.volume().grid
-        ends = [round(float(grid.to_ijk(mask.grid.to_mm((0, 0, k)))[2])) for k in slices]
-        slices = max(0, min(ends)), min(grid.shape[2] - 1, max(ends))
-    return Region(centroid_mm=mask.centre_mm, box_mm=mask.box, slices=slices, mask=mask.name)
-
-
-def _box_region(volume: Volume, low: Point, high: Point, centre: Point) -> Region:
-    along = _slices(volume, low, high)[2]
-    return Region(centroid_mm=centre, box_mm=Box(low_mm=low, high_mm=high), slices=(along.start, along.stop - 1))
-
-
-def _reaches(record: Evidence, box: Box) -> bool:
-    """Whether what was seen lies at least in part in a box."""
-    if not isinstance(record, Observation) or record.presence == "absent" or record.region is None:
-        return False
-    other = record.region.box_mm
-    return all(
-        a <= d and c <= b for a, b, c, d in zip(box.low_mm, box.high_mm, other.low_mm, other.high_mm, strict=True)
-    )
-
-
 def _off(case: OpenCase, what: str, otherwise: str) -> str:
     return case.why_off.get(what, otherwise)
 
@@ -463,19 +343,9 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _mm(point: Point) -> str:
-    return "(" + ", ".join(f"{at:.1f}" for at in point) + ")"
-
-
 def _at(place: Shown) -> str:
-    told = f"at {_mm(place.mm)} mm"
+    told = f"at {told_mm(place.mm)} mm"
     return told if place.slices is None else f"{told}, slices {place.slices[0] + 1} to {place.slices[1] + 1}"
-
-
-def as_tuple(values: Any) -> Point:
-    """Three numbers as a point."""
-    x, y, z = (float(value) for value in values)
-    return x, y, z
 
 
 @functools.cache

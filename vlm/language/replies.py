@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from vlm.evidence import CONDITIONS, Coverage, Evidence, Measured, Measurement, Observation, Search
+from vlm.evidence import Coverage, Evidence, Measured, Observation, Search
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.language.answering import Teller, on_side, seen_of
 from vlm.language.events import Event, Note, Question
 from vlm.language.investigate import Looking, places
-from vlm.language.looks import LOOKS
+from vlm.language.phrases import capital
+from vlm.language.reasons import covered_of, limit_of, line_of, meaning_of, sureness_of, tool_told
+from vlm.language.register import LOOKS
 from vlm.language.router import Asked, intents
 from vlm.language.scene import OpenCase
 from vlm.language.topic import Topic
@@ -49,7 +51,7 @@ class Reply:
         made, seen = self.looking.call(name, **{key: value for key, value in arguments.items() if value is not None})
         yield made
         if seen is None:
-            yield Note(text=f"{made.result[:1].upper()}{made.result[1:]}.", about="off")
+            yield Note(text=f"{capital(made.result)}.", about="off")
             return
         yield from places(seen.places)
         if seen.cites:
@@ -94,8 +96,7 @@ class Reply:
         """What is known of a finding and of its kinds; that nobody looked where nothing is."""
         made, _ = self.looking.call("detect", finding=finding, **self._side())
         yield made
-        kinds = {key for key in load_vocabulary().findings if load_vocabulary().is_a(key, finding)}
-        records = self._records(kinds)
+        records = self._records(self._kinds(finding))
         if records:
             yield from self.teller.ids(tuple(records))
         else:
@@ -285,7 +286,7 @@ class Reply:
         yield from self.teller.covered()
         for name, record in known.items():
             place = " ".join(filter(None, (record.side, self._named(record.site))))
-            yield Note(text=f"{place[:1].upper()}{place[1:]}: {covered_of(record)}.", about="because", cites=(name,))
+            yield Note(text=f"{capital(place)}: {covered_of(record)}.", about="because", cites=(name,))
 
     def change(self) -> Iterator[Event]:
         """What became of it since the prior."""
@@ -294,11 +295,11 @@ class Reply:
         yield made
         yield from self.teller.reported("comparison")
         if seen is None:
-            yield Note(text=f"{made.result[:1].upper()}{made.result[1:]}.", about="off")
+            yield Note(text=f"{capital(made.result)}.", about="off")
         elif seen.cites:
             yield from self.teller.ids(seen.cites)
         else:
-            yield Note(text=f"{made.result[:1].upper()}{made.result[1:]}.")
+            yield Note(text=f"{capital(made.result)}.")
 
     def normal(self) -> Iterator[Event]:
         """What was looked for and is not there."""
@@ -335,14 +336,14 @@ class Reply:
             return
         made, seen = self.looking.call(name, finding=finding)
         yield made
-        yield Note(text=f"{made.result[:1].upper()}{made.result[1:]}.", about="" if seen else "off")
+        yield Note(text=f"{capital(made.result)}.", about="" if seen else "off")
         yield from self._finding(finding)
 
     def similar(self) -> Iterator[Event]:
         """Cases of the library."""
         made, seen = self.looking.call("similar")
         yield made
-        yield Note(text=f"{made.result[:1].upper()}{made.result[1:]}.", about="" if seen else "off")
+        yield Note(text=f"{capital(made.result)}.", about="" if seen else "off")
 
     def capabilities(self) -> Iterator[Event]:
         """What can be asked, and what is looked for."""
@@ -363,15 +364,7 @@ class Reply:
             )
         for tool in tools:
             cites = tuple(n for n in names if n in self.case.ledger and self.case.ledger[n].tool == tool)
-            known = load_tools().get(tool)
-            told = (
-                f"version {known.version}: {known.summary}"
-                if known
-                else LOOKS[tool].description
-                if tool in LOOKS
-                else ""
-            )
-            yield Note(text=f"{tool.replace('_', ' ')} {told}".strip(), about="because", cites=cites)
+            yield Note(text=tool_told(tool), about="because", cites=cites)
 
     def social(self) -> Iterator[Event]:
         """A greeting."""
@@ -397,71 +390,6 @@ class Reply:
 def replace_topic(reply: Reply, topic: Topic) -> Reply:
     """The same reply of another topic."""
     return replace(reply, asked=replace(reply.asked, topic=topic))
-
-
-# ---- evidence in words, for "why?": what it is, never what it means
-
-
-def line_of(name: str, record: Evidence) -> str:
-    """One line of evidence: what measured it, what, where, how sure."""
-    if isinstance(record, Coverage):
-        return f"{name}: {record.site.replace('_', ' ')}, {covered_of(record)} ({record.tool})"
-    about = record.finding if isinstance(record, Observation | Search) else record.site
-    place = " ".join(part.replace("_", " ") for part in (record.side, record.site) if part and part != about)
-    parts = [f"{about.replace('_', ' ')}{f' ({place})' if place else ''}"]
-    parts += [number(m) for m in record.measurements]
-    if isinstance(record, Search):
-        parts.append(limit_of(record))
-    if record.region is not None:
-        first, last = record.region.slices
-        parts.append(f"slices {first + 1} to {last + 1}")
-    kind = {Observation: "seen", Search: "searched", Measured: "measured"}[type(record)]
-    return f"{name}: {kind} by {record.tool.replace('_', ' ')}: {'; '.join(parts)}"
-
-
-def number(m: Measurement) -> str:
-    """A measurement with its interval."""
-    spread = "" if m.plus_minus is None else f" ± {m.plus_minus:.2g}"
-    return f"{m.quantity.replace('_', ' ')} {m}{spread}"
-
-
-def limit_of(search: Search) -> str:
-    """How far a search can be relied on."""
-    name = load_vocabulary().finding(search.finding).name
-    where = f" on the {search.side}" if search.side in ("left", "right") else ""
-    failed = ", ".join(CONDITIONS[key] for key in search.failed)
-    if not search.looked:
-        return f"{name}{where} was not searched: {failed or CONDITIONS['not_covered']}"
-    parts = [f"{name}{where}: {search.covered:.0%} of the place looked at"]
-    if search.smallest is not None and search.sensitivity is not None:
-        parts.append(f"finds {search.sensitivity:.0%} of those of {search.smallest} or more where the truth was known")
-    return "; ".join([*parts, *([f"limited by {failed}"] if failed else [])])
-
-
-def sureness_of(record: Evidence) -> str:
-    """How sure an observation is, and how exact its numbers are."""
-    if not isinstance(record, Observation):
-        return line_of("", record).removeprefix(": ")
-    sure = "sure of it" if record.presence == "present" else "not sure of it"
-    known = "no calibrated probability" if record.probability is None else f"probability {record.probability:.0%}"
-    exact = [number(m) for m in record.measurements if m.plus_minus is not None]
-    return "; ".join([f"The tool {record.tool.replace('_', ' ')} is {sure}, {known}", *exact])
-
-
-def covered_of(record: Coverage) -> str:
-    """How much of a place lies in the scan."""
-    return "not covered" if record.covered == 0 else "covered" if record.covered >= 0.98 else "partly covered"
-
-
-def meaning_of(finding: str, *, always: bool = False) -> Iterator[Event]:
-    """A finding's name in a patient's words, where the vocabulary has some."""
-    entry = load_vocabulary().finding(finding)
-    if entry.lay:
-        yield Note(text=f"{entry.name[:1].upper()}{entry.name[1:]}: {entry.lay[0]}.", about="meaning")
-    elif always:
-        words = ", ".join(entry.words[:3])
-        told = f"also called {words}" if words else "I have no simpler words for it"
-        yield Note(text=f"{entry.name[:1].upper()}{entry.name[1:]}: {told}.", about="meaning")
 
 
 # What is said to an intent; one with a text of its own, or of another, needs no entry here.
