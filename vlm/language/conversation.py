@@ -184,14 +184,8 @@ class Conversation:
         if asked.topic.findings:
             reply = Reply(case=self.case, question=Question(text=""), asked=asked, last=(), looking=Looking(self.case))
             yield from reply.about()
-        elif (
-            question.text.strip()
-            and asked.other
-            and "social" not in (asked.intent, asked.other)
-            and asked.topic == Topic()
-            and not asked.topic.unknown
-        ):
-            one, two = (intents()[key].says for key in (asked.intent, asked.other))
+        elif offered := _offered(question, asked):
+            one, two = (intents()[key].says for key in offered)
             yield Note(text=f"Do you want to know (1) {one}, or (2) {two}?", about="clarify")
         else:
             strange = f" I do not know the word {asked.topic.unknown[0]!r}." if asked.topic.unknown else ""
@@ -210,12 +204,18 @@ class Conversation:
             if last is not None and asked.intent in ("evidence", "provenance", "social", "show")
             else asked.intent
         )
-        offered = (asked.intent, asked.other) if not asked.sure and asked.other else None
         self.turns.append(
             Turn(question=question.text, intent=intent, findings=topic.findings, sites=topic.sites, side=topic.side,
-                 cites=cites, offered=offered)
+                 cites=cites, offered=_offered(question, asked))
         )  # fmt: skip
         del self.turns[:-MOST_TURNS]
+
+
+def _offered(question: Question, asked: Asked) -> tuple[str, str] | None:
+    """Two intents to choose from: neither is sure, and nothing was named that says more."""
+    two = (asked.intent, asked.other)
+    vague = not asked.sure and asked.topic == Topic() and not asked.topic.unknown
+    return two if vague and asked.other and question.text.strip() and "social" not in two else None
 
 
 def _picked(text: str, offered: tuple[str, str]) -> str:
