@@ -307,7 +307,7 @@ def test_a_place_that_was_not_judged_is_named_where_another_was() -> None:
     judged = Search(tool="x", finding="aortic_aneurysm", site="descending_aorta", covered=1.0)
     missed = Search(tool="x", finding="aortic_aneurysm", site="ascending_aorta", covered=0.0, failed=("not_found",))
     sentences = written(judged, missed)
-    assert "No aneurysm of the descending aorta." in texts(sentences, "heart_and_vessels")[0]
+    assert "No aneurysm of the descending aorta" in texts(sentences, "heart_and_vessels")[0]
     (told,) = texts(sentences, "not_assessed")
     assert "aneurysm of the ascending aorta" in told and "aortic aneurysm" not in told
 

@@ -24,6 +24,7 @@ from vlm.language.scene import OpenCase
 from vlm.report import FINDINGS_SECTIONS
 
 MOST_TOLD = 600  # characters of a look's result
+MOST_ROWS = 60  # of evidence that a model reads before it looks
 # What a model's answer is: sentences with the evidence each rests on.
 ANSWER: Mapping[str, Any] = {
     "type": "object",
@@ -165,13 +166,21 @@ def _prompt(part: str) -> str:
 
 def _asked(case: OpenCase, question: Question) -> str:
     """The question as quoted data, what it points at, and what the reading found; nothing of tags or files."""
-    rows = [line for name, record in case.ledger if (line := row(name, record))]
+    first = sorted(case.ledger, key=lambda entry: _rank(entry[1]))  # what was seen is never what is cut
+    rows = [line for name, record in first if (line := row(name, record))]
     pointed = {"point": question.point, "box": question.box, "line": question.line}
     return _prompt("question").format(
         question=quoted(question.text),
         pointed=json.dumps({key: value for key, value in pointed.items() if value}),
-        rows="\n".join(rows[:60]),
+        rows="\n".join(rows[:MOST_ROWS]),
     )
+
+
+def _rank(record: Evidence) -> int:
+    """What was seen, then measured, then searched, then what nobody looked for."""
+    if isinstance(record, Search):
+        return 2 if record.looked else 3
+    return 0 if isinstance(record, Observation) else 1
 
 
 def row(name: str, record: Evidence) -> str:
