@@ -70,15 +70,17 @@ def label_csv(
     """
     columns = load_pack(pack)
     if out.exists() and csv_in.exists() and out.samefile(csv_in):
-        raise UsageError(f"{out.name} is the file that is read; name another --out")
+        raise UsageError(f"E_USAGE: {out.name} is the file that is read; name another --out")
     if out.parent.exists() and not out.parent.is_dir():
-        raise UsageError(f"{out.parent.name or out.parent} is not a folder; name another --out")
+        raise UsageError(f"E_USAGE: {out.parent.name or out.parent} is not a folder; name another --out")
     with _reading(csv_in) as source:
         rows = csv.DictReader(source)
         header = _header(rows, csv_in)
         if text_column not in header:
             near = did_you_mean(text_column, header)
-            raise UsageError(f"{csv_in.name} has no column {text_column!r}{near}; it has: {', '.join(header)[:200]}")
+            raise UsageError(
+                f"E_USAGE: {csv_in.name} has no column {text_column!r}{near}; it has: {', '.join(header)[:200]}"
+            )
         identity = next((name for name in ID_COLUMNS if name in header and name != text_column), None)
         labels = _labels(rows, csv_in, text_column, identity, columns, uncertain_positive)
         return _write(out, identity or "row", columns, labels, progress)
@@ -122,7 +124,7 @@ def _bad(path: Path, tag: str, found: str, expected: str) -> IntakeError:
 def _reading(path: Path) -> Iterator[TextIO]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     if not path.is_file():
-        raise UsageError(f"{path.name} is not a file; give a .csv or .csv.gz with one report a row")
+        raise UsageError(f"E_USAGE: {path.name} is not a file; give a .csv or .csv.gz with one report a row")
     with path.open("rb") as probe:
         packed = probe.read(2) == _GZIP_START
     with _text(path, "r", packed=packed) as stream:
@@ -158,7 +160,7 @@ def _write(
                     progress(count)
         part.replace(out)
     except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror or type(error).__name__}") from None
+        raise UsageError(f"E_USAGE: {out.name} cannot be written: {error.strerror or type(error).__name__}") from None
     finally:
         part.unlink(missing_ok=True)
     return count

@@ -82,17 +82,17 @@ def load_pack(name: str) -> Pack:
             text = Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(
-                f"pack {name!r} cannot be read: {type(error).__name__}. Give the path of a TOML file."
+                f"E_USAGE: pack {name!r} cannot be read: {type(error).__name__}. Give the path of a TOML file."
             ) from None
     else:
         raise UsageError(
-            f"pack {name!r} is unknown{did_you_mean(name, pack_names())}; known: {', '.join(pack_names())}, "
+            f"E_USAGE: pack {name!r} is unknown{did_you_mean(name, pack_names())}; known: {', '.join(pack_names())}, "
             "or the path of a .toml file"
         )
     try:
         return parse_pack(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, ValueError) as error:
-        raise UsageError(f"pack {name!r} is faulty: {error}".replace("\n", " ")) from None
+        raise UsageError(f"E_USAGE: pack {name!r} is faulty: {error}".replace("\n", " ")) from None
 
 
 def parse_pack(data: Mapping[str, Any]) -> Pack:

@@ -54,7 +54,7 @@ def names_of(path: Path) -> tuple[dict[int, str], dict[int, str]]:
         UsageError: there is no such file, or no names of its numbers.
     """
     if not path.is_file():
-        raise UsageError(f"E_USAGE: {shown(path)} is no file, expected a label map in NIfTI.")
+        raise UsageError(f"E_USAGE: {shown(path.name)} is no file, expected a label map in NIfTI.")
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
     for beside in (path.with_name(f"{stem}.json"), path.with_name("names.json")):
         if beside.is_file():
