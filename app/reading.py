@@ -91,6 +91,7 @@ def read_scan(
     case = Case(scan.volume)
     if opened is not None:
         opened(scan.volume)
+    writer.begin()
     with clock.step("anatomy"):
         if engine is not None:
             use(case, engine)

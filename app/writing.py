@@ -6,8 +6,9 @@ composed, and says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from vlm.errors import UsageError
@@ -27,7 +28,7 @@ class Writer:
     def __init__(
         self, choice: str = "none", style: str = "structured", *, adapter: Path | None = None, remote: bool = False
     ) -> None:
-        """Begin to load.
+        """Know the choice; nothing is loaded before ``begin``.
 
         Args:
             choice: what ``load_model`` knows.
@@ -46,13 +47,19 @@ class Writer:
         self.style: Style = style
         self.off: CapabilityOff | None = None
         self.provenance: dict[str, object] = {"model": "none", "style": style}
+        self._load: Callable[[], LanguageModel | None] | None = None
         self._loading: Future[LanguageModel | None] | None = None
         if choice in NONE:
             self._turn_off("none was chosen")
-            return
-        with_a_thread = ThreadPoolExecutor(max_workers=1)
-        self._loading = with_a_thread.submit(load_model, choice, adapter=adapter, remote=remote)
-        with_a_thread.shutdown(wait=False)
+        else:
+            self._load = partial(load_model, choice, adapter=adapter, remote=remote)
+
+    def begin(self) -> None:
+        """Load the model beside what comes next; for a scan that is refused none is loaded."""
+        if self._load is not None and self._loading is None:
+            with_a_thread = ThreadPoolExecutor(max_workers=1)
+            self._loading = with_a_thread.submit(self._load)
+            with_a_thread.shutdown(wait=False)
 
     def write(self, drafts: Sequence[Draft], ledger: Ledger, context: Context) -> list[Draft]:
         """The drafts in this writer's words; composed where its own do not hold."""
@@ -64,6 +71,7 @@ class Writer:
         return done.drafts
 
     def _model(self) -> LanguageModel | None:
+        self.begin()
         if self._loading is None:
             return None
         try:

@@ -49,7 +49,7 @@ def decode(
     from transformers import DynamicCache
 
     deadline = time.monotonic() + budget.total_s
-    tokens, seen = _padded([[*line.prompt, *line.opening] for line in lines])
+    tokens, seen = (part.to(net.device) for part in _padded([[*line.prompt, *line.opening] for line in lines]))
     cache, alive = DynamicCache(config=net.config), list(lines)
     places = (seen.cumsum(1) - 1).clamp(min=0)
     with torch.inference_mode():
@@ -68,11 +68,11 @@ def decode(
             if not kept:
                 return
             if len(kept) < len(alive):
-                rows = torch.tensor(kept)
+                rows = torch.tensor(kept, device=net.device)
                 cache.batch_select_indices(rows)
                 seen, places = seen[rows], places[rows]
                 alive = [alive[n] for n in kept]
-            tokens = torch.tensor([[line.made[-1]] for line in alive])
+            tokens = torch.tensor([[line.made[-1]] for line in alive], device=net.device)
             seen = torch.cat([seen, torch.ones_like(tokens)], dim=1)
             places = places[:, -1:] + 1
 
@@ -91,18 +91,20 @@ def _padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 def _mask(scores: Tensor, lines: Sequence[Line]) -> None:
-    """Words that a line's grammar does not allow get no score."""
-    import llguidance.torch
+    """What a line's grammar does not allow gets no score; by numpy, as llguidance's way through torch compiles C++."""
+    import llguidance.numpy
+    import numpy as np
+    import torch
 
-    held = [n for n, line in enumerate(lines) if line.matcher is not None]
-    if not held:
-        return
-    bits = llguidance.torch.allocate_token_bitmask(1, scores.shape[1])
-    for n in held:
-        if error := lines[n].matcher.get_error():
+    bits = llguidance.numpy.allocate_token_bitmask(1, scores.shape[1])
+    for n, line in enumerate(lines):
+        if line.matcher is None:
+            continue
+        if error := line.matcher.get_error():
             raise ModelAnswerError(f"E_MODEL: the grammar failed ({str(error)[:60]}).")
-        llguidance.torch.fill_next_token_bitmask(lines[n].matcher, bits)
-        llguidance.torch.apply_token_bitmask_inplace(scores[n : n + 1], bits)
+        llguidance.numpy.fill_next_token_bitmask(line.matcher, bits)
+        allowed = np.unpackbits(bits[0].view(np.uint8), bitorder="little")[: scores.shape[1]]
+        scores[n].masked_fill_(torch.from_numpy(allowed == 0).to(scores.device), float("-inf"))
 
 
 def _take(line: Line, token: int, end: frozenset[int], budget: Budget, heard: Callable[[Line], bool] | None) -> None:

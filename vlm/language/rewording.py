@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from vlm.evidence import Ledger
 from vlm.grounding import PASSES, Context, Statement, Verdict, check
 from vlm.language.asking_rows import ask_for, named
-from vlm.language.models import Answer, LanguageModel, ModelError
+from vlm.language.models import Answer, Ask, LanguageModel, ModelError
 from vlm.language.prompting import load_prompt
 from vlm.language.restyle import say
 from vlm.language.rows import SLOT_NAME, Row, Style, row_of
@@ -131,16 +131,17 @@ def _asked(
             done.error = done.error or "the time for wording was up"
             break
         part = groups[first : first + AT_ONCE]
-        asks = [
-            ask_for(
-                [rows[n] for n in group], style, taught=model.taught,
-                wrong={f"R{k}": reasons[n] for k, n in enumerate(group, start=1) if n in reasons},
-            )
-            for group in part
-        ]  # fmt: skip
+        asks = [_ask([rows[n] for n in group], [reasons.get(n, "") for n in group], style, model) for group in part]
+        left = max(0.1, deadline - time.monotonic())
+        asks = [replace(ask, budget=replace(ask.budget, total_s=min(ask.budget.total_s, left))) for ask in asks]
         for group, answer in zip(part, model.complete_all(asks), strict=True):
             said |= _sentences(group, rows, answer, done)
     return said
+
+
+def _ask(rows: Sequence[Row], reasons: Sequence[str], style: Style, model: LanguageModel) -> Ask:
+    wrong = {f"R{k}": reason for k, reason in enumerate(reasons, start=1) if reason}
+    return ask_for(rows, style, taught=model.taught, wrong=wrong)
 
 
 def _sentences(
