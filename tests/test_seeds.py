@@ -34,12 +34,14 @@ def test_more_than_a_part_holds_is_refused(split: Split, count: int) -> None:
         seeds(split, count)
 
 
-def test_training_code_never_names_the_test_part() -> None:
+def test_code_that_trains_on_synthetic_people_never_names_their_test_part() -> None:
     for path in sorted((ROOT / "vlm" / "train").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
         draws = {"body", "chest", "implant"} & {alias.name for node in imports for alias in node.names}
         split = any(node.module == "vlm.phantom.seeds" for node in imports)
         assert split or not draws, f"{path.name} draws people without the split of seeds"
+        if not split:  # a user's own patients have parts of their own
+            continue
         words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         assert "test" not in words, f"{path.name} names the test part"

@@ -63,5 +63,6 @@ def implant(
     before = case.volume.hu
     hu = before.copy(order="F")
     touched = host.hu != before  # padding and what else lies below air stays as it was
-    hu[touched] = np.clip(np.rint(host.hu[touched]), AIR_HU, 32767).astype(np.int16)
+    least = min(AIR_HU, int(before.min()))  # noise of air goes as low as the scan's own
+    hu[touched] = np.clip(np.rint(host.hu[touched]), least, 32767).astype(np.int16)
     return Phantom(Volume(hu, case.volume.grid, case.volume.scan, case.volume.padding), masks, host.truth)

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from vlm.anatomy.air_level import air_hu
 from vlm.anatomy.lungs import LungSide, lungs
 from vlm.ct.volume import Mask
 from vlm.phantom.body.findings.lumps import ball_ml
 from vlm.phantom.host import CLEAR_HU, HOLE_HU, RIM_MM, Floats, Host, Implant, Margin, Shape, Window
 
 # Hounsfield units, non-contrast: Radiopaedia and the ranges of FINDINGS (fluid 0-20, collapsed or filled lung 20-60)
-SOLID_HU, CALCIFIED_HU, FLUID_HU, FILLED_HU, AIR_SPACE_HU = 35, 350, 8, 35, -1000
+SOLID_HU, CALCIFIED_HU, FLUID_HU, FILLED_HU = 35, 350, 8, 35
 HAZE_HU = 300  # what ground glass adds to lung: about -550 over -850
 PLEURA_HU, PLEURA_MM = -450, 0.7  # the visceral line beside free air
 EMPHYSEMA_HU = -950  # Gevenois, AJRCCM 1996;154:187
@@ -86,9 +87,9 @@ def layer(host: Host, name: str, each: Implant) -> None:
     if lowest:
         host.fill(window, share, FLUID_HU)
     else:
-        rim = share * (depth > -RIM_MM)
-        host.hu[window] += rim * host.lung_share(window) * (AIR_SPACE_HU - host.lung_hu)
-        host.mix(window, share * (depth <= -RIM_MM), AIR_SPACE_HU, noise=0.5)
+        rim, air = share * (depth > -RIM_MM), air_hu(host.case)  # as dark as air is in this scan
+        host.hu[window] += rim * host.lung_share(window) * (air - host.lung_hu)
+        host.mix(window, share * (depth <= -RIM_MM), air, noise=0.5)
         line = host.bounded(np.clip(1.5 - np.abs(rank - level) / PLEURA_MM, 0, 1) * inside, taken)
         host.hu[window] += line * np.maximum(PLEURA_HU - host.hu[window], 0)
     host.note(name, each, side, "volume", host.keep(name, window, taken))

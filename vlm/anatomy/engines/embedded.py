@@ -44,7 +44,7 @@ def off(weights: Path) -> Off | None:
     if not weights.is_file():
         return Off(
             reason="no weights are part of this version",
-            remedy=f"Train them (vlm/train/segment.py) and put them at vlm/anatomy/{weights.name}",
+            remedy=f"Train them (vlm/train/segment.py) and put {weights.name} into vlm/anatomy",
         )
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("safetensors") is None:
         return Off(reason="torch is not installed", remedy="pip install 'tomoscribe[encoder]'")
