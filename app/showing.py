@@ -149,7 +149,7 @@ def show_event(event: Event) -> None:
 
 def show_doctor(checks: list[Check]) -> None:
     """Print what is on and what is off."""
-    table = Table("part", "state", "found", "to turn it on")
+    table = Table("part", "state", Column("found", overflow="fold"), Column("to turn it on", overflow="fold"))
     for check in checks:
         colour = "green" if check["state"] == "on" else "yellow"
         state = f"[{colour}]{check['state']}[/{colour}]"
