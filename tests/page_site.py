@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from app.page.desk import Desk
@@ -89,7 +89,9 @@ def visiting(browser: Browser, site: Site) -> Iterator[Visit]:
     contexts: list[BrowserContext] = []
     watched = Watched()
 
-    def visit(*, user: str = "ann", case: bool | str = True, query: str = "?slices", **look: Any) -> Page:
+    def visit(
+        *, user: str = "ann", case: bool | str = True, query: str = "?slices", late: str = "", **look: Any
+    ) -> Page:
         context = browser.new_context(
             viewport=look.pop("viewport", {"width": 1440, "height": 900}), extra_http_headers=login(user), **look
         )
@@ -99,6 +101,9 @@ def visiting(browser: Browser, site: Site) -> Iterator[Visit]:
         page.on("console", lambda m: watched.faults.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: watched.faults.append(str(error)))
         page.on("request", lambda request: watched.asked.append(request.url))
+        held: list[Route] = []
+        if late:  # this part of the page comes up when the case is already open
+            page.route(f"**/own/{late}.js", lambda route: held.append(route))
         name = site.case if case is True else case
         page.goto(site.url + "/" + query + (f"#{name}" if name else ""))
         if not name:
@@ -108,6 +113,8 @@ def visiting(browser: Browser, site: Site) -> Iterator[Visit]:
         if case is True:
             page.wait_for_selector("#report .sentence")
             page.wait_for_selector("#viewer .stage[data-masks]", timeout=DRAWN_MS)
+        for route in held:
+            route.continue_()
         return page
 
     yield visit

@@ -171,6 +171,13 @@ def test_t15_what_a_person_types_is_never_markup(visit: Visit) -> None:
     assert page.locator("#chat img, #chat-log script").count() == 0
 
 
+def test_a_head_that_comes_up_late_shows_the_open_case(visit: Visit) -> None:
+    page = visit(late="header")
+    page.wait_for_selector(".case-title:has-text('Case')")
+    page.click("#to-worklist")
+    page.wait_for_selector("#cases tbody tr")
+
+
 @needs_npm
 @pytest.mark.parametrize("mode", ["dark", "light"])
 def test_axe_finds_nothing_serious(visit: Visit, mode: str) -> None:
