@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from app.page.desk import Desk
     from tests.page_case import Finished
     from tests.page_site import Site, Visit
+
+settings.register_profile("busy", deadline=None)  # a test judges what comes out, never how busy the machine was
+settings.load_profile("busy")
 
 SHARED = Path(os.environ.get("TOMOSCRIBE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

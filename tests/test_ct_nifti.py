@@ -57,7 +57,7 @@ def refused(path: Path) -> str:
 @given(
     axes=st.sampled_from(ORIENTATIONS), kind=st.sampled_from(["<i2", ">i2", "<i4", "<f4", "<f8"]), zipped=st.booleans()
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_axes_and_type_give_one_volume(
     tmp_path_factory: pytest.TempPathFactory, axes: str, kind: str, zipped: bool
 ) -> None:

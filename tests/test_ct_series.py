@@ -73,7 +73,7 @@ def test_every_encoding_reads_as_written(tmp_path: Path, syntax: Syntax) -> None
     reverse=st.booleans(),
     syntax=st.sampled_from(["explicit", "implicit", "big_endian", "deflated"]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_grid_reads_as_written(
     tmp_path_factory: pytest.TempPathFactory,
     shape: tuple[int, int, int],

@@ -51,7 +51,7 @@ def test_orders_in_the_text_are_content_that_nothing_accounts_for(order: str, se
         assert found.name in ("unsupported", "contradicted"), (frame.format(order), found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=300), st.sampled_from(SECTIONS), st.lists(st.sampled_from((*IDS, "E0", "", "x")), max_size=4))
 def test_any_text_gets_a_verdict(text: str, section: str, cites: list[str]) -> None:
     found = check([Statement(id="S", section=section, text=text, cites=tuple(cites))], LEDGER)["S"]
@@ -68,7 +68,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(WORDS, max_size=14), st.lists(st.sampled_from(IDS), max_size=3))
 def test_any_order_of_known_words_gets_a_verdict(words: list[str], cites: list[str]) -> None:
     found = check([Statement(id="S", section="lungs_and_pleura", text=" ".join(words), cites=tuple(cites))], LEDGER)[

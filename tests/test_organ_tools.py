@@ -89,7 +89,7 @@ def test_without_outlines_nothing_is_measured() -> None:
         assert all(not s.looked for s in searched(evidence, finding))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(radius=st.floats(6.0, 20.0), gap=st.floats(35.0, 120.0), seed=st.integers(0, 9))
 def test_a_dark_ball_in_an_even_organ_is_measured(radius: float, gap: float, seed: int) -> None:
     z, y, x = np.indices((40, 60, 60)) * 2.0

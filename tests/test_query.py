@@ -107,7 +107,7 @@ def test_words_that_mean_no_finding_claim_nothing(words: str) -> None:
         assert told["abstained"]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(key=st.sampled_from(sorted(load_vocabulary().findings)))
 def test_a_denial_is_the_complement(key: str) -> None:
     name = load_vocabulary().finding(key).name

@@ -183,7 +183,7 @@ def test_a_list_is_denied_as_a_whole(a: str, b: str, c: str) -> None:
     assert {m.presence for m in read_sentence(f"There is no {a}, {b} or {c}.").mentions} == {ABSENT}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=200))
 def test_any_text_is_read_and_every_span_lies_in_it(text: str) -> None:
     for reading in read_report(text):
@@ -199,7 +199,7 @@ WORDS = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(WORDS.split()), max_size=40))
 def test_any_order_of_report_words_is_read(words: list[str]) -> None:
     text = " ".join(words)
