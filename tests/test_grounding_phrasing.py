@@ -49,6 +49,10 @@ PASSES = [
     ("insertion", "Enlarged lymph node in the left axilla, with a short axis of 13 mm, is suspected.", "E21"),
     ("place of the next", "A moderate effusion on the right as well as coronary artery calcification.", "E3 E12"),
     ("might be", "An enlarged lymph node in the left axilla might be present.", "E21"),
+    ("section area", "The pelvis is not within the section area.", "E17"),
+    ("within the section area", "No consolidation in the right lung within the section area.", "E10"),
+    ("both of two places", "Both a stone of the left kidney and ascites are seen.", "E14 E25"),
+    ("both before a lower place", "Both a nodule in the right upper lobe of 17 mm and ascites.", "E1 E25"),
     ("as a possibility", "An enlarged lymph node in the left axilla as a possibility.", "E21"),
     ("as one possibility", "An enlarged lymph node in the left axilla, as one possibility.", "E21"),
     ("one hand", "A kidney stone on the left on the one hand, ascites on the other.", "E14 E25"),
@@ -57,6 +61,7 @@ PASSES = [
 ]
 
 STOPS = [
+    ("both of a pair", "Nodules of both upper lobes and ascites.", "E1 E25"),
     ("as a possibility", "A kidney stone on the left as a possibility.", "E14"),
     ("exchanged hands", "A kidney stone of 17 mm on the one hand, a nodule of 5 mm on the other.", "E14 E1"),
     ("doubt after an insertion", "A kidney stone on the left, with a size of 5 mm, is suspected.", "E14"),

@@ -215,3 +215,9 @@ def test_what_stands_under_not_assessed_is_said_of_nobody(text: str) -> None:
     read = {m.finding: (m.presence, m.assessed) for reading in read_report(text) for m in reading.mentions}
     assert read["adrenal_lesion"] == read["pulmonary_embolism"] == ("uncertain", False)
     assert read["lung_nodule"] == ("present", True)
+
+
+@pytest.mark.parametrize("joined", ["alongside", "besides", "next to", "and", "with"])
+def test_a_side_after_a_finding_is_its_own_whatever_joins_the_next(joined: str) -> None:
+    read = read_sentence(f"Effusion on the left {joined} a nodule in the right upper lobe.").mentions
+    assert {m.finding: m.side for m in read} == {"pleural_effusion": "left", "lung_nodule": "right"}

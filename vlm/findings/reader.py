@@ -23,6 +23,7 @@ __all__ = ["presence_of", "read_report", "read_sentence", "split_sentences"]
 
 _OPPOSITE: dict[Presence, Presence] = {"present": "absent", "absent": "absent", "uncertain": "uncertain"}
 _CHANGES: tuple[Change, ...] = ("resolved", "new", "unchanged", "smaller", "larger")
+_PLACING = frozenset("in on at of within inside over the a an".split())
 _SIDES: dict[str, Side] = {"left": "left", "right": "right", "bilateral": "bilateral"}
 _LIMITS = {
     "partly_covered": ("partly covered", "partially covered", "covered part", "partly imaged", "partially included"),
@@ -220,12 +221,22 @@ class _Context:
         return names_finding(item) and not describes_next(self.items, self.items.index(item))
 
     def _border(self, begin: int, end: int) -> int:
-        """The token after the last separator of a stretch, or its beginning where there is none."""
+        """Where between two findings the words of the second begin: after the last separator.
+
+        Without one ("effusion on the left alongside a nodule"), after the place that a preposition gives the first.
+        """
         for i in range(end - 1, begin - 1, -1):
             word = self.tokens[i].word
             if word in (",", "and", "with", "as", "plus", ";", "(") and not (word == "and" and self._joins_sides(i)):
                 return i + 1
-        return begin
+        placed = begin
+        for item in self.items:
+            if begin <= item.first and item.last < end and (item.key("side") or item.key("site")):
+                between = [self.tokens[i].word for i in range(placed, item.first)]
+                if not (between and set(between) <= _PLACING) and not (placed > begin and not between):
+                    break
+                placed = item.last
+        return placed
 
     def _joins_sides(self, i: int) -> bool:
         """Whether an "and" stands between two sides: "right and left"."""

@@ -54,6 +54,7 @@ _ALONE: dict[str, str] = {
     "partly_covered": (
         rf"(?<!out )(?<!outside )(?<!beyond )(?<!part )(?<!parts )(?:in|within|of|for|on) the {_COVER}"
         r" (?:parts?|portions?|sections?|areas?|range|extent|volume)"
+        rf"|(?:in|within) the (?:section|imaged|scanned) area"
         rf"|(?:in|within) (?:the )?(?:area|portion|part|range|sections?|what)(?: is)? {_REACHED}"
         rf"|{_STATED}(?:in|within|inside) the (?:field of view|scan range|{_COVER} (?:field|region))"
         rf"|(?:in|within) the (?:parts?|portions?|sections?) (?:of the [\w ]{{1,24}}?)?"

@@ -57,19 +57,21 @@ _SCORED = re.compile(r"\bcalcium(?= scor)", re.I)
 _FREE = re.compile(r"free (?:[\w-]+ ){1,2}(?:fluid|air|gas|liquid)\b", re.I)
 _PAIRED = (
     r"sides|lungs|lobes|zones|fields|bases|apices|hila|axillae|axillas|kidneys|adrenals|effusions|hemithorac\w+|hemithoraces"
-    r"|cavities|spaces|breasts|atria|ventricles|pleurae|ureters|hilar|lower|upper|middle|of"
+    r"|cavities|spaces|breasts|atria|ventricles|pleurae|ureters|hilar"
 )
+_OF_SIDES = rf"(?:of (?:the |these )?)?(?:(?!(?:an?|in|of|at|on|with|and) )[\w-]+ ){{0,3}}?(?:{_PAIRED})\b"
 _NO_FINDING = re.compile(
-    rf"\bboth(?= (?!(?:[\w-]+ ){{0,3}}?(?:{_PAIRED})\b).* and )"
+    rf"\bboth(?= (?!{_OF_SIDES}).* and )"
     r"|\bwith involvement of(?= (?:about )?\d)|\blocali[sz]ed(?= (?:in|to|within) )|\bhand(?= side)"
     r"|\bpleural(?= distance)|\bdistance (?:to|from) (?:the )?(?:nearest )?pleura(?:l surface)?",
     re.I,
 )
 _GENERAL = re.compile(
     r"(?:lesion|destruction|density increase|infiltrate|opacity|density|abnormality|infiltration|opacification"
-    r"|process|change)e?s?",
+    r"|process|change|disorder)e?s?",
     re.I,
 )
+_LOOK_BEFORE, _LOOK_AFTER = re.compile(r" |-(?:like|type)? ?"), re.compile(r" (?:of|in) ")
 _ELSEWHERE = re.compile(r"\belsewhere\b", re.I)
 
 
@@ -124,9 +126,10 @@ def _orphans(text: str, reading: Reading) -> list[str]:
             continue  # how the fracture looks, and no finding beside it
         first, last = tokens[item.first].start, tokens[item.last - 1].end
         if _GENERAL.fullmatch(text[first:last]) and any(
-            m.span[1] <= first and not text[m.span[1] : first].strip(" -") for m in reading.mentions
+            _LOOK_BEFORE.fullmatch(text[m.span[1] : first]) or _LOOK_AFTER.fullmatch(text[last : m.span[0]])
+            for m in reading.mentions
         ):
-            continue  # "mass lesion", "ground-glass infiltrate"
+            continue  # "mass lesion", "ground-glass-like infiltrate", "disorder of atelectasis type"
         if _FREE.match(text, first) and any(first < m.span[0] <= first + MAX_FREE for m in reading.mentions):
             continue  # "free abdominal fluid"
         if not any(a < last and first < b for a, b in spans):

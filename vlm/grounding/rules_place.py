@@ -28,7 +28,7 @@ _NOT_COVERED = re.compile(
     rf"\bnot (?:\w+ ){{0,2}}{_REACHED}\b|\bnot (?:\w+ )?(?:in the field|part of)|does not form part of"
     r"|(outside|beyond|out)( of)? the (?:\w+ )?(scan|field|imag|cover|examin|acquisition|range|volume|study)"
     r"|\buncovered\b"
-    r"|not (?:be )?(?:on|in|within) (?:this |the )(?:\w+ )?(scan|examin|study|image|field|range)"
+    r"|not (?:be )?(?:on|in|within) (?:this |the )(?:\w+ )?(scan|examin|study|image|field|range|section area)"
     r"|\b(no|without) (coverage|images of)\b|images of [\w ]+ not available|did not enter|off the scan|(stops?"
     r"|ends?) (short of|above|below|before)|outside the|(is|was|are|were) excluded|(excluded from"
     r"|excludes) (the )?(scan|field|study|exam|image)?|(absent|missing) from the (field|scan|image)"
