@@ -23,7 +23,7 @@ __all__ = ["presence_of", "read_report", "read_sentence", "split_sentences"]
 
 _OPPOSITE: dict[Presence, Presence] = {"present": "absent", "absent": "absent", "uncertain": "uncertain"}
 _CHANGES: tuple[Change, ...] = ("resolved", "new", "unchanged", "smaller", "larger")
-_PLACING = frozenset("in on at of within inside over the a an".split())
+_PLACING = frozenset(["in", "on", "at", "of", "within", "inside", "over", "the", "a", "an"])
 _SIDES: dict[str, Side] = {"left": "left", "right": "right", "bilateral": "bilateral"}
 _LIMITS = {
     "partly_covered": ("partly covered", "partially covered", "covered part", "partly imaged", "partially included"),
