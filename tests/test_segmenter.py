@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="the segmenter needs the extra `netw
 
 from vlm.anatomy.classes import CLASSES, INDEX, class_of  # noqa: E402
 from vlm.anatomy.network import AIR_HU, labelled, load  # noqa: E402
+from vlm.anatomy.refine import refined  # noqa: E402
 from vlm.anatomy.unet import UNet  # noqa: E402
 from vlm.ct.volume import Grid  # noqa: E402
 from vlm.phantom.body.labels import NUMBER  # noqa: E402
@@ -123,3 +124,34 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     segment.save(UNet(len(CLASSES), (8, 8, 16)), Recipe(widths=(8, 8, 8)), tmp_path / "wrong.safetensors")
     with pytest.raises((ValueError, RuntimeError)):
         load(tmp_path / "wrong.safetensors")
+
+
+def test_an_organ_ends_where_its_density_does_and_keeps_what_lies_in_it() -> None:
+    grid = Grid((40, 40, 40), np.diag([2.0, 2.0, 2.0, 1.0]))
+    liver = np.zeros(grid.shape, dtype=bool)
+    liver[7:33, 7:33, 7:33] = True
+    cyst = np.zeros_like(liver)
+    cyst[17:23, 17:23, 17:23] = True
+    hu = np.where(cyst, 5, np.where(liver, 60, -100)).astype(np.int16)
+    hu += np.random.default_rng(5).normal(0, 12, grid.shape).astype(np.int16)
+    scores = torch.zeros((len(CLASSES), 20, 20, 20))
+    scores[INDEX["fat"]] = 1.0
+    scores[INDEX["liver"], 2:18, 2:18, 2:18] = 3.0  # from 4 to 36
+    drawn = np.where(np.pad(np.ones((32, 32, 32), dtype=bool), 4), INDEX["liver"], INDEX["fat"]).astype(np.uint8)
+    inside = np.ones(grid.shape, dtype=bool)
+    inside[:, 31:] = False
+    found = refined(drawn, scores, hu, inside, grid) == INDEX["liver"]
+    assert found[cyst].all()
+    assert not found[~inside].any()
+    truth = liver & inside
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.92
+    before = (drawn == INDEX["liver"]) & inside
+    assert 2 * (before & truth).sum() / (before.sum() + truth.sum()) < 0.8
+
+
+def test_a_map_without_organs_stays_as_it_is() -> None:
+    grid = Grid((9, 8, 7), np.diag([2.0, 2.0, 2.0, 1.0]))
+    drawn = np.full(grid.shape, INDEX["bone"], dtype=np.uint8)
+    scores = torch.zeros((len(CLASSES), 5, 4, 4))
+    same = refined(drawn, scores, np.zeros(grid.shape, dtype=np.int16), np.ones(grid.shape, dtype=bool), grid)
+    assert np.array_equal(same, drawn)

@@ -1,7 +1,8 @@
 """The embedded segmenter in use: a scan in, a label map of the structures that it knows out.
 
 The network works on a grid of 4 mm on the whole scan at once; what it says is brought to the case's working grid
-before the likeliest class is taken. Weights ship with the package; their recipe is ``vlm/train/segment.py``.
+before the likeliest class is taken, and the organs' borders follow the density there (``refine``). Weights ship with
+the package; their recipe is ``vlm/train/segment.py``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from vlm.anatomy.body import body
 from vlm.anatomy.classes import CLASSES
+from vlm.anatomy.refine import refined
 from vlm.ct.volume import AIR_HU, Grid
 from vlm.evidence import Case
 
@@ -86,7 +88,9 @@ def network(case: Case, weights: Path = WEIGHTS) -> NDArray[np.uint8]:
 
 
 def labelled(hu: NDArray[np.int16], inside: NDArray[np.bool_], grid: Grid, net: UNet) -> NDArray[np.uint8]:
-    """The likeliest class of each voxel of a grid of about 2 mm; outside the body it is "outside".
+    """The likeliest class of each voxel of a grid of about 2 mm, borders as the density has them.
+
+    Outside the body it is "outside".
 
     Args:
         hu: (X, Y, Z) Hounsfield units.
@@ -109,7 +113,7 @@ def labelled(hu: NDArray[np.int16], inside: NDArray[np.bool_], grid: Grid, net: 
     for low, high, part in _upsampled(scores, grid.shape):
         out[:, :, low:high] = part.argmax(dim=0).to(torch.uint8).numpy()
     out[~inside] = 0
-    return out
+    return refined(out, scores, hu, inside, grid)
 
 
 def _from_middle(inside: NDArray[np.bool_], grid: Grid, size: list[int]) -> tuple[Tensor, Tensor]:
