@@ -221,3 +221,13 @@ def test_what_stands_under_not_assessed_is_said_of_nobody(text: str) -> None:
 def test_a_side_after_a_finding_is_its_own_whatever_joins_the_next(joined: str) -> None:
     read = read_sentence(f"Effusion on the left {joined} a nodule in the right upper lobe.").mentions
     assert {m.finding: m.side for m in read} == {"pleural_effusion": "left", "lung_nodule": "right"}
+
+
+def test_a_list_that_denies_a_kind_and_its_kinds_denies_each() -> None:
+    said = read_sentence("No low-density lesion of the kidney, kidney cyst or hydronephrosis.")
+    assert {(m.finding, m.presence) for m in said.mentions} == {
+        ("renal_hypodensity", "absent"), ("renal_cyst", "absent"), ("hydronephrosis", "absent"),
+    }  # fmt: skip
+    assert [m.finding for m in read_sentence("A low-density lesion of the kidney, a kidney cyst.").mentions] == [
+        "renal_cyst"
+    ]

@@ -74,6 +74,12 @@ def names_finding(item: Item) -> bool:
     return any(sense.kind in ("finding", "sign") for sense in item.senses)
 
 
+def _listed(one: Found, other: Found, grammar: Grammar) -> bool:
+    """Whether two findings are members of a list: "no lesion, cyst or stone" denies each of them."""
+    first, last = sorted((one, other), key=lambda found: found.first)
+    return any(token.word in (",", "or", "nor", "and") for token in grammar.tokens[first.last : last.first])
+
+
 def without_doubles(found: list[Found], vocabulary: Vocabulary, grammar: Grammar) -> list[Found]:
     """Drop what another word of the same place says more exactly, and the same finding said twice by one word."""
     kept: list[Found] = []
@@ -89,6 +95,7 @@ def without_doubles(found: list[Found], vocabulary: Vocabulary, grammar: Grammar
             and grammar.presence(other.first, other.last)[0] == presence
             and abs(other.first - one.first) <= 8
             and set(one.sites) <= set(other.sites)
+            and not (presence == "absent" and _listed(one, other, grammar))
             for other in found
         )
         double = any(k.finding == one.finding and (k.first, k.last) == (one.first, one.last) for k in kept)
