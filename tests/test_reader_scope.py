@@ -204,3 +204,27 @@ WORDS = (
 def test_any_order_of_report_words_is_read(words: list[str]) -> None:
     text = " ".join(words)
     assert read_sentence(text) == read_sentence(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Fluid-filled loops of small bowel in the abdomen.", "There is fluid in the small bowel.",
+        "Abdominal bowel loops contain fluid.", "The stomach is filled with fluid.", "Intraluminal fluid, abdomen.",
+        "Fluid content in the intestinal loops in the upper abdominal sections.",
+    ],
+)  # fmt: skip
+def test_fluid_inside_a_hollow_organ_is_no_free_fluid(text: str) -> None:
+    assert not {"ascites", "free_fluid"} & presences(text).keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        ("Free fluid between the bowel loops.", "free_fluid"), ("Fluid around bowel loops.", "free_fluid"),
+        ("Fluid along the paracolic gutter.", "ascites"), ("Perihepatic fluid.", "ascites"),
+        ("Dilated bowel loops and free fluid in the pelvis.", "ascites"),
+    ],
+)  # fmt: skip
+def test_fluid_beside_a_hollow_organ_is_free_fluid(text: str, finding: str) -> None:
+    assert presences(text).get(finding) == PRESENT

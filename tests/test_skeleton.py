@@ -170,6 +170,12 @@ def test_air_alone_has_no_anatomy() -> None:
     assert coverage(case).of("heart") == 0.0
 
 
+@pytest.mark.parametrize("width", [1, 8, 10, 20])
+def test_a_field_of_view_of_a_few_millimetres_has_no_spine(width: int) -> None:
+    hu = np.full((width, width, 24), 40, dtype=np.int16, order="F")
+    assert not spine(Case(Volume(hu, Grid(hu.shape, np.diag([2.0, 2.0, 2.0, 1.0])), Scan(source="phantom")))).found
+
+
 @pytest.mark.realct
 @pytest.mark.parametrize("name", CHESTS)
 def test_no_real_scan_is_called_flipped_and_no_flipped_one_confirmed(name: str) -> None:

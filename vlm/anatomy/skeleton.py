@@ -91,8 +91,9 @@ def spine(case: Case) -> Spine:
 def _trace(volume: Volume) -> tuple[Floats, Floats]:
     """(Z, 3) k, j, i of the working grid and (Z,) score of the best path from bottom to top."""
     step_x, step_y, step_z = volume.grid.spacing_mm
-    fx, fy = max(1, round(SEARCH_MM / step_x)), max(1, round(SEARCH_MM / step_y))
     hu = volume.hu.T
+    fx = min(max(1, round(SEARCH_MM / step_x)), hu.shape[2])
+    fy = min(max(1, round(SEARCH_MM / step_y)), hu.shape[1])
     nz, ny, nx = hu.shape[0], hu.shape[1] // fy, hu.shape[2] // fx
     blocks = hu[:, : ny * fy, : nx * fx].reshape(nz, ny, fy, nx, fx)
     densest = blocks.max(axis=(2, 4))
@@ -127,7 +128,9 @@ def _canal_score(bone: Bools, mean_hu: NDArray[np.float32], step_mm: tuple[float
     size = (1, max(1, round(2 * BODY_RADIUS_MM / step_mm[0])), max(1, round(2 * BODY_RADIUS_MM / step_mm[1])))
     dense = ndimage.uniform_filter(np.clip(mean_hu, -100, 400), size, mode="nearest")
     body = np.full_like(dense, -100.0)
-    body[:, : body.shape[1] - forward] = dense[:, forward:]
+    rows = body.shape[1] - forward  # none where the field of view is smaller than a vertebra
+    if rows > 0:
+        body[:, :rows] = dense[:, forward:]
     soft = (mean_hu > CANAL_HU[0]) & (mean_hu < CANAL_HU[1])
     score = hits**2 * (0.3 + 0.7 * np.clip((body - 50.0) / 70.0, 0, 1))
     return np.asarray(np.where(soft, score, 0.5 * score), dtype=np.float32)

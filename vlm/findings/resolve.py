@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from vlm.findings.lexicon import Item, Sense, load_lexicon
 from vlm.findings.scope import Grammar
-from vlm.findings.signs import Found, describes_next, finding_at, names_finding, without_doubles
+from vlm.findings.signs import Found, describes_next, finding_at, is_held, names_finding, without_doubles
 from vlm.findings.spelling import Token
 from vlm.findings.vocabulary import Vocabulary, load_vocabulary
 
@@ -103,6 +103,8 @@ class Resolver:
         if describes_next(self.items, n):
             return True
         if sign == "opacity" and self._explained(n):
+            return True
+        if sign == "fluid" and is_held(self.tokens, self.items, n, self.grammar.clause(first)):
             return True
         if sign in _DESCRIBED and n > 0:
             return self.items[n].first == self.items[n - 1].last and names_finding(self.items[n - 1])

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 
 from vlm.findings.lexicon import Item
 from vlm.findings.scope import Grammar
+from vlm.findings.spelling import Token
 from vlm.findings.vocabulary import Vocabulary, load_vocabulary
 
+_HOLLOW = ("bowel", "stomach", "oesophagus", "gallbladder", "bladder")  # fluid inside them is what they are for
+_FILLED = frozenset(("filled", "distended", "containing", "contain", "content", "intraluminal", "luminal"))
+_INSIDE = frozenset(("in", "within", "inside", "throughout"))
+_BESIDE_WORDS = "free between around along adjacent surrounding beside near outside about by collection from"
+_BESIDE = frozenset(_BESIDE_WORDS.split())
 _DESCRIBING = frozenset(("calcification",))  # an adjective before its noun
 
 
@@ -68,6 +74,28 @@ def describes_next(items: list[Item], n: int) -> bool:
                 following = items[n + 2]
             return following.key("sign") == "nodule" or following.key("finding") == "lung_nodule"
     return False
+
+
+def is_held(tokens: list[Token], items: list[Item], n: int, clause: tuple[int, int]) -> bool:
+    """Whether the fluid of an item lies inside a hollow organ: "fluid-filled loops", "fluid in the small bowel"."""
+    vocabulary = load_vocabulary()
+    words = [token.word for token in tokens[clause[0] : clause[1]]]
+    if not _BESIDE.isdisjoint(words):
+        return False
+    if "intraluminal" in words:
+        return True
+    hollow = [
+        item
+        for item in items
+        if clause[0] <= item.first < clause[1]
+        and (site := item.key("site")) is not None
+        and any(vocabulary.site_contains(organ, site) for organ in _HOLLOW)
+    ]
+    if not hollow or not _FILLED.isdisjoint(words):
+        return bool(hollow)
+    ahead = any(item.last == items[n].first for item in hollow)  # "colonic fluid"
+    after = [token.word for token in tokens[items[n].last : max(item.first for item in hollow)]]
+    return ahead or not _INSIDE.isdisjoint(after)
 
 
 def names_finding(item: Item) -> bool:
