@@ -14,7 +14,7 @@ from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import CARINA_ABOVE_DOME_MM, coverage
 from vlm.evidence import Case, Evidence, Measurement, Observation, Side
 from vlm.tools.ground import search
-from vlm.tools.metal_parts import Piece, metal_pieces, piece_mask
+from vlm.tools.metal_parts import Piece, metal_pieces, piece_mask, width_mm
 from vlm.tools.registry import tool
 
 NAME = "devices"
@@ -26,6 +26,9 @@ PACEMAKER_ML = 4.0
 PACEMAKER_MM = (25.0, 90.0)
 WALL_FAT = 0.12  # implants of the chest wall lie in fat
 WALL_FRONT_MM = 45.0  # in front of the canal
+HIP_BELOW_DOME_MM = 285.0  # heads of the femora lie 355 mm below, two spreads between people less than this
+HIP_SIDEWAYS_MM = 50.0  # screws of the sacrum and the spine lie nearer to the middle
+HEAD_MM = 24.0  # heads of hip prostheses measure 28 mm and more, nails 13 mm and less, with their blur up to 18
 STENT_LENGTH_MM = 30.0
 STENT_WIDTH_MM = 26.0
 STENT_HIGHEST_MM, STENT_LOWEST_MM = -25.0, -210.0  # below the dome: bile duct from liver hilum to duodenum
@@ -133,9 +136,11 @@ def _place(case: Case, kind: str, group: list[Piece]) -> str | None:
         piece, dome = group[0], coverage(case).dome_mm
         if piece.offset_mm is not None and abs(piece.offset_mm[0]) < 30.0 and abs(piece.offset_mm[1]) < 60.0:
             return "spine"
-        if dome is not None and piece.centre_mm[2] < dome - 340.0:
-            return "femur"
-        return None
+        if dome is None or piece.offset_mm is None or piece.centre_mm[2] > dome - HIP_BELOW_DOME_MM:
+            return None
+        if abs(piece.offset_mm[0]) < HIP_SIDEWAYS_MM:
+            return None
+        return "hip" if width_mm(case, piece) >= HEAD_MM else "femur"
     if kind == "surgical_clip":
         return "chest" if group[0].lung_level else "abdomen"
     return SITES[kind]

@@ -133,6 +133,15 @@ def _piece(case: Case, index: NDArray[np.intp], count: NDArray[np.int32], depth:
     )
 
 
+def width_mm(case: Case, piece: Piece) -> float:
+    """Diameter of the widest ball within a piece; the head of a prosthesis is wide, nails and plates are not."""
+    low = piece.voxels.min(axis=0)
+    own = np.zeros(piece.voxels.max(axis=0) - low + 1, dtype=bool)
+    own[tuple((piece.voxels - low).T)] = True
+    spacing = case.working.grid.spacing_mm
+    return 2.0 * float(edt.edt(np.pad(own, 1), anisotropy=spacing, black_border=True).max()) - min(spacing)
+
+
 def piece_mask(case: Case, name: str, pieces: list[Piece]) -> Mask:
     """The pieces as one mask on the working grid."""
     out = np.zeros(case.working.grid.shape, dtype=bool, order="F")

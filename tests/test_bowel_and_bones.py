@@ -1,0 +1,135 @@
+"""Wide bowel and dense spots in bone: found where they were put, and not where there are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.scans import real_case
+from vlm.anatomy.engines.labels import given
+from vlm.anatomy.engines.protocol import LabelMap
+from vlm.anatomy.skeleton import spine
+from vlm.anatomy.structures import use
+from vlm.ct.volume import Grid, Scan, Volume
+from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.phantom.chest import chest
+from vlm.tools.bone_lesions import bone_lesions
+from vlm.tools.bowel import _level_mm, bowel
+from vlm.tools.devices import devices
+
+BELLY = Grid((64, 56, 40), np.diag([3.0, 3.0, 3.0, 1.0]))
+OUTLINES = {1: "small_bowel", 2: "colon"}
+
+
+def seen(evidence: list[Evidence]) -> list[Observation]:
+    return [e for e in evidence if isinstance(e, Observation)]
+
+
+def looked(evidence: list[Evidence]) -> list[Search]:
+    return [e for e in evidence if isinstance(e, Search)]
+
+
+def belly(small_mm: float, colon_mm: float = 36.0) -> Case:
+    """A block of fat with two outlined tubes of these diameters, one above the other."""
+    x, y, z = np.indices(BELLY.shape) * 3.0
+    small = (y - 84) ** 2 + (z - 32) ** 2 <= (small_mm / 2) ** 2
+    colon = (y - 84) ** 2 + (z - 86) ** 2 <= (colon_mm / 2) ** 2
+    inside = (x > 20) & (x < 170)
+    labels = np.asfortranarray((small & inside) + 2 * (colon & inside & ~small)).astype(np.uint8)
+    hu = np.where(labels > 0, 20, -100).astype(np.int16, order="F")
+    case = Case(Volume(hu, BELLY, Scan(source="phantom")))
+    use(case, given(LabelMap(labels, BELLY, OUTLINES)))
+    return case
+
+
+@pytest.mark.parametrize("width", [38.0, 43.0, 50.0])
+def test_wide_small_bowel_is_told_with_its_width(width: float) -> None:
+    (found,) = seen(bowel(belly(width)))
+    assert (found.finding, found.site, found.presence) == ("bowel_obstruction", "small_bowel", "present")
+    assert found.measured("diameter").value == pytest.approx(width, abs=5.0)  # type: ignore[union-attr]  # it is told
+
+
+@pytest.mark.parametrize(("small", "colon"), [(12.0, 20.0), (29.0, 36.0), (20.0, 52.0)])
+def test_bowel_of_usual_width_is_searched_in_both_parts(small: float, colon: float) -> None:
+    evidence = bowel(belly(small, colon))
+    assert not seen(evidence)
+    assert {search.site for search in looked(evidence)} == {"bowel", "colon"}
+    assert all(search.looked and search.covered == 1.0 for search in looked(evidence))
+
+
+def test_bowel_that_is_outlined_in_part_is_judged_in_part() -> None:
+    case = belly(40.0)
+    names = {1: "small_bowel"}
+    alone = Case(case.volume)
+    labels = np.asarray(case.working.hu > 0).astype(np.uint8, order="F")
+    use(alone, given(LabelMap(labels, BELLY, names)))
+    assert not [search for search in looked(bowel(alone)) if search.site == "colon" and search.looked]
+
+
+@pytest.mark.parametrize(("below_hu", "level"), [(15, True), (-95, False), (-700, False)])
+def test_a_level_is_gas_on_a_flat_floor_of_fluid(below_hu: int, level: bool) -> None:
+    hu = np.full((30, 30), below_hu, dtype=np.int16)
+    gas = np.zeros(hu.shape, dtype=bool)
+    gas[15:22, 5:25] = True
+    hu[gas] = -1000
+    assert (_level_mm(gas, hu, 2.0, 2.0) >= 30.0) is level
+
+
+def test_gas_on_an_uneven_floor_is_no_level() -> None:
+    hu = np.full((40, 40), 20, dtype=np.int16)
+    gas = np.zeros(hu.shape, dtype=bool)
+    for column in range(5, 35):
+        gas[20 - abs(column - 20) // 2 : 30, column] = True
+    hu[gas] = -1000
+    assert _level_mm(gas, hu, 2.0, 2.0) < 15.0
+
+
+@pytest.fixture(scope="module")
+def torso() -> Volume:
+    return chest(spacing_mm=(2.0, 2.0, 2.0), seed=6).volume
+
+
+def with_spot(volume: Volume, radius_mm: float, hu: int) -> tuple[Case, np.ndarray]:
+    """The scan with a ball of one density in the middle of a vertebral body, and where that is."""
+    case = Case(volume)
+    middle = spine(case).bodies_mm[volume.hu.shape[2] // 2]
+    away = [np.arange(n) * step for n, step in zip(volume.grid.shape, volume.grid.spacing_mm, strict=True)]
+    i, j, k = (along - along[round(float(at))] for along, at in zip(away, volume.grid.to_ijk(middle), strict=True))
+    out = volume.hu.copy(order="F")
+    out[i[:, None, None] ** 2 + j[None, :, None] ** 2 + k[None, None, :] ** 2 <= radius_mm**2] = hu
+    return Case(Volume(out, volume.grid, volume.scan)), middle
+
+
+def test_a_dense_spot_in_marrow_is_found_with_its_size(torso: Volume) -> None:
+    case, middle = with_spot(torso, 7.0, 700)
+    (found,) = [each for each in seen(bone_lesions(case)) if each.site != "pelvic_bone"]
+    assert found.region is not None and np.linalg.norm(np.subtract(found.region.centroid_mm, middle)) < 5.0
+    assert found.measured("diameter").value == pytest.approx(14.0, abs=4.0)  # type: ignore[union-attr]  # it is told
+
+
+def test_bones_without_a_spot_have_none_and_soft_spots_are_not_looked_for(torso: Volume) -> None:
+    evidence = bone_lesions(Case(torso))
+    assert not seen(evidence)
+    (search,) = looked(evidence)
+    assert 0.0 < search.covered <= 0.5 and "not_measured" in search.failed
+    assert search.attributes == {"density": "sclerotic"}
+
+
+def test_slices_of_8_mm_do_not_show_spots(torso: Volume) -> None:
+    grid = Grid((*torso.grid.shape[:2], torso.grid.shape[2] // 4), np.diag([2.0, 2.0, 8.0, 1.0]))
+    thick = torso.hu[:, :, : grid.shape[2] * 4].reshape(*grid.shape, 4).mean(axis=3).astype(np.int16, order="F")
+    (search,) = looked(bone_lesions(Case(Volume(thick, grid, torso.scan))))
+    assert search.failed == ("thick_slices",) and search.covered == 0.0
+
+
+@pytest.mark.realct
+def test_the_nail_of_a_real_femur_is_hardware_of_that_femur() -> None:
+    (nail,) = [e for e in seen(devices(real_case("totalseg-abdomen-3mm"))) if e.finding == "orthopaedic_hardware"]
+    assert (nail.side, nail.site) == ("left", "femur")
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize("name", ["acrin-flt-breast-001-day4-abdomen", "totalseg-abdomen-3mm", "cptac-pda-00189"])
+def test_real_abdomens_have_no_wide_bowel_and_no_dense_spot(name: str) -> None:
+    case = real_case(name)
+    assert not seen([*bowel(case), *bone_lesions(case)])
