@@ -49,7 +49,15 @@ def show_stats(found: dict[str, Any]) -> None:
         f"{found['cases']} cases of {found['patients']} patients, {found['sentences']} sentences, "
         f"{found['megabytes']} MB, generation {found['generation']}"
     )
-    table = Table("kind", "space", "vectors", "engine", "layout", "recall@10", "statistics")
+    table = Table(
+        "kind",
+        Column("space", overflow="fold"),
+        "vectors",
+        "engine",
+        "layout",
+        "recall@10",
+        Column("statistics", overflow="fold"),
+    )
     for row in found["indexes"]:
         recall = row.get("recall")
         values = (row["kind"], row["space"], str(row["vectors"]), row.get("engine", ""), row.get("layout", ""))
