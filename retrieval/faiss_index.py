@@ -225,4 +225,5 @@ def _others(ids: Ids, own: Ids) -> Ids:
     """(q, k + 1) neighbours of vectors of the index -> (q, k) without those themselves."""
     kept = ids != own[:, None]
     kept[kept.all(axis=1), -1] = False
-    return ids[kept].reshape(len(ids), -1)
+    others: Ids = ids[kept].reshape(len(ids), -1)
+    return others

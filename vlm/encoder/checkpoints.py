@@ -45,12 +45,12 @@ class Kind:
 
 def _net(module: str, name: str) -> Callable[[], nn.Module]:
     """The maker of an empty network; its module is loaded when it is asked."""
-    return lambda: getattr(import_module(f"vlm.encoder.{module}"), name)()  # type: ignore[no-any-return]
+    return lambda: getattr(import_module(f"vlm.encoder.{module}"), name)()
 
 
 def _encoder(module: str, name: str) -> Callable[[Any, str, str, Tokenizer | None], Encoder]:
     """The maker of an encoder of a loaded network; its module is loaded when it is asked."""
-    return lambda *parts: getattr(import_module(f"vlm.encoder.{module}"), name)(*parts)  # type: ignore[no-any-return]
+    return lambda *parts: getattr(import_module(f"vlm.encoder.{module}"), name)(*parts)
 
 
 KINDS = {
