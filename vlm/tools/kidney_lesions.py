@@ -2,7 +2,10 @@
 
 In: the outline of each kidney and the contrast phase. Out: an Observation for each lesion, one for a collecting
 system that is wide, and a Search for each. Fluid in the middle, open to the hilum, is urine in the collecting
-system; fluid at the outer border is a cyst. Solid lesions are told in the portal venous phase only.
+system; fluid at the outer border is a cyst. Solid lesions are told in the portal venous phase only. An outline that
+is not good enough to be measured says where to look in enhanced kidneys for cysts and for wide collecting systems;
+it never licenses "no cyst". Without contrast fat of the sinus mixed with vessels is as dense as urine: only what is
+large is told there.
 """
 
 from __future__ import annotations
@@ -30,12 +33,13 @@ URINE_HU = (-12.0, 25.0)
 DARK_SHARE = 0.6  # of the density of enhanced tissue: lower is a solid lesion, cortex and medulla lie above
 SOLID_MM = 25.0  # smaller dark spots in enhanced kidneys are medulla, columns, scars and calyces
 BALL = 0.7  # without contrast fat of the sinus mixed with vessels is as dense as a cyst, but ragged
-CYST_MM = 11.0  # smaller ones are calyces and fat of the sinus as often
+CYST_MM, PLAIN_CYST_MM = 11.0, 15.0  # smaller ones are calyces and fat of the sinus as often; without contrast
 LEAST_INSIDE = 0.15  # exophytic cysts are mostly surrounded by fat
 SURE_INSIDE = 0.3
+ROUGH_INSIDE = 0.5  # in a kidney whose outline is not sure
 MEDIAL_MM = 3.0  # towards the midline from the kidney's middle: where the sinus lies
 # A renal pelvis is wide from 10 mm (customary); the widest ball reads less where calyces join, and noise more.
-PELVIS_MM = 12.0
+PELVIS_MM, PLAIN_PELVIS_MM = 12.0, 20.0
 PLAIN_MM = 2.2  # deviation of the blur without contrast, where urine is only 20 HU darker than the kidney
 SURE_MM = 14.0
 LEAST_ML = 3.0
@@ -66,10 +70,12 @@ def kidney_lesions(case: Case) -> list[Evidence]:
 
 def _of(case: Case, name: str) -> list[Evidence]:
     seen = organ(case, name)
-    if seen.mask is None or not seen.measurable:
-        return [sought(case, NAME, finding, seen) for finding in FINDINGS]
     when = phase(case)
+    if seen.mask is None or (not seen.measurable and when in ("none", "unknown")):
+        return [sought(case, NAME, finding, seen) for finding in FINDINGS]
     system, lesions = dark_parts(case, seen)
+    if not seen.measurable:
+        lesions = [lesion for lesion in lesions if lesion.hu <= CYST_HU and lesion.inside >= ROUGH_INSIDE]
     if len(lesions) > MOST:
         return [sought(case, NAME, finding, seen, failed=("noise",)) for finding in FINDINGS]
     out: list[Evidence] = [_observed(case, seen, lesion, number) for number, lesion in enumerate(lesions, 1)]
@@ -100,7 +106,8 @@ def dark_parts(case: Case, seen: Organ) -> tuple[System | None, list[Lesion]]:
     fluid = (smooth > URINE_HU[0]) & (smooth < min(URINE_HU[1], normal.hu - 12.0))
     edge = grown(smooth < FAT_HU, BLUR_MM, grid)  # fat blurred with kidney is as dense as urine
     fluid &= ~edge
-    system = collecting_system(own, room & fluid, grid, right=seen.name.endswith("right"))
+    wide_mm = PLAIN_PELVIS_MM if phase(case) == "none" else PELVIS_MM
+    system = collecting_system(own, room & fluid, grid, right=seen.name.endswith("right"), wide_mm=wide_mm)
     rest = place if system is None else place & ~grown(system.mask, 3.0, grid)
     wanted = (smooth < limit_hu(normal, phase(case))) & (smooth > URINE_HU[0]) & ~edge
     found = spots(smooth, own, rest, wanted, normal, grid, least_inside=LEAST_INSIDE)
@@ -120,7 +127,7 @@ def _is_lesion(lesion: Lesion, sinus: NDArray[np.bool_], *, plain: bool) -> bool
     """Not urine, fat or vessels of the sinus; solid ones large enough."""
     if float(np.mean(sinus[lesion.mask])) > 0.5 or (plain and lesion.width_mm < BALL * lesion.ball_mm):
         return False
-    return lesion.ball_mm >= (CYST_MM if lesion.hu <= CYST_HU else SOLID_MM)
+    return lesion.ball_mm >= ((PLAIN_CYST_MM if plain else CYST_MM) if lesion.hu <= CYST_HU else SOLID_MM)
 
 
 def limit_hu(normal: Tissue, when: str) -> float:
@@ -137,8 +144,10 @@ def _sinus(own: NDArray[np.bool_], place: NDArray[np.bool_], grid: Grid, *, righ
     return np.asarray(place & ~shrunk(own, 0.1, grid) & (inward > MEDIAL_MM)[None, None, :])
 
 
-def collecting_system(own: NDArray[np.bool_], fluid: NDArray[np.bool_], grid: Grid, *, right: bool) -> System | None:
-    """Urine in the middle of a kidney, where it is wide; None where it is not.
+def collecting_system(
+    own: NDArray[np.bool_], fluid: NDArray[np.bool_], grid: Grid, *, right: bool, wide_mm: float = PELVIS_MM
+) -> System | None:
+    """Urine in the middle of a kidney, where it is ``wide_mm`` wide or more; None where it is not.
 
     Args:
         own: (Z, Y, X) the kidney; ``fluid``: what is as dense as urine within its outline and its dents.
@@ -163,14 +172,14 @@ def collecting_system(own: NDArray[np.bool_], fluid: NDArray[np.bool_], grid: Gr
             continue
         width = 2.0 * float(depth_mm(piece, grid).max())
         ball = float(np.cbrt(6000.0 * volume / np.pi))
-        if width >= PELVIS_MM and width <= BRANCHED * ball and (best is None or volume > best.volume_ml):
+        if width >= wide_mm and width <= BRANCHED * ball and (best is None or volume > best.volume_ml):
             best = System(mask=piece, width_mm=width, volume_ml=volume)
     return best
 
 
 def _wide(case: Case, seen: Organ, system: System) -> Observation:
     site, side = SITES[seen.name]
-    sure = system.width_mm >= SURE_MM
+    sure = seen.measurable and system.width_mm >= SURE_MM
     return Observation(
         tool=NAME, finding="hydronephrosis", presence="present" if sure else "uncertain", site=site, side=side,
         measurements=(
@@ -189,7 +198,9 @@ def _observed(case: Case, seen: Organ, lesion: Lesion, number: int) -> Observati
     if finding == "renal_lesion" and phase(case) != "venous":
         finding = "renal_hypodensity"
     sure = lesion.inside >= SURE_INSIDE
-    attributes = {"density": "fluid_density" if fluid else "hypodense", "pole": pole_of(seen.voxels, lesion.mask)}
+    attributes = {"density": "fluid_density" if fluid else "hypodense"}
+    if seen.whole:
+        attributes["pole"] = pole_of(seen.voxels, lesion.mask)
     if lesion.fat > 0.3:
         attributes["exophytic"] = "yes"
     return Observation(
@@ -201,7 +212,7 @@ def _observed(case: Case, seen: Organ, lesion: Lesion, number: int) -> Observati
 
 
 def pole_of(kidney: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> str:
-    """ "upper", "inter" or "lower": the third of the kidney's height in which a lesion's centre lies."""
+    """ "upper_pole", "interpolar" or "lower_pole": the third of the kidney's height in which a lesion's centre lies."""
     high = np.flatnonzero(kidney.any(axis=(1, 2)))
     at = (float(np.argwhere(lesion).mean(axis=0)[0]) - high[0]) / max(1, high[-1] - high[0])
-    return "lower" if at < 1 / 3 else "upper" if at > 2 / 3 else "inter"
+    return "lower_pole" if at < 1 / 3 else "upper_pole" if at > 2 / 3 else "interpolar"
