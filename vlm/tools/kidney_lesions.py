@@ -4,8 +4,8 @@ In: the outline of each kidney and the contrast phase. Out: an Observation for e
 system that is wide, and a Search for each. Fluid in the middle, open to the hilum, is urine in the collecting
 system; fluid at the outer border is a cyst. Solid lesions are told in the portal venous phase only. An outline that
 is not good enough to be measured says where to look in enhanced kidneys for cysts and for wide collecting systems;
-it never licenses "no cyst". Without contrast fat of the sinus mixed with vessels is as dense as urine: only what is
-large is told there.
+it never licenses "no cyst". Without contrast fat of the sinus mixed with vessels is as dense as urine: large cysts
+are told, and whether the renal pelvis is wide is left open.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SURE_INSIDE = 0.3
 ROUGH_INSIDE = 0.5  # in a kidney whose outline is not sure
 MEDIAL_MM = 3.0  # towards the midline from the kidney's middle: where the sinus lies
 # A renal pelvis is wide from 10 mm (customary); the widest ball reads less where calyces join, and noise more.
-PELVIS_MM, PLAIN_PELVIS_MM = 12.0, 20.0
+PELVIS_MM = 12.0
 PLAIN_MM = 2.2  # deviation of the blur without contrast, where urine is only 20 HU darker than the kidney
 SURE_MM = 14.0
 LEAST_ML = 3.0
@@ -79,12 +79,13 @@ def _of(case: Case, name: str) -> list[Evidence]:
     if len(lesions) > MOST:
         return [sought(case, NAME, finding, seen, failed=("noise",)) for finding in FINDINGS]
     out: list[Evidence] = [_observed(case, seen, lesion, number) for number, lesion in enumerate(lesions, 1)]
-    if system is not None:
+    if system is not None and when != "none":
         out.append(_wide(case, seen, system))
     told = [record.finding for record in out if isinstance(record, Observation)]
     for finding in FINDINGS:
-        solid = finding == "renal_lesion"
-        failed = ("no_contrast",) if solid and when == "none" else ("phase",) if solid and when != "venous" else ()
+        failed: tuple[str, ...] = ("phase",) if finding == "renal_lesion" and when not in ("none", "venous") else ()
+        if finding in ("renal_lesion", "hydronephrosis") and when == "none":
+            failed = ("no_contrast",)
         out.append(sought(case, NAME, finding, seen, found=told.count(finding), failed=failed))
     return out
 
@@ -106,8 +107,7 @@ def dark_parts(case: Case, seen: Organ) -> tuple[System | None, list[Lesion]]:
     fluid = (smooth > URINE_HU[0]) & (smooth < min(URINE_HU[1], normal.hu - 12.0))
     edge = grown(smooth < FAT_HU, BLUR_MM, grid)  # fat blurred with kidney is as dense as urine
     fluid &= ~edge
-    wide_mm = PLAIN_PELVIS_MM if phase(case) == "none" else PELVIS_MM
-    system = collecting_system(own, room & fluid, grid, right=seen.name.endswith("right"), wide_mm=wide_mm)
+    system = collecting_system(own, room & fluid, grid, right=seen.name.endswith("right"))
     rest = place if system is None else place & ~grown(system.mask, 3.0, grid)
     wanted = (smooth < limit_hu(normal, phase(case))) & (smooth > URINE_HU[0]) & ~edge
     found = spots(smooth, own, rest, wanted, normal, grid, least_inside=LEAST_INSIDE)
@@ -144,10 +144,8 @@ def _sinus(own: NDArray[np.bool_], place: NDArray[np.bool_], grid: Grid, *, righ
     return np.asarray(place & ~shrunk(own, 0.1, grid) & (inward > MEDIAL_MM)[None, None, :])
 
 
-def collecting_system(
-    own: NDArray[np.bool_], fluid: NDArray[np.bool_], grid: Grid, *, right: bool, wide_mm: float = PELVIS_MM
-) -> System | None:
-    """Urine in the middle of a kidney, where it is ``wide_mm`` wide or more; None where it is not.
+def collecting_system(own: NDArray[np.bool_], fluid: NDArray[np.bool_], grid: Grid, *, right: bool) -> System | None:
+    """Urine in the middle of a kidney, where it is wide; None where it is not.
 
     Args:
         own: (Z, Y, X) the kidney; ``fluid``: what is as dense as urine within its outline and its dents.
@@ -172,7 +170,7 @@ def collecting_system(
             continue
         width = 2.0 * float(depth_mm(piece, grid).max())
         ball = float(np.cbrt(6000.0 * volume / np.pi))
-        if width >= wide_mm and width <= BRANCHED * ball and (best is None or volume > best.volume_ml):
+        if width >= PELVIS_MM and width <= BRANCHED * ball and (best is None or volume > best.volume_ml):
             best = System(mask=piece, width_mm=width, volume_ml=volume)
     return best
 
