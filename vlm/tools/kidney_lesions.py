@@ -125,7 +125,9 @@ def _placed(system: System, whole: NDArray[np.bool_], box: tuple[slice, slice, s
 
 def _is_lesion(lesion: Lesion, sinus: NDArray[np.bool_], *, plain: bool) -> bool:
     """Not urine, fat or vessels of the sinus; solid ones large enough."""
-    if float(np.mean(sinus[lesion.mask])) > 0.5 or (plain and lesion.width_mm < BALL * lesion.ball_mm):
+    if float(np.mean(sinus[lesion.mask])) > 0.5:
+        return False
+    if plain and (lesion.width_mm < BALL * lesion.ball_mm or lesion.inside < SURE_INSIDE):
         return False
     return lesion.ball_mm >= ((PLAIN_CYST_MM if plain else CYST_MM) if lesion.hu <= CYST_HU else SOLID_MM)
 
