@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ pytest.importorskip("llguidance")
 from tests.tiny_model import tiny_model
 from vlm.errors import UsageError
 from vlm.language.asking_rows import ask_for
+from vlm.language.decoding import Line, decode
 from vlm.language.embedded import local_model
 from vlm.language.models import Ask, Budget, Message, ModelError, ModelLateError, ModelMissingError, load_model
 from vlm.language.rows import Row
@@ -73,6 +76,34 @@ def test_text_is_told_as_it_comes_and_ends_at_a_mark(folder: Path) -> None:
 def test_time_is_up_when_it_is_up(folder: Path) -> None:
     with pytest.raises(ModelLateError):
         local_model(folder).complete([Message(role="user", text="a")], budget=Budget(total_s=0.0))
+
+
+def test_what_is_done_in_time_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, clock = local_model(folder), count()
+    monkeypatch.setattr("vlm.language.decoding.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    short, long = Line([5, 6, 7]), Line([5, 6, 8])
+    decode(model._net, [short, long], end=frozenset(), budget=Budget(total_s=4.0), heard=lambda line: line is short)
+    assert short.done and not short.late and len(short.made) == 1
+    assert long.late and not long.done and len(long.made) == 4
+    ask = Ask(messages=(), budget=Budget(total_s=4.0))
+    assert isinstance(model._answer(ask, long, 4.0), ModelLateError)
+    assert not isinstance(model._answer(ask, short, 4.0), ModelError)
+
+
+def test_what_prompts_begin_with_is_read_once_and_changes_no_answer(folder: Path) -> None:
+    model, shared = local_model(folder), "a long opening of every prompt, before what is asked: "
+    asks = [
+        Ask(messages=(Message(role="user", text=shared + text),), budget=Budget(most_tokens=12))
+        for text in ("a", "of the lung", "b and c")
+    ]
+    together = [answer.text for answer in model.complete_all(asks) if not isinstance(answer, ModelError)]
+    assert len(model._preamble.tokens) >= len(shared)
+    fresh = local_model(folder)
+    assert together == [fresh.complete(ask.messages, budget=ask.budget).text for ask in asks]
+    assert not fresh._preamble.tokens
+    assert together == [model.complete(ask.messages, budget=ask.budget).text for ask in asks]  # taken up again
+    other = model.complete([Message(role="user", text="b")], budget=Budget(most_tokens=12)).text
+    assert other == fresh.complete([Message(role="user", text="b")], budget=Budget(most_tokens=12)).text
 
 
 def test_a_folder_of_pickled_weights_is_refused(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from benchmarks.scenes import Scene, sample
 from vlm.grounding import PASSES, Context, Statement, check, omissions
 from vlm.language.asking_rows import ask_for, pattern_of
 from vlm.language.compose import ScanFacts, compose
-from vlm.language.models import Answer, Ask, ModelError, ModelLateError
+from vlm.language.models import Answer, Ask, ModelAnswerError, ModelError, ModelLateError
 from vlm.language.prompting import load_prompt, quoted
 from vlm.language.restyle import say
-from vlm.language.rewording import reword
+from vlm.language.rewording import FIRST, reword
 from vlm.language.rows import STYLES, Row, row_of
 from vlm.report import Draft, render
 
@@ -187,6 +187,32 @@ def test_a_model_that_fails_or_is_late_leaves_the_composed_report() -> None:
     for model, seconds in ((Absent(str), 60.0), (Parrot(str), 0.0)):
         done = reword(before, scene.ledger, style="narrative", model=model, most_seconds=seconds)
         assert done.drafts == before and done.error and done.composed == done.rows
+
+
+def test_sentences_that_were_done_in_time_are_kept() -> None:
+    class Late(Parrot):
+        def complete_all(self, asks: Sequence[Ask]) -> list[Answer | ModelError]:
+            return [*super().complete_all(asks)[:-1], ModelLateError("E_MODEL: no whole answer.")]
+
+    scene = SCENES[2]
+    model = Late(lambda line: truth(line, scene))
+    model.rows_a_call = 1
+    done = reword(composed(scene), scene.ledger, style="narrative", model=model, context=Context(prior=scene.prior))
+    assert done.worded == FIRST - 1 and done.composed == done.rows - done.worded
+    assert "no whole answer" in done.error and done.seconds >= done.first_s > 0
+
+
+def test_one_answer_that_breaks_its_form_ends_nothing() -> None:
+    class Broken(Parrot):
+        def complete_all(self, asks: Sequence[Ask]) -> list[Answer | ModelError]:
+            return [ModelAnswerError("E_MODEL: no JSON."), *super().complete_all(asks)[1:]]
+
+    scene = SCENES[2]
+    model = Broken(lambda line: truth(line, scene))
+    model.rows_a_call = 1
+    done = reword(composed(scene), scene.ledger, style="narrative", model=model, context=Context(prior=scene.prior))
+    assert not done.error and ("form", "E_MODEL: no JSON.") in done.refused
+    assert 0 < done.composed < done.worded
 
 
 def test_the_first_error_is_told_and_not_that_it_failed_before() -> None:

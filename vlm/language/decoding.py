@@ -1,17 +1,22 @@
 """Greedy decoding of several prompts together, each held by its own grammar.
 
 A pass through a small model costs nearly the same for one row as for eight, so rows are decoded side by side, and a
-finished row leaves the batch. The text that a grammar forces at the start is read with the prompt, not generated.
+finished row leaves the batch. The text that a grammar forces at the start is read with the prompt, not generated; what
+all prompts begin with is read once, and kept for the next call (``Preamble``).
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vlm.language.models import Budget, ModelAnswerError, ModelLateError
+from vlm.language.models import Budget, ModelAnswerError
+
+WORTH = 8  # tokens that prompts must have in common beyond what is kept, before they are read apart
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,12 +32,65 @@ class Line:
     made: list[int] = field(default_factory=list)
     done: bool = False
     cut: bool = False
+    late: bool = False  # the time was up before its end
+
+    @property
+    def start(self) -> list[int]:
+        """What is read before the first token is made."""
+        return [*self.prompt, *self.opening]
+
+
+class Preamble:
+    """What the prompts of one model begin with, as keys and values: read at one call, taken up by the next."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self._layers: list[tuple[Tensor, Tensor]] = []  # (1, heads, tokens, width) each
+
+    def begun(self, net: Any, starts: Sequence[Sequence[int]]) -> tuple[Any, int]:
+        """A cache for as many lines, and how many of their tokens it holds already."""
+        import torch
+        from transformers import DynamicCache
+
+        common = os.path.commonprefix([list(start[:-1]) for start in starts])
+        held = len(os.path.commonprefix([common, self.tokens]))
+        if len(starts) > 1 and len(common) - held >= WORTH:
+            cache = DynamicCache(config=net.config)
+            net(input_ids=torch.tensor([common], device=net.device), past_key_values=cache, logits_to_keep=1)
+            plain = all(type(layer).__name__ == "DynamicLayer" for layer in cache.layers)  # no window, no state
+            self._layers = [(layer.keys, layer.values) for layer in cache.layers] if plain else []
+            self.tokens = common if plain else []
+            held = len(self.tokens)
+        cache = DynamicCache(config=net.config)
+        for n, (keys, values) in enumerate(self._layers if held else ()):
+            shape = (len(starts), -1, -1, -1)
+            cache.update(keys[:, :, :held].expand(shape), values[:, :, :held].expand(shape), n)
+        return cache, held
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """A number of torch's threads for a while. A small model on a full machine wants one: each layer waits for all."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def decode(
-    net: Any, lines: Sequence[Line], *, end: frozenset[int], budget: Budget, heard: Callable[[Line], bool] | None = None
+    net: Any,
+    lines: Sequence[Line],
+    *,
+    end: frozenset[int],
+    budget: Budget,
+    heard: Callable[[Line], bool] | None = None,
+    preamble: Preamble | None = None,
 ) -> None:
-    """Fill ``made`` of every line.
+    """Fill ``made`` of every line; those that the time does not suffice for are ``late``.
 
     Args:
         net: a causal model of transformers.
@@ -40,41 +98,42 @@ def decode(
         end: tokens that end an answer.
         budget: ``most_tokens`` a line, ``total_s`` for all of them.
         heard: called after each token of a line; True ends it.
+        preamble: what was read for this model before.
 
     Raises:
-        ModelLateError: the time is up.
         ModelAnswerError: a grammar allows nothing any more.
     """
     import torch
-    from transformers import DynamicCache
 
-    deadline = time.monotonic() + budget.total_s
-    tokens, seen = (part.to(net.device) for part in _padded([[*line.prompt, *line.opening] for line in lines]))
-    cache, alive = DynamicCache(config=net.config), list(lines)
-    places = (seen.cumsum(1) - 1).clamp(min=0)
+    deadline, alive = time.monotonic() + budget.total_s, list(lines)
     with torch.inference_mode():
+        cache, held = (preamble or Preamble()).begun(net, [line.start for line in lines])
+        tokens, seen = (part.to(net.device) for part in _padded([line.start[held:] for line in lines]))
+        seen = torch.cat([seen.new_ones(len(lines), held), seen], dim=1)
+        places = (seen.cumsum(1) - 1).clamp(min=0)[:, held:]
         while alive:
             out = net(
                 input_ids=tokens, attention_mask=seen, position_ids=places, past_key_values=cache,
                 use_cache=True, logits_to_keep=1,
             )  # fmt: skip
             if time.monotonic() > deadline:
-                raise ModelLateError(f"E_MODEL: no whole answer within {budget.total_s:.0f} s, expected one.")
+                for line in alive:
+                    line.late = True
+                return
             scores = out.logits[:, -1].float()  # (B, words)
             _mask(scores, alive)
             for line, token in zip(alive, scores.argmax(-1).tolist(), strict=True):
                 _take(line, token, end, budget, heard)
             kept = [n for n, line in enumerate(alive) if not line.done]
-            if not kept:
-                return
-            if len(kept) < len(alive):
+            if 0 < len(kept) < len(alive):
                 rows = torch.tensor(kept, device=net.device)
                 cache.batch_select_indices(rows)
                 seen, places = seen[rows], places[rows]
-                alive = [alive[n] for n in kept]
+            alive = [alive[n] for n in kept]
             tokens = torch.tensor([[line.made[-1]] for line in alive], device=net.device)
-            seen = torch.cat([seen, torch.ones_like(tokens)], dim=1)
-            places = places[:, -1:] + 1
+            if alive:
+                seen = torch.cat([seen, torch.ones_like(tokens)], dim=1)
+                places = places[:, -1:] + 1
 
 
 def _padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm.language import embedded_weights
-from vlm.language.decoding import Line, decode
+from vlm.language.decoding import Line, Preamble, decode, threads
 from vlm.language.models import (
     Answer,
     Ask,
@@ -24,13 +25,14 @@ from vlm.language.models import (
     Message,
     ModelAnswerError,
     ModelError,
+    ModelLateError,
     ModelMissingError,
     Said,
     Schema,
     ToolOffer,
 )
 
-TOGETHER = 8  # answers decoded side by side
+TOGETHER = 16  # answers decoded side by side
 ADAPTER = Path(__file__).parent / "adapter"  # of the embedded model, where one is shipped
 FORBIDDEN = (".bin", ".pt", ".pth", ".pkl", ".ckpt")  # weights that can run code
 
@@ -39,9 +41,26 @@ class LocalModel:
     """A causal model of transformers, loaded once, used by one caller at a time."""
 
     def __init__(
-        self, folder: Path, *, name: str, adapter: Path | None = None, rows_a_call: int = 5, taught: bool = False
+        self,
+        folder: Path,
+        *,
+        name: str,
+        adapter: Path | None = None,
+        rows_a_call: int = 5,
+        taught: bool = False,
+        most_threads: int | None = None,
+        eight_bits: bool = False,
     ) -> None:
-        """Load tokenizer and weights; ``taught`` says that the adapter learned the form of the rows.
+        """Load tokenizer and weights, and make ready what only the first answer would wait for.
+
+        Args:
+            folder: of the model.
+            name: for the provenance.
+            adapter: merged into the weights.
+            rows_a_call: rows that it words well in one answer.
+            taught: whether the adapter learned the form of the rows.
+            most_threads: of the processor; as many as torch takes when left out.
+            eight_bits: whether its weights may be rounded to int8 where the processor is faster so.
 
         Raises:
             ModelMissingError: the folder holds no model that can be used, or the adapter is another model's.
@@ -51,8 +70,12 @@ class LocalModel:
         self.rows_a_call = rows_a_call
         self.taught = taught
         self._lock = threading.Lock()
-        self._net, self._tokenizer = _load(folder, adapter)
+        self._preamble = Preamble()
+        self._threads = most_threads or free_threads()
+        with threads(self._threads):
+            self._net, self._tokenizer = _load(folder, adapter, eight_bits=eight_bits)
         self._end = _ends(self._net, self._tokenizer)
+        self._guiding = _guide(self._tokenizer, self._net.config.vocab_size)
 
     def complete(
         self,
@@ -88,13 +111,13 @@ class LocalModel:
         if any(ask.tools for ask in asks):
             raise ValueError(f"{self.name} takes no tools; see calls_tools")
         began = time.monotonic()
-        with self._lock:
+        with self._lock, threads(self._threads):
             lines = [self._line(ask) for ask in asks]
             heard = _Listener(self._tokenizer, asks[0].stop, said) if len(asks) == 1 else None
             budget = Budget(
                 total_s=max(ask.budget.total_s for ask in asks), most_tokens=max(ask.budget.most_tokens for ask in asks)
             )
-            decode(self._net, lines, end=self._end, budget=budget, heard=heard)
+            decode(self._net, lines, end=self._end, budget=budget, heard=heard, preamble=self._preamble)
         seconds = time.monotonic() - began
         return [self._answer(ask, line, seconds) for ask, line in zip(asks, lines, strict=True)]
 
@@ -115,6 +138,8 @@ class LocalModel:
 
     def _answer(self, ask: Ask, line: Line, seconds: float) -> Answer | ModelError:
         """What a line says; an error where the schema is not filled."""
+        if line.late:
+            return ModelLateError(f"E_MODEL: no whole answer within {ask.budget.total_s:.0f} s, expected one.")
         text = self._tokenizer.decode([*line.opening, *line.made], skip_special_tokens=True)
         for mark in ask.stop:
             text = text.split(mark)[0]
@@ -127,12 +152,6 @@ class LocalModel:
         return Answer(
             text=text, data=data, tokens_in=len(line.prompt), tokens_out=len(line.made), seconds=seconds, cut=line.cut
         )
-
-    @functools.cached_property
-    def _guiding(self) -> Any:
-        import llguidance.hf
-
-        return llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._net.config.vocab_size)
 
 
 class _Listener:
@@ -161,6 +180,13 @@ def opening_of(schema: Schema) -> str:
     return f'{{{json.dumps(first)}:"' if text and next(iter(schema["properties"])) == first else ""
 
 
+def _guide(tokenizer: Any, words: int) -> Any:
+    """The tokens as llguidance reads them."""
+    import llguidance.hf
+
+    return llguidance.hf.from_tokenizer(tokenizer, n_vocab=words)
+
+
 def _matcher(guide: Any, schema: Schema) -> Any:
     from llguidance import LLMatcher
 
@@ -168,7 +194,7 @@ def _matcher(guide: Any, schema: Schema) -> Any:
     return LLMatcher(guide, LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=compact))
 
 
-def _load(folder: Path, adapter: Path | None) -> tuple[Any, Any]:
+def _load(folder: Path, adapter: Path | None, *, eight_bits: bool) -> tuple[Any, Any]:
     """Weights and tokenizer of a folder, with an adapter merged into them."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -188,8 +214,11 @@ def _load(folder: Path, adapter: Path | None) -> tuple[Any, Any]:
             )
         if adapter is not None:
             net = merged(net, adapter)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return net.to(device).eval(), tokenizer
+    if torch.cuda.is_available():
+        return net.to("cuda").eval(), tokenizer
+    from vlm.language.int8 import fast_here, in_int8
+
+    return (in_int8(net) if eight_bits and fast_here() else net).eval(), tokenizer
 
 
 def merged(net: Any, adapter: Path) -> Any:
@@ -223,6 +252,14 @@ def merged(net: Any, adapter: Path) -> Any:
         raise ModelMissingError(f"E_MODEL: the adapter {adapter.name} does not fit: {why}.") from None
 
 
+def free_threads() -> int:
+    """As many threads as torch takes, less the cores that are busy: a layer waits for its slowest thread."""
+    import torch
+
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows does not say
+    return max(1, torch.get_num_threads() - round(busy))
+
+
 def _dtype() -> Any:
     """bfloat16 where the processor multiplies it, or on a GPU: half the memory; float32 elsewhere."""
     import torch
@@ -238,7 +275,7 @@ def _ends(net: Any, tokenizer: Any) -> frozenset[int]:
 
 
 @functools.cache
-def embedded_model(*, with_adapter: bool = True) -> LocalModel:
+def embedded_model(*, with_adapter: bool = True, eight_bits: bool = True) -> LocalModel:
     """The embedded model, loaded once a process; with the shipped adapter where there is one.
 
     Raises:
@@ -250,7 +287,8 @@ def embedded_model(*, with_adapter: bool = True) -> LocalModel:
     if adapter is not None:
         _fits(adapter)
         name += f" + adapter {embedded_weights.digest(adapter / 'adapter_model.safetensors')[:12]}"
-    return LocalModel(folder, name=name, adapter=adapter, rows_a_call=1, taught=adapter is not None)
+    return LocalModel(folder, name=name, adapter=adapter, rows_a_call=1, taught=adapter is not None, most_threads=1,
+                      eight_bits=eight_bits)  # fmt: skip
 
 
 def _fits(adapter: Path) -> None:

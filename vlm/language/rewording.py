@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from vlm.evidence import Ledger
 from vlm.grounding import PASSES, Context, Statement, Verdict, check
 from vlm.language.asking_rows import ask_for, named
-from vlm.language.models import Answer, Ask, LanguageModel, ModelError
+from vlm.language.models import Answer, Ask, LanguageModel, ModelAnswerError, ModelError
 from vlm.language.prompting import load_prompt
 from vlm.language.restyle import say
 from vlm.language.rows import SLOT_NAME, Row, Style, row_of
 from vlm.report import Draft, render
 
+T = TypeVar("T")
 # Words that a sentence may hold only where its row does: numbers, units and sides.
 ITS_OWN = frozenset(
     re.findall(
@@ -32,7 +34,7 @@ ITS_OWN = frozenset(
 )
 TWICE = re.compile(r"\b([a-z]+ [a-z]+ ?[a-z]*)\b[ ,]+\1\b", re.I)
 MOST_SECONDS = 120.0  # for a whole report; what is not worded by then stays composed
-AT_ONCE = 8  # questions handed to a model together
+FIRST, AT_ONCE = 4, 16  # questions handed to a model together: a few first, so that its first sentence is there soon
 
 
 @dataclass(slots=True)
@@ -47,7 +49,13 @@ class Reworded:
     refused: list[tuple[str, str]] = field(default_factory=list)  # (rule, sentence) of the model's that did not hold
     tokens: int = 0
     seconds: float = 0.0
+    first_s: float = 0.0  # until the first sentence of the model that holds; 0 where there is none
     error: str = ""  # why the model gave up, where it did
+
+    def refuse(self, wrong: Mapping[int, tuple[str, Verdict]]) -> dict[int, Verdict]:
+        """Keep what did not hold; by the place of the draft, why."""
+        self.refused += [(verdict.rule, text) for text, verdict in wrong.values()]
+        return {n: verdict for n, (_, verdict) in wrong.items()}
 
     def provenance(self, model: LanguageModel | None, style: Style) -> dict[str, object]:
         """What report.json says of it."""
@@ -55,7 +63,8 @@ class Reworded:
         if model is None:
             return told
         counts = {name: getattr(self, name) for name in ("rows", "worded", "revised", "composed", "tokens")}
-        return told | counts | {"prompt": load_prompt("word").label, "seconds": round(self.seconds, 1)}
+        return told | counts | {"prompt": load_prompt("word").label, "seconds": round(self.seconds, 1),
+                               "first_s": round(self.first_s, 1)}  # fmt: skip
 
 
 def reword(
@@ -99,18 +108,23 @@ def _modelled(
 ) -> dict[int, Draft]:
     """Sentences of the model that hold, by the place of their draft; the second attempt knows what was wrong."""
     began = time.monotonic()
-    first = _asked(rows, style, model, {}, done, deadline)
-    kept, wrong = judge.sorted(rows, first, author="model")
-    done.refused += [(verdict.rule, text) for text, verdict in wrong.values()]
-    again = {n: rows[n] for n in wrong}
-    if again and not done.error:
+    kept: dict[int, Draft] = {}
+    wrong: dict[int, Verdict] = {}
+    for said in _asked(rows, style, model, {}, done, deadline):
+        good, bad = judge.sorted({n: rows[n] for n in said}, said, author="model")
+        if good and not kept:
+            done.first_s = time.monotonic() - began
+        kept |= good
+        wrong |= done.refuse(bad)
+    if wrong and not done.error:
         taught = model.taught
-        reasons = {} if taught else {n: verdict.reason for n, (_, verdict) in wrong.items()}
-        second = _asked(again, "structured" if taught else style, model, reasons, done, deadline)
-        better, worse = judge.sorted(again, second, author="model")
-        done.refused += [(verdict.rule, text) for text, verdict in worse.values()]
-        done.revised = len(better)
-        kept |= better
+        reasons = {} if taught else {n: verdict.reason for n, verdict in wrong.items()}
+        again = {n: rows[n] for n in wrong}
+        for said in _asked(again, "structured" if taught else style, model, reasons, done, deadline):
+            better, worse = judge.sorted({n: rows[n] for n in said}, said, author="model")
+            done.refuse(worse)
+            done.revised += len(better)
+            kept |= better
     done.seconds = time.monotonic() - began
     return kept
 
@@ -122,21 +136,21 @@ def _asked(
     reasons: Mapping[int, str],
     done: Reworded,
     deadline: float,
-) -> dict[int, str]:
-    """What the model says of each row; rows that it could not word are missing."""
+) -> Iterator[dict[int, str]]:
+    """What the model says of each row, some rows at a time; rows that it could not word are missing."""
     groups = list(_groups(list(rows), model.rows_a_call))
-    said: dict[int, str] = {}
-    for first in range(0, len(groups), AT_ONCE):
+    parts = [groups[:FIRST], *_groups(groups[FIRST:], AT_ONCE)]
+    for part in filter(None, parts):
         if done.error or time.monotonic() > deadline:
             done.error = done.error or "the time for wording was up"
             break
-        part = groups[first : first + AT_ONCE]
         asks = [_ask([rows[n] for n in group], [reasons.get(n, "") for n in group], style, model) for group in part]
         left = max(0.1, deadline - time.monotonic())
         asks = [replace(ask, budget=replace(ask.budget, total_s=min(ask.budget.total_s, left))) for ask in asks]
+        said: dict[int, str] = {}
         for group, answer in zip(part, model.complete_all(asks), strict=True):
             said |= _sentences(group, rows, answer, done)
-    return said
+        yield said
 
 
 def _ask(rows: Sequence[Row], reasons: Sequence[str], style: Style, model: LanguageModel) -> Ask:
@@ -148,6 +162,9 @@ def _sentences(
     group: Sequence[int], rows: Mapping[int, Row], answer: Answer | ModelError, done: Reworded
 ) -> dict[int, str]:
     """The sentences of one answer, by the place of their draft."""
+    if isinstance(answer, ModelAnswerError):  # these rows stay composed; the next may do better
+        done.refused.append(("form", str(answer)))
+        return {}
     if isinstance(answer, ModelError):
         done.error = done.error or str(answer)  # the first says why; later ones only that it failed before
         return {}
@@ -156,8 +173,8 @@ def _sentences(
     return {n: " ".join(str(answer.data.get(name, "")).split()) for n, name in zip(group, names, strict=True)}
 
 
-def _groups(places: Sequence[int], size: int) -> Iterable[Sequence[int]]:
-    return (places[first : first + size] for first in range(0, len(places), size))
+def _groups(listed: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    return (listed[first : first + size] for first in range(0, len(listed), size))
 
 
 def row_words(text: str) -> set[str]:
