@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from app.export.place import writing
 from app.image_columns import NOT_UNDERSTOOD, Chance, Column, ImageColumns, complement, disagreement, join
 from app.neighbours import neighbours, off
 from app.opening import open_read, open_report
+from app.opinions import with_encoder, with_library
 from app.reopen import context_of, evidence_of, ledger_of
 from app.running import Progress, silent
 from vlm.encoder import Encoder
@@ -32,7 +34,9 @@ from vlm.findings.packs import load_pack
 from vlm.grounding import Context
 from vlm.language.conversation import Conversation, Turn, as_dict
 from vlm.language.events import Event, Question
+from vlm.language.models import EMBEDDED, LanguageModel, load_model
 from vlm.language.query import Query, queries_of_pack, queries_of_vocabulary, read_query
+from vlm.language.router import route
 from vlm.language.scene import OpenCase
 from vlm.language.standing import Standing, stands
 from vlm.report import EvidenceRecord, Report, evidence_record
@@ -198,11 +202,13 @@ def _abstained(query: Query, standing: Standing, heads: Column) -> str:
     return f"{first}; heads: {heads.why}" if heads.on else first
 
 
-def opened(known: Known) -> OpenCase:
-    """The case as a conversation sees it."""
+def opened(known: Known, *, encoder: Encoder | None = None, library: Path | None = None) -> OpenCase:
+    """The case as a conversation sees it, with the second opinions that are given."""
     if known.case is not None:
-        return open_read(known.report, known.ledger, known.context, known.case)
-    return open_report(known.report, known.ledger, known.context, known.folder)
+        scene = open_read(known.report, known.ledger, known.context, known.case)
+    else:
+        scene = open_report(known.report, known.ledger, known.context, known.folder)
+    return with_library(with_encoder(scene, known.case, encoder), known.report, known.case, library)
 
 
 def ask_scan(known: Known, question: Question, conversation: Conversation | None = None) -> dict[str, Any]:
@@ -238,16 +244,44 @@ def _record(known: Known, talk: Conversation, name: str) -> dict[str, Any]:
     return evidence_record(talk.case.ledger[name], version=LOOKS_VERSION, mask_file=None).model_dump(mode="json")
 
 
+def answering_model(choice: str, *, remote: bool) -> LanguageModel | None:
+    """The model that looks and answers before the rules do; None: the rules alone.
+
+    Raises:
+        UsageError: the word names nothing, or the embedded model, which is too small to call tools.
+        ModelMissingError: it names a model that is not there.
+    """
+    if choice in EMBEDDED:
+        raise UsageError(
+            f"E_USAGE: --model is {choice}, expected none, a model's folder or a server's address: who answers calls "
+            "tools, and the embedded model words reports (tomoscribe read --model embedded)."
+        )
+    return load_model(choice, remote=remote)
+
+
+def make_ready() -> None:
+    """Load what the first answer needs, beside what comes next: the words of the router take seconds to load."""
+    Thread(target=route, args=("Is there a nodule?",)).start()
+
+
 # ---- a session that goes on later
 
 
-def load_session(known: Known, path: Path) -> Conversation:
+def load_session(
+    known: Known, path: Path, *, model: LanguageModel | None = None, scene: OpenCase | None = None
+) -> Conversation:
     """The conversation that a file keeps; a new one where there is no file.
+
+    Args:
+        known: the case.
+        path: the file.
+        model: that answers in it.
+        scene: the case as it sees it, with second opinions.
 
     Raises:
         UsageError: it is damaged, or about another case.
     """
-    talk = Conversation(opened(known))
+    talk = Conversation(scene or opened(known), model=model)
     if not path.is_file():
         return talk
     try:

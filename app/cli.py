@@ -278,6 +278,8 @@ def serve(
         Path | None,
         typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words, beside the tools."),
     ] = None,
+    model: talking.AnsweringModel = "none",
+    remote_model: talking.RemoteModel = False,
 ) -> None:
     """Serve the page: read scans, look, ask and edit in a browser."""
     from app.serving import serve_page, write_user
@@ -288,7 +290,7 @@ def serve(
     folder = case_library.library_for_reading(library)
     serve_page(
         add or [], host=host, port=port, data=data, users=users, names=name or [], browse=open_browser, library=folder,
-        encoder=encoder,
+        encoder=encoder, model=model, remote_model=remote_model,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from app.asking import make_ready
 from app.jobs import QueueFullError
 from app.page.build import build, theme
 from app.page.desk import Desk
@@ -82,7 +83,8 @@ def serve(settings: Settings, add: Sequence[Path] = (), *, browse: bool = False)
         UsageError: the address is public and nobody has to log in, or the port or the data folder is in use.
     """
     _check_port(settings)
-    desk = Desk(settings.data, settings.library, settings.encoder)
+    make_ready()
+    desk = Desk(settings.data, settings.library, settings.encoder, settings.model)
     app = application(settings, desk)
     opened = ""
     for path in add:
@@ -118,7 +120,7 @@ def _check_port(settings: Settings) -> None:
 @contextmanager
 def running(settings: Settings) -> Iterator[Desk]:
     """A page that is served in a thread while the block lasts: for tests and benchmarks."""
-    desk = Desk(settings.data, settings.library, settings.encoder)
+    desk = Desk(settings.data, settings.library, settings.encoder, settings.model)
     config = uvicorn.Config(application(settings, desk), host=settings.host, port=settings.port, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vlm.errors import UsageError
+from vlm.language.models import LanguageModel
 
 NEEDED = ("gradio", "fastapi", "uvicorn")
 
@@ -24,6 +25,7 @@ class Settings:
     names: Sequence[str] = ()  # further names under which browsers reach it
     library: Path | None = None  # the folder of a case library, for similar cases
     encoder: Path | None = None  # a checkpoint that knows images and words: its scores stand beside the tools
+    model: LanguageModel | None = None  # answers in the chat; None: the rules
 
     def __post_init__(self) -> None:
         if self.users is None and not _loopback(self.host):
@@ -44,17 +46,21 @@ def serve_page(
     browse: bool,
     library: Path | None = None,
     encoder: Path | None = None,
+    model: str = "none",
+    remote_model: bool = False,
 ) -> None:
     """Serve the page until it is stopped.
 
     Raises:
         UsageError: a package is missing, or the settings are not safe.
+        ModelMissingError: there is no such model.
     """
+    from app.asking import answering_model
     from app.store import data_folder
 
     settings = Settings(
         data=data or data_folder(), host=host, port=port, users=users, names=tuple(names), library=library,
-        encoder=encoder,
+        encoder=encoder, model=answering_model(model, remote=remote_model),
     )  # fmt: skip
     _check_installed(NEEDED, "the page", "page")
     if missing := [path for path in add if not path.exists()]:

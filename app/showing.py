@@ -137,8 +137,9 @@ def show_event(event: Event) -> None:
     """Print what a person reads of an answer: sentences with their citations, notes, places to look at."""
     console = Console()
     if isinstance(event, Said):
+        by = " (worded by the language model)" if event.author == "model" else ""
         doubt = "" if event.verdict in ("supported", "neutral") else f" ({event.verdict}: {event.reason})"
-        console.print(escape(f"{event.text} [{', '.join(event.cites)}]{doubt}"), soft_wrap=True)
+        console.print(escape(f"{event.text} [{', '.join(event.cites)}]{doubt}{by}"), soft_wrap=True)
     elif isinstance(event, Note):
         console.print(escape(event.text), style="dim", soft_wrap=True)
     elif isinstance(event, Show):

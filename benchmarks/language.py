@@ -1,14 +1,16 @@
 """How true a model's sentences are before and after the checker, beside the composer and controls; and how fast.
 
 Tables are sampled ledgers (``benchmarks.scenes``, seeds that nothing was trained on). A model words every row once;
-each sentence is judged by the checker, and by a keyword scorer that knows nothing of the checker.
+each sentence is judged by the checker, and by a keyword scorer that knows nothing of the checker. ``--kept FILE``
+keeps what was said, a line each, so that a run that was stopped goes on.
 
-    python -m benchmarks.language [--tables 500] [--models base,lora] [--adapter DIR] [--write-docs]
+    python -m benchmarks.language [--tables 500] [--models base,lora] [--adapter DIR] [--kept FILE] [--write-docs]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import re
@@ -26,7 +28,8 @@ from vlm.grounding import Context, Verdict
 from vlm.language import embedded
 from vlm.language.asking_rows import ask_for
 from vlm.language.compose import ScanFacts, compose
-from vlm.language.models import Answer, Budget
+from vlm.language.decoding import threads
+from vlm.language.models import Answer
 from vlm.language.restyle import load_wordings, say
 from vlm.language.rewording import Judge, reword, row_words
 from vlm.language.rows import STYLES, Row, Style, row_of
@@ -37,6 +40,7 @@ SCAN = ScanFacts(slices=300, step_mm=1.0, kernel="soft", contrast=False, regions
 FIRST_SEED = 1_000_000
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "language.md"
 DENIES = re.compile(r"\b(no|without|absen\w+|free of|not)\b", re.I)
+PLAIN = 24  # tokens that plain generate makes
 SIDES = frozenset({"left", "right", "both", "bilateral"})
 
 
@@ -114,17 +118,29 @@ def names_it(row: Row, said: set[str]) -> bool:
     return True
 
 
-def spoken(tables: list[Table], model: Any, cache: dict[tuple[str, str], str]) -> list[dict[int, str]]:
+def spoken(tables: list[Table], model: Any, kept: Path | None = None) -> list[dict[int, str]]:
     """What a model says of each row of each table, at its first attempt; the same row is asked once."""
-    keys = list(dict.fromkeys((t.style, row.text) for t in tables for row in t.rows.values()))
     rows = {(t.style, row.text): row for t in tables for row in t.rows.values()}
-    todo = [key for key in keys if key not in cache]
+    cache = said_before(kept, model.name)
+    todo = [key for key in rows if key not in cache]
     for first in range(0, len(todo), embedded.TOGETHER):
         part = todo[first : first + embedded.TOGETHER]
         asks = [ask_for([rows[key]], key[0], taught=model.taught) for key in part]  # type: ignore[arg-type]
-        for key, answer in zip(part, model.complete_all(asks), strict=True):
-            cache[key] = str(answer.data["R1"]) if isinstance(answer, Answer) else ""
+        answers = zip(part, model.complete_all(asks), strict=True)
+        new = {key: str(answer.data["R1"]) if isinstance(answer, Answer) else "" for key, answer in answers}
+        cache |= new
+        if kept is not None:
+            with kept.open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps([model.name, *key, text]) + "\n" for key, text in new.items())
     return [{n: cache[(t.style, row.text)] for n, row in t.rows.items()} for t in tables]
+
+
+def said_before(kept: Path | None, name: str) -> dict[tuple[str, str], str]:
+    """(style, row) -> what a model of this name and digest said in runs before."""
+    if kept is None or not kept.is_file():
+        return {}
+    lines = (json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines() if line.endswith("]"))
+    return {(style, row): text for model, style, row, text in lines if model == name}
 
 
 def judged(tables: list[Table], said: list[dict[int, str]], only: frozenset[str] | None = None) -> Figures:
@@ -165,20 +181,20 @@ def speed(model: Any, tables: list[Table]) -> list[str]:
     ours = sum(answer.tokens_out for answer in answers)
     line = model._line(asks[0])
     prompt = torch.tensor([[*line.prompt, *line.opening]])
-    began, cpu = time.perf_counter(), time.process_time()
-    made = model._net.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=24, min_new_tokens=24,
-                               do_sample=False, pad_token_id=0).shape[1] - prompt.shape[1]  # fmt: skip
-    plain_s, plain_cpu = time.perf_counter() - began, time.process_time() - cpu
-    began = time.perf_counter()
-    model.complete(asks[0].messages, schema=asks[0].schema, budget=Budget(most_tokens=80))
-    first_s, t = time.perf_counter() - began, tables[0]
+    with threads(model._threads):
+        began, cpu = time.perf_counter(), time.process_time()
+        model._net.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=PLAIN,
+                            min_new_tokens=PLAIN, do_sample=False, pad_token_id=0)  # fmt: skip
+        plain_s, plain_cpu = time.perf_counter() - began, time.process_time() - cpu
+    t, cpu = tables[0], time.process_time()
     done = reword(t.drafts, t.scene.ledger, style=t.style, model=model, context=Context(prior=t.scene.prior),
                   most_seconds=1e9)  # fmt: skip
+    report_cpu = time.process_time() - cpu
     return [
-        f"Load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {torch.get_num_threads()} threads: "
+        f"Load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {model._threads} thread: "
         f"{ours / ours_s:.1f} tokens a second side by side ({ours / ours_cpu:.0f} a processor second) against "
-        f"{made / plain_s:.1f} ({made / plain_cpu:.0f}) of plain generate; first sentence {first_s:.1f} s, a whole "
-        f"report of {done.rows} sentences {done.seconds:.0f} s."
+        f"{PLAIN / plain_s:.1f} ({PLAIN / plain_cpu:.0f}) of plain generate; first sentence {done.first_s:.1f} s, a "
+        f"whole report of {done.rows} sentences {done.seconds:.1f} s ({report_cpu:.1f} of the processor)."
     ]
 
 
@@ -188,6 +204,7 @@ def main() -> None:
     parser.add_argument("--tables", type=int, default=500)
     parser.add_argument("--models", default="base,lora")
     parser.add_argument("--adapter", type=Path, help="in place of the shipped one")
+    parser.add_argument("--kept", type=Path, help="a file of what was said, to go on with")
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
     if options.adapter:
@@ -197,7 +214,7 @@ def main() -> None:
     notes: list[str] = []
     for name in filter(None, options.models.split(",")):
         model = embedded.embedded_model(with_adapter=name == "lora")
-        said = spoken(tables, model, {})
+        said = spoken(tables, model, options.kept)
         results[name] = judged(tables, said)
         results[f"{name}, findings never trained on"] = judged(tables, said, HELD_OUT)
         results[f"{name}, rows shuffled between patients"] = judged(tables, shuffled(said, tables))

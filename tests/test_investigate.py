@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from app.asking import answering_model, know
+from app.cli import app
 from app.opening import open_page
+from app.opinions import with_encoder
+from app.page.talks import Talks
 from app.reopen import Opened
 from tests.page_case import Finished
+from vlm.errors import UsageError
 from vlm.evidence import Measured
 from vlm.language.conversation import Conversation
 from vlm.language.events import Call, Event, Note, Question, Said
@@ -79,6 +85,19 @@ def test_a_look_that_cannot_look_says_why(case: OpenCase, name: str, arguments: 
         take(case, name, arguments)
     assert error.value.code == code
     assert len(case.ledger) == before
+
+
+def test_an_encoders_opinion_is_a_score_and_no_evidence(case: OpenCase) -> None:
+    before = len(case.ledger)
+    case.words = lambda finding, _: {"state": "on", "score": 0.21, "probability": None, "why": f"of {finding}"}
+    case.heads = lambda _: {"state": "on", "score": 1.5, "probability": [0.7, 0.6, 0.8], "why": "calibrated"}
+    assert take(case, "zero_shot", {"finding": "nodule"}).told == "score 0.21: of lung_nodule"
+    assert take(case, "probe", {"finding": "nodule"}).told == "probability 0.7 (0.6 to 0.8): calibrated"
+    assert len(case.ledger) == before
+    off = with_encoder(case, None, object())  # type: ignore[arg-type]  # a report alone: it is not touched
+    with pytest.raises(LookError, match="give the scan itself") as error:
+        take(off, "zero_shot", {"finding": "nodule"})
+    assert error.value.code == "off"
 
 
 def test_what_a_look_measures_is_evidence_of_the_conversation_alone(opened: Opened, case: OpenCase) -> None:
@@ -161,7 +180,8 @@ def test_a_model_calls_tools_and_says_what_the_checker_passes(case: OpenCase) ->
     )
     events = answered(case, model)
     assert [e.name for e in events if isinstance(e, Call)] == ["detect"]
-    assert [e.text for e in events if isinstance(e, Said)] == ["There is a solid nodule of 16 mm in the right lung."]
+    said = [(e.text, e.author) for e in events if isinstance(e, Said)]
+    assert said == [("There is a solid nodule of 16 mm in the right lung.", "model")]
     revised = model.asked[-1][0][-1].text
     assert "There is a mass." in revised
 
@@ -184,6 +204,44 @@ def test_without_the_model_the_router_answers(case: OpenCase) -> None:
     events = answered(case, Scripted(ModelLateError("E_MODEL: late")))
     assert any(isinstance(e, Note) and e.about == "off" for e in events)
     assert any(isinstance(e, Said) and "nodule" in e.text.lower() for e in events)
+
+
+def test_a_model_that_calls_no_tools_is_said_to_be_off(case: OpenCase) -> None:
+    model = Scripted()
+    model.calls_tools = False
+    events = answered(case, model)
+    assert any(isinstance(e, Note) and "calls no tools" in e.text for e in events)
+    assert {e.author for e in events if isinstance(e, Said)} == {"compose"}
+
+
+def test_what_cannot_answer_is_refused_before_a_scan_is_read() -> None:
+    assert answering_model("none", remote=False) is None
+    for choice in ("embedded", "nothing-here", "http://example.org/v1"):
+        with pytest.raises(UsageError, match="--model"):
+            answering_model(choice, remote=False)
+
+
+def test_a_servers_model_answers_the_command_and_the_page(finished: Finished) -> None:
+    pytest.importorskip("httpx")
+    from tests.model_server import calls, says, serving
+
+    known = know(finished.reading)
+    cite = next(n for n, o in known.ledger.observations("lung_nodule").items() if o.presence == "present")
+    answer = {"sentences": [{"text": "There is a solid nodule of 16 mm in the right lung.", "cites": [cite]}]}
+    script = (
+        calls("ping", "{}"), calls("detect", '{"finding": "lung nodule"}'), says("ready"), says(json.dumps(answer)),
+        calls("detect", '{"finding": "lung nodule"}'), says("ready"), says(json.dumps(answer)),
+    )  # fmt: skip
+    with serving(*script) as server:
+        told = CliRunner().invoke(app, ["ask", str(finished.reading), "Nodule?", "--model", server.url, "--json"])
+        assert told.exit_code == 0, told.output
+        document = json.loads(told.stdout)
+        assert [call["name"] for call in document["calls"]] == ["detect"]
+        assert [(s["text"], s["author"]) for s in document["answer"]] == [(answer["sentences"][0]["text"], "model")]
+        talk = Talks(answering_model(server.url, remote=False)).of(Opened(finished.reading), "case")
+        talk.conversation.model._tools = True  # type: ignore[union-attr]  # was tried above
+        events = list(talk.answer(Question(text="Nodule?")))
+        assert [e["author"] for e in events if e["kind"] == "said"] == ["model"]
 
 
 def test_a_model_reads_quoted_questions_and_rows_and_nothing_else(case: OpenCase) -> None:

@@ -19,7 +19,7 @@ from tests.tiny_model import tiny_model
 from vlm.errors import UsageError
 from vlm.language.asking_rows import ask_for
 from vlm.language.decoding import Line, decode
-from vlm.language.embedded import local_model
+from vlm.language.embedded import LocalModel, local_model
 from vlm.language.models import Ask, Budget, Message, ModelError, ModelLateError, ModelMissingError, load_model
 from vlm.language.rows import Row
 
@@ -60,6 +60,24 @@ def test_answers_side_by_side_are_the_answers_alone(folder: Path) -> None:
     asks = [
         Ask(messages=(Message(role="user", text=text),), budget=Budget(most_tokens=12)) for text in ("a", "of the lung")
     ]
+    together = [answer.text for answer in model.complete_all(asks) if not isinstance(answer, ModelError)]
+    assert together == [model.complete(ask.messages, budget=ask.budget).text for ask in asks]
+
+
+def test_eight_bits_are_nearly_the_floats_and_a_row_needs_no_neighbours(folder: Path) -> None:
+    import torch
+
+    from vlm.language.int8 import Int8Linear
+
+    torch.manual_seed(0)
+    linear, x = torch.nn.Linear(96, 64), torch.randn(5, 3, 96) * torch.tensor([0.01, 1.0, 100.0])[None, :, None]
+    with torch.inference_mode():
+        exact, near = linear(x), Int8Linear(linear)(x)
+        alone = torch.cat([Int8Linear(linear)(row[None]) for row in x])
+    assert torch.equal(near, alone)
+    assert float(((near - exact).abs().amax(-1) / exact.abs().amax(-1)).max()) < 0.02  # of each token's own range
+    model = LocalModel(folder, name="tiny", eight_bits=True)
+    asks = [Ask(messages=(Message(role="user", text=text),), budget=Budget(most_tokens=8)) for text in ("a", "of it")]
     together = [answer.text for answer in model.complete_all(asks) if not isinstance(answer, ModelError)]
     assert together == [model.complete(ask.messages, budget=ask.budget).text for ask in asks]
 

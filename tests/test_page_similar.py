@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
+from app.asking import ask_scan, know, opened
 from app.page.desk import Desk
 from app.page.similar import NO_LIBRARY
 from app.page.similar_routes import similar_routes
@@ -22,6 +23,8 @@ from tests.library_cases import make_library, new_case
 from tests.page_case import Finished, put_case
 from tests.test_agents import call
 from vlm.errors import UsageError
+from vlm.language.conversation import Conversation
+from vlm.language.events import Question
 
 pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'tomoscribe[retrieval]'")
 
@@ -124,3 +127,22 @@ def test_a_page_without_a_library_says_so(tmp_path: Path, finished: Finished) ->
     finally:
         desk.close()
     assert found == {"cards": [], "cases": 0, "off": NO_LIBRARY}
+
+
+def test_the_chat_asks_the_library_and_never_its_words(desk: Desk, finished: Finished) -> None:
+    case = put_case(desk, LOCAL, finished)
+    events = list(desk.talks.of(desk.opened(case, LOCAL), case).answer(Question(text="Are there similar cases?")))
+    looks = [event for event in events if event["kind"] == "call"]
+    assert [look["name"] for look in looks] == ["similar"] and not looks[0]["error"]
+    assert "both have" in looks[0]["result"] and "Right upper lobe" not in str(events)
+    checked = desk.talks.of(desk.opened(case, LOCAL), case).conversation.case.context
+    assert any("Right upper lobe nodule" in words for words in checked.retrieved)
+
+
+def test_ask_takes_a_library_and_says_what_is_wrong_with_it(finished: Finished, desk: Desk, tmp_path: Path) -> None:
+    assert desk.similar.folder is not None
+    known, asked = know(finished.reading), Question(text="Are there similar cases?")
+    found = ask_scan(known, asked, Conversation(opened(known, library=desk.similar.folder)))
+    assert "both have" in found["calls"][0]["result"]
+    none = ask_scan(known, asked, Conversation(opened(known, library=tmp_path / "nowhere")))
+    assert none["calls"][0]["error"] == "off"

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.commands.library import LibraryFolder, library_for_reading
 from app.commands.terminal import AsJson, named_steps, put_json
+from app.commands.training import tower
 from vlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from vlm.language.events import Question
 
 Numbers = tuple[float, ...]
+AnsweringModel = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="MODEL",
+        help="none (rules), a folder of a local model, or a server's address: a language model that looks and answers.",
+    ),
+]  # fmt: skip
+RemoteModel = Annotated[bool, typer.Option("--remote-model", help="Allow a model's address that is not this machine.")]
 
 
 def ask(
@@ -44,18 +54,31 @@ def ask(
     series: Annotated[
         str | None, typer.Option("--series", metavar="UID", help="The series to read, where there are several.")
     ] = None,
+    model: AnsweringModel = "none",
+    remote_model: RemoteModel = False,
+    encoder: Annotated[
+        Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words.")
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", metavar="FILE", help="What tomoscribe adapt learned: heads and words.")
+    ] = None,
+    library: LibraryFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer questions about a scan in sentences that are cited and checked; each answer streams as it is found.
 
     Without a QUESTION, questions are read from the terminal, or a line at a time from a pipe.
     """
-    from app.asking import know, load_session, save_session
+    from app.asking import answering_model, know, load_session, make_ready, opened, save_session
 
     point, corners, ends = numbers("--at", at, 3), numbers("--box", box, 6), numbers("--line", line, 6)
+    answers, seen = answering_model(model, remote=remote_model), tower(encoder, adapter)
+    if not (path / "report.json").is_file():
+        make_ready()  # while the scan is read
     with named_steps(as_json) as progress:
         known = know(path, series=series, prior=prior, progress=progress)
-    talk = load_session(known, session or Path("-none-"))
+    scene = opened(known, encoder=seen, library=library_for_reading(library))
+    talk = load_session(known, session or Path("-none-"), model=answers, scene=scene)
     for text in [question] if question is not None else asked(as_json):
         if question is None and not as_json and not sys.stdin.isatty():
             typer.echo(f"> {text}")  # of a pipe: which answer is whose

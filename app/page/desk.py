@@ -38,6 +38,7 @@ from vlm.ct import Point
 from vlm.errors import UsageError
 from vlm.language.answering import suggestions
 from vlm.language.events import Question
+from vlm.language.models import LanguageModel
 
 POLL_S = 0.2  # how often a program that waits looks again
 MOST_ARRIVING = 10  # uploads of one user
@@ -52,10 +53,20 @@ EMPTY: dict[str, Any] = {  # what a case has before it is read
 class Desk:
     """Cases, their readings, and the queue of one page."""
 
-    def __init__(self, folder: Path, library: Path | None = None, encoder: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        library: Path | None = None,
+        encoder: Path | None = None,
+        model: LanguageModel | None = None,
+    ) -> None:
         """Open the data folder and take up what a stop left.
 
-        ``library`` is the folder of a case library, ``encoder`` a checkpoint that scores what is read.
+        Args:
+            folder: of the cases.
+            library: the folder of a case library.
+            encoder: a checkpoint that scores what is read.
+            model: that answers in the chat, in place of the rules.
 
         Raises:
             UsageError: the folder cannot be used.
@@ -66,7 +77,7 @@ class Desk:
         self.similar = SimilarCases(library)
         self.jobs = Jobs(self.store, ReadingWorker(self.store, encoder))
         self._opened: OrderedDict[str, Opened] = OrderedDict()
-        self.talks = Talks()
+        self.talks = Talks(model, self.similar)
         self._lock = RLock()
 
     def start(self) -> None:

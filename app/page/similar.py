@@ -25,6 +25,7 @@ from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary
 from retrieval.search import Difference, Query, Search, Similar
 from vlm.ct import Grid
 from vlm.errors import TomoscribeError, UsageError
+from vlm.report import Report
 
 CARDS = 6
 KNOWN = {"absent": "searched, none", "uncertain": "uncertain", "present": "present", None: "not assessed"}
@@ -82,6 +83,16 @@ class SimilarCases:
                 "cases": library.count(),
                 "off": "" if cards else "No case of the library is like it.",
             }
+
+    def near(self, report: Report, count: int) -> list[Similar]:
+        """Cases that are like a report's.
+
+        Raises:
+            UsageError: there is no library.
+        """
+        with self._lock:
+            library, indexes = self._opened()
+            return Search(library, indexes).similar(of_report(report, library)[0], count)
 
     def search(self, ask: Callable[[CaseLibrary], Query]) -> list[dict[str, Any]]:
         """What ``tomoscribe search --json`` prints for what ``ask`` makes of the library.

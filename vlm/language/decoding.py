@@ -7,11 +7,11 @@ all prompts begin with is read once, and kept for the next call (``Preamble``).
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from vlm.language.models import Budget, ModelAnswerError
@@ -52,8 +52,8 @@ class Preamble:
         import torch
         from transformers import DynamicCache
 
-        common = os.path.commonprefix([list(start[:-1]) for start in starts])
-        held = len(os.path.commonprefix([common, self.tokens]))
+        common = list(starts[0][: alike([start[:-1] for start in starts])])
+        held = alike([common, self.tokens])
         if len(starts) > 1 and len(common) - held >= WORTH:
             cache = DynamicCache(config=net.config)
             net(input_ids=torch.tensor([common], device=net.device), past_key_values=cache, logits_to_keep=1)
@@ -66,6 +66,12 @@ class Preamble:
             shape = (len(starts), -1, -1, -1)
             cache.update(keys[:, :, :held].expand(shape), values[:, :, :held].expand(shape), n)
         return cache, held
+
+
+def alike(texts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all begin with."""
+    columns = zip(*texts, strict=False)  # as far as the shortest
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class LocalModel:
             rows_a_call: rows that it words well in one answer.
             taught: whether the adapter learned the form of the rows.
             most_threads: of the processor; as many as torch takes when left out.
-            eight_bits: whether its weights may be rounded to int8 where the processor is faster so.
+            eight_bits: whether its weights are rounded to int8, which takes no GPU.
 
         Raises:
             ModelMissingError: the folder holds no model that can be used, or the adapter is another model's.
@@ -216,9 +216,9 @@ def _load(folder: Path, adapter: Path | None, *, eight_bits: bool) -> tuple[Any,
             net = merged(net, adapter)
     if torch.cuda.is_available():
         return net.to("cuda").eval(), tokenizer
-    from vlm.language.int8 import fast_here, in_int8
+    from vlm.language.int8 import in_int8
 
-    return (in_int8(net) if eight_bits and fast_here() else net).eval(), tokenizer
+    return (in_int8(net) if eight_bits else net).eval(), tokenizer
 
 
 def merged(net: Any, adapter: Path) -> Any:
@@ -282,13 +282,24 @@ def embedded_model(*, with_adapter: bool = True, eight_bits: bool = True) -> Loc
         ModelMissingError: a package is not installed, or a file is not the one that it should be.
     """
     folder = embedded_weights.model_folder()
+    eight_bits = eight_bits and fast_in_int8()
     adapter = ADAPTER if with_adapter and (ADAPTER / "adapter_model.safetensors").is_file() else None
     name = f"{embedded_weights.NAME} {embedded_weights.SHA256[:12]}"
     if adapter is not None:
         _fits(adapter)
         name += f" + adapter {embedded_weights.digest(adapter / 'adapter_model.safetensors')[:12]}"
+    name += ", int8" if eight_bits else ""
     return LocalModel(folder, name=name, adapter=adapter, rows_a_call=1, taught=adapter is not None, most_threads=1,
                       eight_bits=eight_bits)  # fmt: skip
+
+
+def fast_in_int8() -> bool:
+    """Whether weights in eight bits are faster here: on a processor that multiplies them, and no GPU."""
+    import torch
+
+    from vlm.language.int8 import fast_here
+
+    return not torch.cuda.is_available() and fast_here()
 
 
 def _fits(adapter: Path) -> None:

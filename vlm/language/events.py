@@ -57,6 +57,7 @@ class Said:
     cites: tuple[str, ...]
     verdict: str
     reason: str = ""
+    author: Literal["compose", "model"] = "compose"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

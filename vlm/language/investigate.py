@@ -129,7 +129,7 @@ def _worded(case: OpenCase, model: LanguageModel, messages: list[Message]) -> It
             Message(role="user", text=_prompt("revise").format(stopped="\n".join(stopped)[:2000])),
         ]
     for statement, verdict in kept:
-        yield Said(text=statement.text, cites=statement.cites, verdict=verdict.name)
+        yield Said(text=statement.text, cites=statement.cites, verdict=verdict.name, author="model")
     if not kept:
         yield Note(text="Nothing that the language model said is borne out by the evidence.", about="not_understood")
 

@@ -233,8 +233,7 @@ def zero_shot(case: OpenCase, *, finding: Name, side: Where = None) -> Seen:
     """How well the image agrees with a finding's words, by an image encoder: a score, no evidence."""
     if case.words is None:
         raise LookError("off", _off(case, "words", "no encoder that knows words is open"))
-    column = case.words(query_of(finding, side).findings[0], side)
-    return Seen(told=f"score {column.get('score')}: {column.get('why', '')}", data=column)
+    return _opinion(case.words(query_of(finding, side).findings[0], side))
 
 
 @look
@@ -242,8 +241,7 @@ def probe(case: OpenCase, *, finding: Name) -> Seen:
     """What a head trained on labelled scans says of a finding: a probability, no evidence."""
     if case.heads is None:
         raise LookError("off", _off(case, "heads", "no heads are trained"))
-    column = case.heads(query_of(finding, None).findings[0])
-    return Seen(told=str(column.get("why", "")), data=column)
+    return _opinion(case.heads(query_of(finding, None).findings[0]))
 
 
 @look
@@ -254,6 +252,15 @@ def similar(case: OpenCase, *, count: Annotated[int, Field(ge=1, le=10)] = 5) ->
     found: list[Likeness] = case.similar(count)
     told = [f"{one.case}: both have {', '.join(one.shared) or 'nothing named'}" for one in found]
     return Seen(told="; ".join(told) or "no case is like this one", data={"cases": [one.case for one in found]})
+
+
+def _opinion(column: Mapping[str, Any]) -> Seen:
+    """A column of an encoder, as it is told: a probability where it has one, else a score."""
+    if column.get("state") == "off":
+        raise LookError("off", str(column.get("why", "")))
+    chance = column.get("probability")
+    told = f"score {column.get('score')}" if chance is None else f"probability {chance[0]} ({chance[1]} to {chance[2]})"
+    return Seen(told=f"{told}: {column.get('why', '')}", data=column)
 
 
 # ---- shared by the looks

@@ -1,14 +1,17 @@
 """Train the head that takes a question for an intent: ``python -m vlm.train.intents``.
 
-Examples of ``prompts/intents.toml``, their placeholders filled from the vocabulary, are embedded by MiniLM; a linear
-head with an L2 penalty is fitted by L-BFGS. Its share right is told of examples left out by template; the questions by
-which the router is measured take no part. Writes ``vlm/language/intents.safetensors``, about 0.25 MB.
+Examples of ``prompts/intents.toml`` and wordings of ``questions.toml``, their placeholders filled from the vocabulary,
+some with a slip of the keyboard, are embedded by MiniLM; a linear head with an L2 penalty is fitted by L-BFGS. Its
+share right is told of examples left out by template; the questions by which the router is measured take no part.
+Writes ``vlm/language/intents.safetensors``, about 0.25 MB.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import re
+import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +27,10 @@ PENALTY = 1e-4  # L2, on the weights
 FOLDS = 5  # one of which is left out to tell how well it does
 STEPS = 120
 POINTED = ("here", "lesion", "distance")  # asked while somebody points, half of the time
-PREFIXES = ("", "", "please, ", "so ", "could you tell me: ", "and ", "doctor, ", "hmm, ")
+A_PATTERN = 7  # wordings drawn of a pattern of questions.toml
+SLIPS = 0.08  # share of the questions with a slip
+LEAST_WORD = 5  # letters of a word that somebody slips in
+_CHOICE = re.compile(r"\(([^()]*)\)")
 
 
 def examples(seed: int = 0) -> Iterator[tuple[str, str, bool, int]]:
@@ -33,15 +39,40 @@ def examples(seed: int = 0) -> Iterator[tuple[str, str, bool, int]]:
     vocabulary = load_vocabulary()
     findings = [w for f in vocabulary.findings.values() for w in (f.name, f.name, *f.words[:1], *f.lay[:1])]
     organs = [site.words[0] for key, site in vocabulary.sites.items() if site.words and key != "marked_place"]
+    names = {"{finding}": findings, "{organ}": organs, "{side}": ["left", "right"]}
+    more = tomllib.loads((files("vlm.train") / "questions.toml").read_text(encoding="utf-8"))
     number = 0
     for intent in intents().values():
-        for template in intent.examples:
+        drawn = [(text, FILLS["{" in text]) for text in intent.examples]
+        drawn += [(pattern, A_PATTERN) for pattern in more["patterns"][intent.key]]
+        for template, times in drawn:
             number += 1
-            for _ in range(FILLS["{" in template]):
-                text = template.replace("{finding}", dice.choice(findings)).replace("{organ}", dice.choice(organs))
-                text = dice.choice(PREFIXES) + text.replace("{side}", dice.choice(("left", "right")))
-                mark = dice.choice(("?", "", "?", "."))
-                yield text + mark, intent.key, intent.key in POINTED and dice.random() < 0.5, number
+            for _ in range(times):
+                text = chosen(template, dice)
+                for name, words in names.items():
+                    text = text.replace(name, dice.choice(words))
+                text = f"{dice.choice(more['who'])}{text}{dice.choice(more['end'])}"
+                text = slipped(text, dice) if dice.random() < SLIPS else text
+                yield text, intent.key, intent.key in POINTED and dice.random() < 0.5, number
+
+
+def chosen(pattern: str, dice: random.Random) -> str:
+    """One wording of a pattern: of each "(a|b|)", from the inside out, one part."""
+    while _CHOICE.search(pattern):
+        pattern = _CHOICE.sub(lambda part: dice.choice(part.group(1).split("|")), pattern)
+    return " ".join(pattern.split())
+
+
+def slipped(text: str, dice: random.Random) -> str:
+    """The text with two letters of a long word swapped, or one left out."""
+    words = text.split()
+    long = [n for n, word in enumerate(words) if len(word) >= LEAST_WORD and word.isalpha()]
+    if not long:
+        return text
+    n = dice.choice(long)
+    at, word = dice.randrange(1, len(words[n]) - 1), words[n]
+    words[n] = word[:at] + (word[at + 1] + word[at] + word[at + 2 :] if dice.random() < 0.5 else word[at + 1 :])
+    return " ".join(words)
 
 
 def fit(x: NDArray[np.float32], y: NDArray[np.intp], classes: int) -> NDArray[np.float64]:
