@@ -257,7 +257,8 @@ def free_threads() -> int:
     import torch
 
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows does not say
-    return max(1, torch.get_num_threads() - round(busy))
+    cores: int = torch.get_num_threads()
+    return max(1, cores - round(busy))
 
 
 def _dtype() -> Any:

@@ -1,6 +1,6 @@
 // The head of the page: what is open, the way back to the worklist, light and dark.
 import { button, el } from './dom.js';
-import { close, desk, on } from './desk.js';
+import { close, on } from './desk.js';
 import { keyList } from './keys.js';
 
 const KEY = 'tomoscribe-theme';
@@ -41,11 +41,9 @@ export function mount(slot) {
       theme,
     ),
   );
-  const draw = (open) => {
+  on('case', (open) => {
     back.hidden = !open;
     const size = open?.shape ? ` · ${open.shape[2]} slices of ${+open.spacing_mm[2].toFixed(2)} mm` : '';
     title.textContent = open ? `Case ${open.number}${size}${open.state === 'reading' ? ' · being read' : ''}` : '';
-  };
-  on('case', draw);
-  draw(desk.case); // the case may be open before this part comes up
+  });
 }
