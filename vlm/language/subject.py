@@ -204,7 +204,7 @@ class Subject:
         if self.topic.findings or self.topic.sites:
             yield from self.about()
         else:
-            yield from self.part("not_assessed")
+            yield from self.teller.part("not_assessed")
 
     def evidence(self) -> Iterator[Event]:
         """The evidence of what was named, or of the turn before: what measured it, where, and how sure."""
