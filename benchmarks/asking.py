@@ -1,9 +1,9 @@
 """Questions in anyone's words: what the router takes them for, what is declined, and whether the answers are true.
 
-    python -m benchmarks.asking [--rules] [--write-docs]
+    python -m benchmarks.asking [--questions held|fresh] [--rules] [--write-docs]
 
-The questions of ``questions/held.txt`` were written apart from the examples that train the router, and it is not tuned
-on them. Truth of the answers comes from phantoms: a question after a finding, its side or its size is right when the
+The questions of ``questions/held.txt`` and ``fresh.txt`` were written apart from the examples that train the router, and
+it is not tuned on them. Truth of the answers comes from phantoms: a question after a finding, its side or its size is right when the
 answer says what was put in. "Cannot say" is counted apart. ``--rules`` leaves the head out, as without the extra.
 """
 
@@ -188,6 +188,7 @@ def share(right: int, of: int) -> str:
 def main() -> None:
     """Ask, print, and with --write-docs put the table into its page."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", choices=("held", "fresh"), default="held")
     parser.add_argument("--rules", action="store_true", help="without the head")
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
@@ -198,7 +199,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, (case, truth) in enumerate(cases(Path(folder))):
             if number == 0:
-                told = [taken(case, asked) for asked in questions()]
+                told = [taken(case, asked) for asked in questions(HELD.with_stem(options.questions))]
             for finding, kind, text in verdict_questions():
                 events = list(Conversation(case).answer(Question(text=text)))
                 found = verdict(events, truth.get(finding), kind)
@@ -227,13 +228,14 @@ def main() -> None:
         for t, hit in zip(told, hits, strict=True) if not hit or slots_right(t) is False
     ]  # fmt: skip
     print("\n".join([*wrong, *missed]), flush=True)
-    name = "python -m benchmarks.asking" + (" --rules" if options.rules else "")
+    name = f"python -m benchmarks.asking --questions {options.questions}" + (" --rules" if options.rules else "")
     table = "\n".join(["| what | result |", "|---|---|", *(f"| {what} | {result} |" for what, result in rows)])
     count = f"{len(told)} questions over {len({t.asked.intents[0] for t in told})} intents."
     text = f"{count}\n\n{table}\n\n{stamp(name)}"
     print(text)
     if options.write_docs:
-        write_section(ROOT / "docs" / "ask.md", "rules" if options.rules else "asking", text)
+        section = {"held": "asking", "fresh": "fresh"}[options.questions]
+        write_section(ROOT / "docs" / "ask.md", "rules" if options.rules else section, text)
 
 
 if __name__ == "__main__":
