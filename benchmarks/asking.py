@@ -2,9 +2,10 @@
 
     python -m benchmarks.asking [--questions held|fresh] [--rules] [--write-docs]
 
-The questions of ``questions/held.txt`` and ``fresh.txt`` were written apart from the examples that train the router, and
-it is not tuned on them. Truth of the answers comes from phantoms: a question after a finding, its side or its size is right when the
-answer says what was put in. "Cannot say" is counted apart. ``--rules`` leaves the head out, as without the extra.
+The questions of ``questions/held.txt`` and ``fresh.txt`` were written apart from the examples that train the router,
+and it is not tuned on them. Truth of the answers comes from phantoms: a question after a finding, its side or its size
+is right when the answer says what was put in. "Cannot say" is counted apart. ``--rules`` leaves the head out, as
+without the extra.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from vlm.findings.vocabulary import load_vocabulary
 from vlm.language.router import HEAD, WORDS, features, intents
 
 FILLS = (1, 3)  # fillings of an example without and with a placeholder
-PENALTY = 1e-4  # L2, on the weights
+PENALTY = 1e-5  # L2, on the weights
 FOLDS = 5  # one of which is left out to tell how well it does
 STEPS = 120
 POINTED = ("here", "lesion", "distance")  # asked while somebody points, half of the time
