@@ -91,7 +91,7 @@ def test_an_encoders_opinion_is_a_score_and_no_evidence(case: OpenCase) -> None:
     before = len(case.ledger)
     case.words = lambda finding, _: {"state": "on", "score": 0.21, "probability": None, "why": f"of {finding}"}
     case.heads = lambda _: {"state": "on", "score": 1.5, "probability": [0.7, 0.6, 0.8], "why": "calibrated"}
-    assert take(case, "zero_shot", {"finding": "nodule"}).told == "score 0.21: of lung_nodule"
+    assert take(case, "zero_shot", {"finding": "nodule"}).told == "score 0.21: of nodule"
     assert take(case, "probe", {"finding": "nodule"}).told == "probability 0.7 (0.6 to 0.8): calibrated"
     assert len(case.ledger) == before
     off = with_encoder(case, None, object())  # type: ignore[arg-type]  # a report alone: it is not touched
