@@ -1,10 +1,11 @@
 """Whether a scan's vector finds its own altered copies among other patients' scans.
 
-    python -m benchmarks.vectors [--only NAME ...] [--copies COPY ...] [--write-docs]
+    python -m benchmarks.vectors [--only NAME ...] [--copies COPY ...] [--library DIR] [--write-docs]
 
 Each shared scan is altered four ways and embedded; the copy is compared with all originals. Statistics are fitted
-on the originals of other patients only. Beside the whitened vectors stand raw cosine, centring alone, and chance.
-Vectors are kept below benchmarks/out, so that a stopped run goes on.
+on the originals of other patients only; with --library also once on the scans of a case library, such as one filled
+from a cohort of synthetic bodies by ``tomoscribe index add COHORT --encode``. Beside the whitened vectors stand raw
+cosine, centring alone, and chance. Vectors are kept below benchmarks/out, so that a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.encoding import IMAGE_SPACE
 from benchmarks.real_scans import SHARED
 from benchmarks.stamp import ROOT, stamp, write_section
+from retrieval.caches import decoded
+from retrieval.library import CaseLibrary
 from vlm.ct.read import read
 from vlm.ct.volume import Grid, Volume
-from vlm.encoder import Encoder, fit, load_encoder, prepare
+from vlm.encoder import Encoder, Statistics, fit, load_encoder, prepare
 
 Vector = NDArray[np.float32]
 OUT = ROOT / "benchmarks" / "out" / "vectors"
@@ -93,14 +97,27 @@ def unit(vectors: Vector) -> Vector:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def ways(others: Vector) -> dict[str, Callable[[Vector], Vector]]:
-    """How vectors can be made comparable, with what is known of other patients' scans."""
+def ways(others: Vector, elsewhere: Statistics | None) -> dict[str, Callable[[Vector], Vector]]:
+    """How vectors can be made comparable, with what is known of other patients' scans, or of scans from elsewhere."""
     statistics, mean = fit(others, "benchmark"), others.mean(axis=0)
-    return {
+    known: dict[str, Callable[[Vector], Vector]] = {
         "raw cosine": unit,
         "centred": lambda vectors: unit(vectors - mean),
         "centred and whitened": lambda vectors: statistics.apply(vectors, "benchmark"),
     }
+    if elsewhere is not None:
+        name = f"centred and whitened by {elsewhere.count} scans of the library"
+        known[name] = lambda vectors: elsewhere.apply(vectors, elsewhere.identity)
+    return known
+
+
+def statistics_of(folder: Path) -> Statistics:
+    """Of the scans of a case library that were encoded as these are."""
+    library = CaseLibrary(folder, make=False)
+    query = "select body from vectors where kind = 'scan' and space = ?"
+    rows = library.tables.rows(query, (IMAGE_SPACE,))
+    library.close()
+    return fit(np.stack([decoded(IMAGE_SPACE, row["body"]) for row in rows]), IMAGE_SPACE)
 
 
 def main() -> None:
@@ -108,18 +125,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--copies", nargs="*", choices=COPIES, default=list(COPIES))
+    parser.add_argument("--library", type=Path)
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
     listed = json.loads((SHARED / "ct" / "findings.json").read_text(encoding="utf-8"))
     folders = {p.name for p in (SHARED / "ct").glob("*/")}
     names = [n for n in sorted(folders | set(listed)) if n in folders and (not options.only or n in options.only)]
     originals = {name: vector(name, "", load_encoder) for name in names}
+    elsewhere = None if options.library is None else statistics_of(options.library)
     first: dict[str, dict[str, list[bool]]] = {}
     apart: dict[str, list[tuple[bool, float]]] = {}
     for name in names:
         others = [other for other in names if patient(other) != patient(name)]
         rest = np.stack([originals[other] for other in others])
-        for way, comparable in ways(rest).items():
+        for way, comparable in ways(rest, elsewhere).items():
             gallery = comparable(np.stack([originals[name], *rest]))
             for how in options.copies:
                 alike = gallery @ comparable(vector(name, how, load_encoder))
@@ -136,9 +155,8 @@ def main() -> None:
         cells = [f"{sum(hits)} of {len(hits)}" for hits in (*by_copy.values(), every)]
         lines.append(f"| {way} | {' | '.join(cells)} | {_auroc(apart[way]):.2f} |")
     lines.append("| chance | " + " | ".join(["1 in 13"] * (len(options.copies) + 1)) + " | 0.50 |")
-    text = (
-        "\n".join(lines) + f"\n\n{len(names)} scans. {stamp(f'python -m benchmarks.vectors --copies {options.copies}')}"
-    )
+    told = "python -m benchmarks.vectors" + (f" --library {options.library.name}" if options.library else "")
+    text = "\n".join(lines) + f"\n\n{len(names)} scans; each copy looks among those of other patients. {stamp(told)}"
     print(text)
     if options.write_docs:
         write_section(Path(ROOT / "docs" / "encoder.md"), "vectors", text)
