@@ -27,6 +27,7 @@ from vlm.workers import in_parallel
 
 Progress = Callable[[int, int], None]  # cases that are read, cases in all
 CODE = ("ct", "anatomy", "tools")  # folders of vlm that what is seen depends on
+ENGINES = ("quality.json", "network.safetensors")  # of anatomy: who finds a structure is the engine in use, as in read
 SCHEMA = "tomoscribe-measured/1"
 STANDING = frozenset(("partly_covered", "not_measured"))  # conditions that a denial outlives: it names the part
 
@@ -169,11 +170,13 @@ def _observed(record: Observation) -> dict[str, Any]:
 
 @functools.cache
 def _state(tools: frozenset[str]) -> str:
-    """A hash of the code that what is seen depends on."""
+    """A hash of the code, and of the engines' weights and ranks, that what is seen depends on."""
     import vlm
 
     digest = hashlib.sha256(json.dumps(sorted(tools)).encode())
     root = Path(vlm.__file__).parent
     for path in sorted(path for folder in CODE for path in (root / folder).rglob("*.py")):
         digest.update(path.read_bytes())
+    for path in (root / "anatomy" / name for name in ENGINES):
+        digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:12]

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from vlm.anatomy.airways import airways
 from vlm.anatomy.skeleton import bone_near_spine, spine
-from vlm.ct.volume import Grid, Mask
+from vlm.ct.volume import Grid, Mask, Volume
 from vlm.evidence import Case, once
 
 SIDEWAYS_MM = 62.0  # the descending aorta lies within this of the canal, either side
@@ -53,7 +53,7 @@ class Aorta:
     roundness: NDArray[np.float64]
     sure: Bools
     found: bool
-    blood_hu: float | None  # median within the inner half of the lumen where sure
+    blood_hu: float | None  # median over the sure slices of the densest quarter of the inner half of the lumen
 
     @functools.cached_property
     def mask(self) -> Mask:
@@ -95,8 +95,17 @@ def aorta(case: Case) -> Aorta:
         centres[:, part] = ndimage.gaussian_filter1d(centres[:, part], 4.0 / volume.grid.spacing_mm[2])
     radii = ndimage.median_filter(path[:, 3], size=2 * round(3.0 / volume.grid.spacing_mm[2]) + 1, mode="nearest")
     core = Aorta(volume.grid, centres, 0.6 * radii, path[:, 0], sure, True, None)
-    blood = float(np.median(volume.hu[core.mask.voxels]))
-    return Aorta(volume.grid, centres, radii, path[:, 0], sure, True, blood)
+    return Aorta(volume.grid, centres, radii, path[:, 0], sure, True, blood_hu(volume, core.mask))
+
+
+def blood_hu(volume: Volume, core: Mask) -> float:
+    """Density of the blood within an aorta, HU: every slice counts alike, and in each the densest quarter.
+
+    An aneurysm holds most of the voxels of an aorta, and most of them are clot.
+    """
+    smooth: Floats = ndimage.uniform_filter(volume.hu.astype(np.float32), (3, 3, 1))  # noise is no contrast
+    slices = np.flatnonzero(core.voxels.any(axis=(0, 1)))
+    return float(np.median([np.percentile(smooth[:, :, k][core.voxels[:, :, k]], 75) for k in slices]))
 
 
 def _window(case: Case, canal_ijk: NDArray[np.float64]) -> tuple[Floats, NDArray[np.intp]]:

@@ -44,7 +44,7 @@ def heat(case: Case, encoder: Encoder, finding: str, side: str | None = None) ->
     """The heat map of one finding, by the head that knows it, else by words; or why there is none."""
     prepared = prepare(case.volume, encoder.recipe)
     features = encoder.features(prepared)
-    if features.whole is not None and not features.parts:
+    if features.whole is not None:
         return f"{encoder.identity.encoder} gives the scan one vector that hangs on where each patch lies"
     organ, weights = _asked(case, prepared, features, finding, side)
     flat = np.ascontiguousarray(features.values.reshape(features.values.shape[0], -1).T)  # (cells, C)

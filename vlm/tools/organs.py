@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vlm.anatomy.aorta import blood_hu
 from vlm.anatomy.ball import shrunk
 from vlm.anatomy.contrast import ARTERIAL_HU, ENHANCED_HU, PLAIN_BLOOD_HU, PULMONARY_STEP_HU, Phase, contrast
 from vlm.anatomy.coverage import coverage
@@ -141,7 +142,8 @@ def phase(case: Case) -> Phase:
     aorta = organ(case, "aorta")
     if aorta.mask is None or not aorta.measurable:
         return contrast(case).phase
-    blood = float(np.median(inner_hu(case, aorta, BLOOD_MM)))
+    core = shrunk(aorta.voxels, BLOOD_MM, aorta.grid)
+    blood = blood_hu(case.working, Mask("aorta", (core if core.any() else aorta.voxels).T, aorta.grid))
     if blood >= ENHANCED_HU:
         heart = contrast(case).heart_hu
         if heart is not None and heart > blood + PULMONARY_STEP_HU:
