@@ -29,6 +29,7 @@ SURE_HU = 300.0  # at the peak
 LEAST_MM, SURE_MM = 3.0, 4.0
 THICK_MM = 5.01  # thicker slices hide stones of 5 mm
 SEEN_SHARE = 0.8  # of a kidney lies within the mask that is found; a pole that touches bowel may be missed
+OWN_SHARE, AROUND_MM = 0.6, 6.0  # of what is dense lies within the kidney; a rib beside a poor border goes on outside
 MOST = 20  # more dense spots than this are excreted contrast or noise
 
 
@@ -81,16 +82,19 @@ def _spots(case: Case, kidney: Mask) -> list[tuple[Mask, float, float]]:
     """Dense spots of a kidney on the scan's own voxels, each with its length in the slice (mm) and its peak (HU)."""
     volume = case.volume
     low, high = (volume.grid.to_ijk(point) for point in (kidney.box.low_mm, kidney.box.high_mm))
-    start = np.maximum(0, np.floor(low) - 1).astype(int)
-    stop = np.minimum(volume.grid.shape, np.ceil(high) + 2).astype(int)
+    reach = AROUND_MM / np.asarray(volume.grid.spacing_mm)
+    start = np.maximum(0, np.floor(low - reach)).astype(int)
+    stop = np.minimum(volume.grid.shape, np.ceil(high + reach) + 1).astype(int)
     part = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
     affine = volume.grid.affine.copy()
     affine[:3, 3] = volume.grid.to_mm(start)
     grid = Grid((int(stop[0] - start[0]), int(stop[1] - start[1]), int(stop[2] - start[2])), affine)
     hu = volume.hu[part].T
-    labels, count = cc3d.connected_components(
-        (hu > STONE_HU) & kidney.on(grid).voxels.T, connectivity=26, return_N=True
-    )
+    inside = kidney.on(grid).voxels.T
+    whole = np.bincount(np.ravel(every := cc3d.connected_components(hu > STONE_HU, connectivity=26)))
+    share = np.bincount(every[inside], minlength=whole.size) / np.maximum(whole, 1)
+    dense = (every > 0) & inside & (share >= OWN_SHARE)[every]
+    labels, count = cc3d.connected_components(dense, connectivity=26, return_N=True)
     out: list[tuple[Mask, float, float]] = []
     for number, box in enumerate(ndimage.find_objects(labels.astype(np.int32), max_label=count), 1):
         if box is None:
