@@ -97,7 +97,7 @@ def add(
 
 @index.command("demo", epilog="tomoscribe index demo --library demo/library")
 def demo(library: LibraryFolder = None, as_json: AsJson = False) -> None:
-    """Put a few synthetic chests into a library, each drawn and read: half a minute."""
+    """Put a few synthetic chests into a library, each drawn and read."""
     from app.commands.demo_library import add_demo
 
     with opened(library, None, make=True) as indexes:
