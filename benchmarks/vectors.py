@@ -154,7 +154,7 @@ def main() -> None:
         every = [hit for hits in by_copy.values() for hit in hits]
         cells = [f"{sum(hits)} of {len(hits)}" for hits in (*by_copy.values(), every)]
         lines.append(f"| {way} | {' | '.join(cells)} | {_auroc(apart[way]):.2f} |")
-    lines.append("| chance | " + " | ".join(["1 in 13"] * (len(options.copies) + 1)) + " | 0.50 |")
+    lines.append("| chance | " + " | ".join(["1 in 13 to 15"] * (len(options.copies) + 1)) + " | 0.50 |")
     told = "python -m benchmarks.vectors" + (f" --library {options.library.name}" if options.library else "")
     text = "\n".join(lines) + f"\n\n{len(names)} scans; each copy looks among those of other patients. {stamp(told)}"
     print(text)
