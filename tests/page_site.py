@@ -30,8 +30,10 @@ FLAGS = [
     *("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"),
 ]
+PLACES = {"header": "head", "worklist": "worklist", "viewer": "viewer", "findings": "findings", "report": "report"}
+IN_TABS = {"chat": "Questions", "similar": "Similar cases"}  # they come up when their tab is opened
 AXE = STATIC.parent / "node_modules" / "axe-core" / "axe.min.js"
-SOON_MS = 30_000
+SOON_MS = 60_000
 DRAWN_MS = 120_000  # software WebGL on a busy machine
 Visit = Callable[..., Page]
 IN_CHROMIUM = [
@@ -90,8 +92,10 @@ def visiting(browser: Browser, site: Site) -> Iterator[Visit]:
     watched = Watched()
 
     def visit(
-        *, user: str = "ann", case: bool | str = True, query: str = "?slices", late: str = "", **look: Any
-    ) -> Page:
+        *, user: str = "ann", case: bool | str = True, query: str = "?slices", late: tuple[str, ...] = (),
+        meanwhile: Callable[[Page], Any] | None = None, **look: Any,
+    ) -> Page:  # fmt: skip
+        """``late`` parts come up when the others have and ``meanwhile`` is done."""
         context = browser.new_context(
             viewport=look.pop("viewport", {"width": 1440, "height": 900}), extra_http_headers=login(user), **look
         )
@@ -102,26 +106,37 @@ def visiting(browser: Browser, site: Site) -> Iterator[Visit]:
         page.on("pageerror", lambda error: watched.faults.append(str(error)))
         page.on("request", lambda request: watched.asked.append(request.url))
         held: list[Route] = []
-        if late:  # this part of the page comes up when the case is already open
-            page.route(f"**/own/{late}.js", lambda route: held.append(route))
+        for part in late:
+            page.route(f"**/own/{part}.js", lambda route: held.append(route))  # noqa: PLW0108  # no builtin is taken
         name = site.case if case is True else case
         page.goto(site.url + "/" + query + (f"#{name}" if name else ""))
+        mounted(page, *late)
+        if meanwhile:
+            meanwhile(page)
+        for route in held:
+            route.continue_()
+        mounted(page)
         if not name:
-            page.wait_for_selector(".worklist h2")
             return page
         page.wait_for_selector("#viewer .stage[data-ready]", timeout=DRAWN_MS)
         if case is True:
             page.wait_for_selector("#report .sentence")
             page.wait_for_selector("#viewer .stage[data-masks]", timeout=DRAWN_MS)
-        for route in held:
-            route.continue_()
         return page
 
     yield visit
+    faults = list(watched.faults)  # what a page says while it is torn down is no fault
     for context in contexts:
         context.close()
-    assert not watched.faults
+    assert not faults
     assert not [url for url in watched.asked if not url.startswith((site.url, "data:", "blob:"))]
+
+
+def mounted(page: Page, *late: str) -> None:
+    """Wait until every part is there whose place is on the page, but for those that are held back."""
+    for part, place in PLACES.items():
+        if part not in late:
+            page.wait_for_selector(f"#{place} .slot[data-mounted]", state="attached")
 
 
 def show_tab(page: Page, name: str) -> None:

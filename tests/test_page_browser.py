@@ -11,13 +11,28 @@ import pydicom
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from playwright.sync_api import Page
 
-from tests.page_case import Finished
-from tests.page_site import IN_CHROMIUM, Site, Visit, axe, crosshair, entry, login, near, needs_npm, show_tab
+from tests.page_case import Finished, put_case
+from tests.page_site import (
+    IN_CHROMIUM,
+    IN_TABS,
+    PLACES,
+    Site,
+    Visit,
+    axe,
+    crosshair,
+    entry,
+    login,
+    near,
+    needs_npm,
+    show_tab,
+)
 from vlm.phantom.chest import chest
 from vlm.phantom.dicom_series import write_dicom_series
 
 pytestmark = IN_CHROMIUM
+POINTED = "() => document.querySelector('#where').textContent.includes('%s')"
 
 
 def test_a_sentence_moves_the_crosshair_to_its_finding(visit: Visit, site: Site) -> None:
@@ -171,11 +186,76 @@ def test_t15_what_a_person_types_is_never_markup(visit: Visit) -> None:
     assert page.locator("#chat img, #chat-log script").count() == 0
 
 
-def test_a_head_that_comes_up_late_shows_the_open_case(visit: Visit) -> None:
-    page = visit(late="header")
-    page.wait_for_selector(".case-title:has-text('Case')")
-    page.click("#to-worklist")
-    page.wait_for_selector("#cases tbody tr")
+def every_part_shows_the_case(page: Page, site: Site) -> None:
+    """What each part has to show of the open case, each key and click acting once."""
+    page.wait_for_selector(".case-title:has-text('slices of')")
+    assert page.locator("#to-worklist").is_visible()
+    page.wait_for_function(POINTED % "lung nodule")  # it opens at its nodule
+    page.wait_for_selector("#findings-table tr.here[data-key=lung_nodule]")
+    page.wait_for_selector("#report button.sentence.here:has-text('nodule')")
+    before = crosshair(page)
+    page.evaluate("document.activeElement.blur()")  # a tab keeps its own keys
+    page.keyboard.press("PageUp")
+    assert crosshair(page)[2] - before[2] == pytest.approx(3.0, abs=0.2)  # one slice
+    page.click("#report button.sentence:has-text('pleural effusion, about')")
+    assert near(page, entry(site, "pleural_effusion")["mm"], 0.1)
+    page.wait_for_selector("#findings-table tr.here[data-key=pleural_effusion]")
+    page.keyboard.press("?")
+    assert page.locator("dialog.keys").count() == 1
+    page.keyboard.press("Escape")
+    show_tab(page, "Questions")
+    page.wait_for_selector("#chat .chip")
+    page.click("#ask-point")
+    page.wait_for_selector("#chat-log li:last-child .answer:has-text('effusion')")
+    assert page.locator("#chat-log li").count() == 1
+    show_tab(page, "Similar cases")
+    page.wait_for_selector("#similar [role=status]:has-text('No case library')")
+    show_tab(page, "Report")
+
+
+@pytest.fixture
+def fresh(site: Site, finished: Finished) -> str:
+    """A case that nobody has asked about."""
+    return put_case(site.desk, "ann", finished)
+
+
+@pytest.mark.parametrize("late", [("header", "findings", "report"), ("viewer",), ("worklist",)], ids="-".join)
+def test_a_part_that_comes_up_late_shows_the_open_case(
+    visit: Visit, site: Site, fresh: str, late: tuple[str, ...]
+) -> None:
+    """The parts arrive each for itself, in any order: none may have missed what was said before it came."""
+
+    def until_the_case_stands(page: Page) -> None:
+        if "header" in late:
+            page.wait_for_function(POINTED % "lung nodule")
+        if "viewer" in late:  # it is asked for a point before it is there
+            page.click("#report button.sentence:has-text('pleural effusion, about')")
+
+    page = visit(case=fresh, late=late, meanwhile=until_the_case_stands)
+    if "viewer" in late:
+        assert near(page, entry(site, "pleural_effusion")["mm"], 0.1)
+        page.click("#report button.sentence:has-text('nodule of')")
+    every_part_shows_the_case(page, site)
+
+
+def test_a_part_whose_place_is_drawn_anew_shows_the_open_case_and_acts_once(
+    visit: Visit, site: Site, fresh: str
+) -> None:
+    page = visit(case=fresh)
+    anew = """async ([place, module]) => {
+        const slot = Object.assign(document.createElement('div'), {className: 'slot'});
+        document.querySelector(`#${place} .slot`).replaceWith(slot);
+        (await import(`/own/${module}.js`)).mount(slot);
+    }"""
+    for module, tab in IN_TABS.items():
+        show_tab(page, tab)
+        page.wait_for_selector(f"#{module} .slot[data-mounted]")
+        page.evaluate(anew, [module, module])
+    show_tab(page, "Report")
+    for module, place in PLACES.items():
+        page.evaluate(anew, [place, module])
+    page.wait_for_selector("#viewer .stage[data-ready]")
+    every_part_shows_the_case(page, site)
 
 
 @needs_npm

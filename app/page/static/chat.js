@@ -1,6 +1,6 @@
 // Questions about the open case: each answer is a list of looks into the evidence and of cited, checked sentences.
 import { button, complain, el, mark } from './dom.js';
-import { address, desk, go, on, target } from './desk.js';
+import { address, desk, go, on, part, target } from './desk.js';
 import { stream } from './net.js';
 
 function card(call) {
@@ -64,9 +64,7 @@ function line(event) {
   );
 }
 
-export function mount(slot) {
-  if (slot.dataset.mounted) return;
-  slot.dataset.mounted = '1';
+export const mount = part((slot) => {
   let stopping = null;
   const log = el('ol', { class: 'chat', id: 'chat-log', 'aria-label': 'Questions and answers', 'aria-live': 'polite' });
   const chips = el('div', { class: 'row chips', role: 'group', 'aria-label': 'Suggested questions' });
@@ -152,13 +150,7 @@ export function mount(slot) {
       foot,
     ),
   );
+  draw(null);
   on('case', draw);
-  const take = () => {
-    const question = desk.question;
-    desk.question = null;
-    if (question) ask(question);
-  };
-  on('ask', take);
-  draw(desk.case);
-  take();
-}
+  on('ask', ask);
+});

@@ -4,19 +4,58 @@
 // "report" (its sentences changed), "go" (somebody asks for a point: {mm, label, window, from}), "moved" (the
 // crosshair stands there), "view" (worklist or reading), "heat" (a finding whose heat map is wanted, or null),
 // "beside" (another scan to show beside this one, or null: see beside.js).
+//
+// A part may come up after others have spoken: its module arrives late, its tab is opened late, or Gradio draws its
+// place anew. So whoever begins to listen hears at once what holds (the open case, where the crosshair stands), and
+// what was asked for while nobody listened.
 import { complain } from './dom.js';
 import { get } from './net.js';
 
-const listeners = {};
-export const on = (event, hear) => {
-  (listeners[event] ??= new Set()).add(hear);
-};
-export const tell = (event, detail) => {
-  for (const hear of listeners[event] ?? []) hear(detail);
-};
-
 export const desk = { case: null, here: null, tool: 'crosshair', box: null };
 window.tomoscribe = desk; // for the page's tests
+
+const HOLDS = { case: () => desk.case, moved: () => desk.here };
+const listeners = {};
+let unheard = {};
+let mounting = null; // the life of the part that is being mounted
+
+export function on(event, hear) {
+  const all = (listeners[event] ??= new Set());
+  all.add(hear);
+  mounting?.addEventListener('abort', () => all.delete(hear));
+  const now = HOLDS[event]?.() ?? unheard[event];
+  delete unheard[event];
+  if (now) hear(now);
+}
+
+export function tell(event, detail) {
+  const all = [...(listeners[event] ?? [])];
+  if (!all.length) unheard[event] = detail;
+  for (const hear of all) {
+    try {
+      hear(detail);
+    } catch (fault) {
+      reportError(fault); // one part's fault keeps nothing from the others
+    }
+  }
+}
+
+// A part of the page: fills its slot once, and ends what listened for an earlier slot of it.
+export function part(fill) {
+  let life;
+  return (slot) => {
+    if (slot.dataset.mounted) return;
+    life?.abort();
+    life = new AbortController();
+    mounting = life.signal;
+    try {
+      fill(slot);
+    } finally {
+      mounting = null;
+    }
+    slot.dataset.mounted = '1';
+  };
+}
 
 export const go = (target) => tell('go', { ...target, asked: performance.now() });
 
@@ -41,6 +80,8 @@ export function show(view) {
 }
 
 const FOLLOW_MS = 400; // how often a reading that is under way is looked at
+const CLICK_MS = 100;
+const MOST_CLICKS = 20;
 const pause = (ms) => new Promise((ok) => setTimeout(ok, ms));
 let asked = 0;
 
@@ -66,6 +107,7 @@ export async function open(id) {
 function take(before, found) {
   desk.case = found;
   if (!before) {
+    unheard = {};
     desk.here = null;
     desk.box = null;
     history.replaceState(null, '', `${location.pathname}${location.search}#${found.id}`); // Gradio's page has a base: no bare '#'
@@ -78,7 +120,8 @@ function take(before, found) {
 
 export function close() {
   asked += 1;
-  desk.case = null;
+  unheard = {};
+  desk.case = desk.here = null;
   history.replaceState(null, '', location.pathname + location.search);
   show('worklist');
   tell('case', null);
@@ -89,16 +132,25 @@ export function setReport(report) {
   tell('report', desk.case);
 }
 
-// A question from another part. The questions may not be on the page yet: their tab brings them up, and they take it.
+// A question from another part; its tab comes up with it.
 export function ask(question) {
-  desk.question = question;
-  document.querySelectorAll('#tabs button[role=tab]')[1]?.click();
-  tell('ask');
+  tell('ask', question);
+  bring('Questions');
+}
+
+// Gradio draws its row of tabs anew while the page settles, and a click may fall into that.
+async function bring(name) {
+  for (let n = 0; n < MOST_CLICKS; n++) {
+    const tab = [...document.querySelectorAll('#tabs button[role=tab]')].find((one) => one.textContent.trim() === name);
+    if (tab?.getAttribute('aria-selected') === 'true') return;
+    tab?.click();
+    await pause(CLICK_MS);
+  }
 }
 
 // Short keys work in the reading view, where nobody is typing.
 export function onKey(keys) {
-  document.addEventListener('keydown', (event) => {
+  const hear = (event) => {
     const typing = event.target.closest?.('input:not([type=checkbox]), textarea, select, [contenteditable], [role=tab]');
     if (typing || event.ctrlKey || event.metaKey || event.altKey || document.body.dataset.view !== 'reading') return;
     if (document.querySelector('dialog[open]')) return;
@@ -106,5 +158,6 @@ export function onKey(keys) {
     if (!act) return;
     event.preventDefault();
     act(event);
-  });
+  };
+  document.addEventListener('keydown', hear, mounting ? { signal: mounting } : {});
 }

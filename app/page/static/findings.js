@@ -1,6 +1,6 @@
 // The findings console: every finding of the vocabulary with what this scan says of it; sorted, filtered, asked.
 import { announce, button, complain, el, hidden, mark, word } from './dom.js';
-import { address, desk, go, on, tell } from './desk.js';
+import { address, desk, go, on, part, tell } from './desk.js';
 import { post } from './net.js';
 
 const ORDER = ['present', 'uncertain', 'absent', 'limited', 'not_assessed'];
@@ -17,11 +17,10 @@ const COLUMNS = [
   ['tool', 'Tool', (row) => row.tool],
 ];
 
-export function mount(slot) {
-  if (slot.dataset.mounted) return;
-  slot.dataset.mounted = '1';
+export const mount = part((slot) => {
   let sort = 'status';
   let falling = false;
+  let shown = null; // the case whose findings are here
   let asked = null; // keys that free words meant, or null
   const words = el('input', {
     type: 'search',
@@ -166,6 +165,11 @@ export function mount(slot) {
     );
   }
 
+  // The rows of what lies under the crosshair.
+  const light = (here) => {
+    for (const row of body.children) row.classList.toggle('here', here?.label > 0 && +row.dataset.label === here.label);
+  };
+
   function draw(plain = '') {
     const open = desk.case;
     if (!open) {
@@ -206,6 +210,7 @@ export function mount(slot) {
         return (typeof x === 'string' ? x.localeCompare(y) : x - y) * (falling ? -1 : 1);
       });
     body.replaceChildren(...rows.map(line));
+    light(desk.here);
     count.textContent = `${rows.length} of ${open.findings.length}`;
     const { by, off } = open.scoring ?? {};
     scored.textContent = open.state === 'ready' ? `Agreement: ${off || `score of ${by}, not calibrated`}.` : '';
@@ -220,20 +225,18 @@ export function mount(slot) {
       el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Findings table' }, table, scored),
     ),
   );
+  // What a person has typed and chosen stays while the open case is read on.
   const fill = (open) => {
-    asked = null;
-    words.value = '';
-    said.replaceChildren();
-    if (open)
+    if (shown !== open?.id) {
+      words.value = '';
       pack.replaceChildren(
         el('option', { value: '' }, 'All packs'),
-        ...Object.keys(open.packs).map((name) => el('option', { value: name }, name)),
+        ...Object.keys(open?.packs ?? {}).map((name) => el('option', { value: name }, name)),
       );
-    draw();
+    }
+    shown = open?.id;
+    query();
   };
   on('case', fill);
-  on('moved', (here) => {
-    for (const row of body.children) row.classList.toggle('here', here.label > 0 && +row.dataset.label === here.label);
-  });
-  if (desk.case) fill(desk.case);
-}
+  on('moved', light);
+});

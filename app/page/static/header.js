@@ -1,6 +1,6 @@
 // The head of the page: what is open, the way back to the worklist, light and dark.
 import { button, el } from './dom.js';
-import { close, on } from './desk.js';
+import { close, on, part } from './desk.js';
 import { keyList } from './keys.js';
 
 const KEY = 'tomoscribe-theme';
@@ -10,9 +10,7 @@ function setDark(dark) {
   document.documentElement.style.colorScheme = dark ? 'dark' : 'light';
 }
 
-export function mount(slot) {
-  if (slot.dataset.mounted) return;
-  slot.dataset.mounted = '1';
+export const mount = part((slot) => {
   document.documentElement.lang = 'en';
   document.body.dataset.view ??= 'worklist';
   setDark(localStorage.getItem(KEY) !== 'light'); // reading rooms are dark
@@ -46,4 +44,4 @@ export function mount(slot) {
     const size = open?.shape ? ` · ${open.shape[2]} slices of ${+open.spacing_mm[2].toFixed(2)} mm` : '';
     title.textContent = open ? `Case ${open.number}${size}${open.state === 'reading' ? ' · being read' : ''}` : '';
   });
-}
+});

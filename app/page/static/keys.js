@@ -21,7 +21,6 @@ export function keyList() {
     el('table', { class: 'table' }, el('tbody', {}, rows)),
     button('Close', () => dialog.close(), { class: 'b strong' }),
   );
-  document.body.append(dialog);
   onKey({ '?': () => dialog.showModal() });
-  return button('Keys', () => dialog.showModal(), { id: 'keys' });
+  return [button('Keys', () => dialog.showModal(), { id: 'keys' }), dialog];
 }

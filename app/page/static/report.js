@@ -1,7 +1,7 @@
 // The report, section by section. A sentence shows its evidence on hover or focus, leads to it on click,
 // and can be accepted, edited or rejected; the last step can be taken back.
 import { announce, button, complain, el, hidden, mark, swatch } from './dom.js';
-import { address, close, desk, go, on, onKey, setReport, target } from './desk.js';
+import { address, close, desk, go, on, onKey, part, setReport, target } from './desk.js';
 import { editor } from './editor.js';
 import { post } from './net.js';
 import { progress } from './progress.js';
@@ -177,9 +177,7 @@ function underWay(job) {
   );
 }
 
-export function mount(slot) {
-  if (slot.dataset.mounted) return;
-  slot.dataset.mounted = '1';
+export const mount = part((slot) => {
   const draw = (open) => {
     if (!open) {
       slot.replaceChildren();
@@ -210,6 +208,12 @@ export function mount(slot) {
       limits(open),
     );
     if (open_) slot.querySelector(`[data-sentence="${open_}"] [data-action=accept]`)?.focus();
+    light(desk.here);
+  };
+  // The sentences about what lies under the crosshair.
+  const light = (here) => {
+    for (const node of slot.querySelectorAll('button.sentence'))
+      node.classList.toggle('here', here?.label > 0 && +node.dataset.label === here.label);
   };
   const limits = (open) =>
     open.limits.length
@@ -227,10 +231,6 @@ export function mount(slot) {
   on('case', draw);
   on('report', draw);
   on('progress', (job) => document.querySelector('#under-way')?.replaceChildren(progress(job)));
-  on('moved', (here) => {
-    for (const node of slot.querySelectorAll('button.sentence'))
-      node.classList.toggle('here', here.label > 0 && +node.dataset.label === here.label);
-  });
+  on('moved', light);
   onKey({ n: () => stepThrough(1), p: () => stepThrough(-1) });
-  draw(desk.case);
-}
+});

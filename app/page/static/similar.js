@@ -1,6 +1,6 @@
 // Similar cases: a card for each, with what both have, what differs, its report, and its scan beside this one.
 import { button, el, hidden } from './dom.js';
-import { address, desk, on, tell } from './desk.js';
+import { address, desk, on, part, tell } from './desk.js';
 import { get } from './net.js';
 
 const list = (title, items, kind) =>
@@ -48,9 +48,7 @@ function card(found) {
   );
 }
 
-export function mount(slot) {
-  if (slot.dataset.mounted) return;
-  slot.dataset.mounted = '1';
+export const mount = part((slot) => {
   const said = el('p', { class: 'quiet', role: 'status' });
   const cards = el('ul', { class: 'similar-cards', 'aria-label': 'Similar cases' });
   const node = el('section', { 'aria-label': 'Similar cases' }, said, cards);
@@ -77,12 +75,11 @@ export function mount(slot) {
   }
 
   on('case', (open) => {
-    if (!open) {
+    if (shown !== open?.id) {
       shown = null;
       cards.replaceChildren();
       said.textContent = '';
     }
     load();
   });
-  load();
-}
+});

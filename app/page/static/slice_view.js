@@ -187,7 +187,7 @@ class SliceView {
   }
 
   close() {
-    this.stage.replaceChildren();
+    this.node.remove();
   }
 }
 

@@ -2,7 +2,7 @@
 // The pictures are drawn by NiiVue (niivue_view.js), or as slices from the server (slice_view.js) without WebGL2.
 import { announce, button, complain, el } from './dom.js';
 import { Beside } from './beside.js';
-import { address, ask, desk, moved, on, onKey, target, tell } from './desk.js';
+import { address, ask, desk, moved, on, onKey, part, target, tell } from './desk.js';
 import { Grid } from './geometry.js';
 import { legend } from './legend.js';
 import { post } from './net.js';
@@ -44,11 +44,16 @@ class Viewer {
       el('div', { class: 'under' }, this.where, this.pointed),
       this.legend.node,
     );
+    this.keys();
     on('case', (open) => this.load(open));
     on('go', (target) => this.go(target));
     on('heat', (finding) => this.heat(finding));
     on('beside', (other) => this.beside(other));
-    this.keys();
+  }
+
+  // Gradio drew this part's place anew: the graphics memory is given back.
+  close() {
+    this.load(null);
   }
 
   // A case was opened, or the reading of the open one has come a stage further.
@@ -69,18 +74,20 @@ class Viewer {
     );
     this.legend.fill(null);
     this.pointed.replaceChildren();
-    this.queued = this.put = null;
+    this.queued = this.put = this.heated = this.place = null;
+    const mine = (this.loading = {});
     if (!this.open) return;
     Object.assign(this.look, { window: 'mediastinum', lit: 0, off: new Set() });
     const view = await this.start(open);
     if (!view) return;
-    if (this.open?.id !== open.id) {
-      view.close();
+    if (this.loading !== mine) {
+      view.close(); // another case was opened meanwhile, or this one anew
       return;
     }
     this.view = view;
     this.lay(desk.case);
     this.stage.dataset.ready = this.view.kind;
+    if (this.aside) this.beside(this.aside);
   }
 
   // What the reading found, over the scan that is on screen. The crosshair goes to where the impression leads, unless
@@ -91,6 +98,8 @@ class Viewer {
     this.paint();
     this.legend.fill(open);
     this.view.lay(open);
+    if (this.heated) this.heat(this.heated);
+    if (this.place) this.rest(); // there may be a finding under the crosshair now
     const still = !this.put || this.view.mm().every((value, i) => Math.abs(value - this.put[i]) < NEAR_MM);
     if (!this.queued && !still) return;
     this.go(this.queued ?? this.firstPoint(open));
@@ -142,8 +151,13 @@ class Viewer {
     this.say(mm);
     moved({ mm, evidence: [] });
     if (!this.second?.leading) this.second?.follow(mm);
+    this.rest();
+  }
+
+  // The server is asked what lies under the crosshair, unless it moves on.
+  rest() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.askPoint(mm), PAUSE_MS);
+    this.timer = setTimeout(() => this.view && this.askPoint(this.view.mm()), PAUSE_MS);
   }
 
   // The corner of the screen: slice and window, as workstations write them.
@@ -243,6 +257,7 @@ class Viewer {
   // A heat map over the scan, or none for null.
   heat(finding) {
     const entry = desk.case?.heat.find((one) => one.finding === finding) ?? null;
+    this.heated = entry && finding;
     this.view?.heat(entry);
     this.legend.warm(entry);
   }
@@ -259,6 +274,7 @@ class Viewer {
       this.second = null;
       if (this.view) this.setLayout(this.alone);
     }
+    this.aside = this.view ? null : other; // shown when the scan is
     if (!other || !this.view) return;
     this.alone = this.look.layout;
     this.second = new Beside(this, other);
@@ -313,9 +329,7 @@ class Viewer {
   }
 }
 
-export function mount(slot) {
-  if (slot.dataset.mounted) return;
-  slot.dataset.mounted = '1';
+export const mount = part((slot) => {
+  desk.viewer?.close();
   desk.viewer = new Viewer(slot);
-  if (desk.case) desk.viewer.load(desk.case); // this part may come up after the case was opened
-}
+});

@@ -2,7 +2,7 @@
 // the step at work, and what the report found.
 import { announce, button, complain, el } from './dom.js';
 import { get, post, remove } from './net.js';
-import { desk, on, open, show } from './desk.js';
+import { desk, on, open, part, show } from './desk.js';
 import { progress } from './progress.js';
 import { uploader } from './upload.js';
 
@@ -68,9 +68,7 @@ function priorPicker(row, rows) {
   );
 }
 
-export function mount(slot) {
-  if (slot.dataset.mounted) return;
-  slot.dataset.mounted = '1';
+export const mount = part((slot) => {
   let rows = [];
   let shown = '';
   let timer;
@@ -183,6 +181,7 @@ export function mount(slot) {
 
   async function refresh() {
     clearTimeout(timer);
+    if (!slot.isConnected) return;
     try {
       rows = await get('/api/cases');
       draw();
@@ -213,8 +212,6 @@ export function mount(slot) {
     if (view === 'worklist') refresh();
   });
   const id = /^#([0-9a-f]{32})$/.exec(location.hash)?.[1];
-  if (id) open(id);
-  else {
-    show('worklist');
-  }
-}
+  if (!id) show('worklist');
+  else if (desk.case?.id !== id) open(id);
+});
