@@ -107,7 +107,7 @@ def visiting(browser: Browser, site: Site) -> Iterator[Visit]:
         page.on("request", lambda request: watched.asked.append(request.url))
         held: list[Route] = []
         for part in late:
-            page.route(f"**/own/{part}.js", lambda route: held.append(route))  # noqa: PLW0108  # no builtin is taken
+            page.route(f"**/own/{part}.js", lambda route: held.append(route))  # no builtin is taken
         name = site.case if case is True else case
         page.goto(site.url + "/" + query + (f"#{name}" if name else ""))
         mounted(page, *late)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
 from app.asking import Known
 from app.page import console
-from app.page.scored import NOT_ASKED, SCORES, scored, scores_of, write_scores
+from app.page.pictures import heat_maps
+from app.page.scored import NOT_ASKED, SCORES, scored, scores_of, write_heat_maps, write_scores
 from app.reopen import Opened, context_of
 from tests.page_case import Finished
 from vlm.ct import Grid, Scan, Volume
@@ -18,7 +20,7 @@ from vlm.evidence import Case
 
 
 class OfFluid:
-    """An encoder that sees fluid everywhere, and whose words are one axis for what says fluid and one for the rest."""
+    """An encoder that sees fluid, more so on the left, and whose words are one axis for fluid and one for the rest."""
 
     recipe = Recipe(key="t", shape=(8, 8, 8), spacing_mm=(2.0, 2.0, 2.0), window_hu=(0, 100))
     licence = "none"
@@ -33,9 +35,10 @@ class OfFluid:
         return np.array([[float(one), float(not one)] for one in says], dtype=np.float32)
 
     def features(self, _: object) -> Features:
-        axis = np.zeros((2, 1, 1, 1), np.float32)
-        axis[0] = 1
-        return Features(axis, (8, 8, 8))
+        cells = np.zeros((2, 2, 1, 1), np.float32)
+        cells[0] = 1
+        cells[1, 1] = 1  # no fluid on the right
+        return Features(cells, (4, 8, 8), offset=(1.5, 3.5, 3.5))
 
     def project(self, features: np.ndarray, organ: str = "") -> np.ndarray:  # noqa: ARG002
         return features
@@ -62,6 +65,20 @@ def test_tools_and_score_agree_or_differ(finished: Finished, known: Known) -> No
     assert told.beside("pleural_effusion", "absent")["agrees"] is False
     assert told.beside("pleural_effusion", "uncertain")["agrees"] is None
     assert told.beside("lung_nodule", "present")["agrees"] is False
+
+
+def test_a_map_is_kept_of_where_each_score_comes_from(finished: Finished, known: Known, tmp_path: Path) -> None:
+    told = {"pleural_effusion": 0.5, "lung_nodule": -0.5, "emphysema": -0.7, "ascites": 0.4}
+    assert write_heat_maps(tmp_path, known, OfFluid(), told) == ""  # type: ignore[arg-type]
+    maps = heat_maps(tmp_path)
+    assert [entry["finding"] for entry in maps] == ["pleural_effusion", "ascites"]  # nothing speaks for the nodule
+    assert (maps[0]["name"], maps[0]["score"]) == ("pleural effusion", 0.5)
+    warm = nibabel.load(tmp_path / maps[0]["file"])
+    assert warm.get_fdata().ravel().tolist() == [1.0, 0.0]
+    middle = known.case.volume.grid.to_mm([19.5, 19.5, 19.5])  # type: ignore[union-attr]
+    assert warm.affine[0, 3] < middle[0] < warm.affine[0, 3] + warm.affine[0, 0]
+    assert write_heat_maps(tmp_path, known, OfFluid(), {"emphysema": -0.7}) == "no score speaks for a finding"  # type: ignore[arg-type]
+    assert scores_of(finished.reading).heat_off == NOT_ASKED
 
 
 def test_the_console_says_why_nothing_is_scored(finished: Finished, known: Known, tmp_path: Path) -> None:

@@ -307,7 +307,7 @@ def test_a_heat_map_lies_over_the_scan_where_there_is_one(
 ) -> None:
     plain = visit(query="?slices")
     plain.click(".legend-box summary")
-    assert "off, no image encoder" in plain.inner_text(".heat")
+    assert "off, no image encoder was asked" in plain.inner_text(".heat")
 
     case = put_case(site.desk, "ann", finished)
     folder = site.desk.store.path(case) / "reading"

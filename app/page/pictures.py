@@ -5,10 +5,7 @@ Written once by the process that read the scan, in RAS millimetres:
     labels.nii.gz        uint8: what the evidence points at; legend.json says what each number is
     structures.nii.gz    uint8: lungs, heart, aorta …; structures.json says what each number is
 
-and, by whatever scores a scan (no part of this version does):
-
-    heat.json            a list of {"finding": key, "file": "heat-KEY.nii.gz", "score": 0..1, "tool": name}
-    heat-KEY.nii.gz      0..1 on a grid of its own in the scan's RAS mm: where the score comes from
+Heat maps (heat.json) are written by ``app.page.scored`` where an image encoder scores the scan.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ of the encoder (48 mm of astra): a heat map says which part of the lung, not whi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,20 @@ class Heat:
 
 def heat(case: Case, encoder: Encoder, finding: str, side: str | None = None) -> Heat | str:
     """The heat map of one finding, by the head that knows it, else by words; or why there is none."""
+    return next(iter(heats(case, encoder, [finding], side)))
+
+
+def heats(case: Case, encoder: Encoder, findings: Iterable[str], side: str | None = None) -> Iterator[Heat | str]:
+    """The heat map of each finding, or why there is none; the encoder sees the scan once."""
     prepared = prepare(case.volume, encoder.recipe)
     features = encoder.features(prepared)
+    for finding in findings:
+        yield _heat(case, encoder, prepared, features, finding, side)
+
+
+def _heat(
+    case: Case, encoder: Encoder, prepared: Prepared, features: Features, finding: str, side: str | None
+) -> Heat | str:
     if features.whole is not None:
         return f"{encoder.identity.encoder} gives the scan one vector that hangs on where each patch lies"
     organ, weights = _asked(case, prepared, features, finding, side)

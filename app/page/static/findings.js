@@ -112,7 +112,7 @@ export const mount = part((slot) => {
     return map
       ? button('Heat', () => tell('heat', row.key), {
           class: 'tiny',
-          title: `Heat map, score ${map.score.toFixed(2)} by ${map.tool}`,
+          title: `Where the score of ${map.tool} comes from: ${map.score.toFixed(2)}, above 0 speaks for it; not calibrated`,
           'aria-label': `Heat map of ${row.name}`,
         })
       : '';

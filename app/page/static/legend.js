@@ -47,7 +47,7 @@ export function legend(viewer) {
           { 'aria-pressed': 'false', 'data-finding': entry.finding },
         ),
       ),
-      maps.length ? '' : el('span', { class: 'quiet' }, 'off, no image encoder scored this scan'),
+      maps.length ? '' : el('span', { class: 'quiet' }, `off, ${open.scoring?.heat_off || 'the scan is being read'}`),
     );
   };
   const fill = (open) => {
