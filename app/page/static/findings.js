@@ -111,7 +111,7 @@ export const mount = part((slot) => {
     const map = desk.case.heat.find((one) => one.finding === row.key);
     return map
       ? button('Heat', () => tell('heat', row.key), {
-          class: 'tiny',
+          class: 'link heat-of',
           title: `Where the score of ${map.tool} comes from: ${map.score.toFixed(2)}, above 0 speaks for it; not calibrated`,
           'aria-label': `Heat map of ${row.name}`,
         })
