@@ -18,6 +18,7 @@ from tests.page_site import (
     IN_CHROMIUM,
     IN_TABS,
     PLACES,
+    SOON_MS,
     Site,
     Visit,
     axe,
@@ -318,7 +319,7 @@ def test_t3_t16_a_program_can_name_no_file_and_no_address(site: Site, named: str
     with socket.create_server(("127.0.0.1", 0)) as trap:
         trap.settimeout(0.2)
         body = {"data": [{"path": named.format(trap=trap.getsockname()[1]), "meta": {"_type": "gradio.FileData"}}]}
-        with httpx.Client(base_url=site.url, headers=login("ann"), timeout=20) as http:
+        with httpx.Client(base_url=site.url, headers=login("ann"), timeout=SOON_MS / 1000) as http:
             event = http.post("/gradio_api/call/read", json=body).json()["event_id"]
             answer = http.get(f"/gradio_api/call/read/{event}").text
         with pytest.raises(TimeoutError):
