@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from retrieval.caches import Indexes, least
 from retrieval.library import THUMBNAIL, CaseLibrary
+from retrieval.likeness import Sharing
 from retrieval.search import Difference, Similar
 from vlm.findings.vocabulary import load_vocabulary
 
@@ -49,7 +50,15 @@ def show_stats(found: dict[str, Any]) -> None:
         f"{found['cases']} cases of {found['patients']} patients, {found['sentences']} sentences, "
         f"{found['megabytes']} MB, generation {found['generation']}"
     )
-    table = Table("kind", "space", "vectors", "engine", "layout", "recall@10", "statistics")
+    table = Table(
+        "kind",
+        Column("space", overflow="fold"),
+        "vectors",
+        "engine",
+        "layout",
+        "recall@10",
+        Column("statistics", overflow="fold"),
+    )
     for row in found["indexes"]:
         recall = row.get("recall")
         values = (row["kind"], row["space"], str(row["vectors"]), row.get("engine", ""), row.get("layout", ""))
@@ -60,11 +69,17 @@ def show_stats(found: dict[str, Any]) -> None:
     console.print(f"Most frequent: {common or 'none'}")
 
 
-def similar_rows(found: list[Similar]) -> list[dict[str, Any]]:
-    """The cases that came back, as ``search --json`` prints them and as the page shows them."""
+def similar_rows(found: list[Similar], means: Sharing | None = None) -> list[dict[str, Any]]:
+    """The cases that came back, as ``search --json`` prints them and as the page shows them.
+
+    Args:
+        found: what came back.
+        means: what a likeness means in this library; without it ``sharing`` is empty.
+    """
     return [
         {
             "case": similar.case.name, "likeness": similar.likeness, "ranks": dict(similar.ranks),
+            "scores": dict(similar.scores), "sharing": means.of(similar) if means else {},
             "shared": list(similar.shared), "only_there": _differences(similar.only_there),
             "only_here": _differences(similar.only_here), "sentence": similar.sentence,
             "regions": list(similar.case.regions), "phase": similar.case.phase, "age": similar.case.age,
@@ -92,7 +107,7 @@ def _differences(found: tuple[Difference, ...]) -> list[dict[str, str | None]]:
     return [{"finding": d.finding, "other": d.other} for d in found]
 
 
-def show_similar(rows: list[dict[str, Any]], *, by_words: bool) -> None:
+def show_similar(rows: list[dict[str, Any]], *, by_words: bool, blind: float | None = None) -> None:
     """Print the cases that came back as a table; what they differ in only where a case was searched for."""
     if not rows:
         Console().print("No case of the library fits.")
@@ -101,6 +116,7 @@ def show_similar(rows: list[dict[str, Any]], *, by_words: bool) -> None:
     table = Table(Column("case", no_wrap=True), "like", *differ, *(("sentence", "present") if by_words else ()))
     for row in rows:
         like = "" if row["likeness"] is None else f"{row['likeness']:.2f}"
+        like += "".join(f"\n{by_what(way)}: {share:.0%}" for way, share in row["sharing"].items())
         both = [name_of(key) for key in row["shared"]]
         there = [f"{name_of(d['finding'])} (here {KNOWN[d['other']]})" for d in row["only_there"]]
         here = [f"{name_of(d['finding'])} (there {KNOWN[d['other']]})" for d in row["only_here"]]
@@ -109,6 +125,14 @@ def show_similar(rows: list[dict[str, Any]], *, by_words: bool) -> None:
         name = f"{row['case']}\n{row['thumbnail']}" if row.get("thumbnail") else row["case"]
         table.add_row(escape(name), like, *(escape(part) for part in told), end_section=True)
     Console().print(table)
+    if any(row["sharing"] for row in rows):
+        means = "%: of neighbours at such a score in this library, how many share a finding of the case"
+        Console().print(f"{means}; of any cases, {blind:.0%}." if blind is not None else f"{means}.")
+
+
+def by_what(way: str) -> str:
+    """What was compared, in a word: "scan astra" -> "image"."""
+    return "findings" if way.endswith("findings") else "image"
 
 
 def name_of(finding: str) -> str:

@@ -89,7 +89,7 @@ class FaissIndex:
         """Replace everything by inverted lists; ``blocks()`` is gone through three times, so it may read a disk."""
         lists = 2 ** round(math.log2(4 * math.sqrt(count)))
         index = _faiss().index_factory(self.dimension, f"IVF{lists},SQ8", _faiss().METRIC_INNER_PRODUCT)
-        index.train(_sample(blocks(), count, lists * TRAINING_PER_LIST))
+        index.train(_sample(blocks(), count, lists * TRAINING_PER_LIST)[1])
         held = [self._ids[:0]]
         for ids, vectors in blocks():
             index.add_with_ids(vectors, ids)
@@ -98,19 +98,22 @@ class FaissIndex:
         self._tune(blocks, count)
 
     def _tune(self, blocks: Callable[[], Iterator[Block]], count: int) -> None:
-        """Choose how many lists are looked through on one half of a sample; measure on the other half."""
-        sample = _sample(blocks(), count, 2 * PROBES)
-        _, true = exact_neighbours(blocks(), sample, NEIGHBOURS)
-        tuning, testing = slice(0, PROBES), slice(PROBES, None)
-        probes = 1
-        while True:
-            self._index.nprobe = probes
-            _, found = self._index.search(sample[tuning], NEIGHBOURS)
-            if recall_of(found, true[tuning]) >= RECALL + (1 - RECALL) / 4 or probes >= self._index.nlist:
-                break
-            probes = min(self._index.nlist, math.ceil(probes * 1.5))
-        _, found = self._index.search(sample[testing], NEIGHBOURS)
-        self._recall = round(recall_of(found, true[testing]), 4)
+        """Choose how many lists are looked through on one half of a sample; measure on the other half.
+
+        The sample is of the index itself. That a vector finds itself says nothing, so it does not count.
+        """
+        own, sample = _sample(blocks(), count, 2 * PROBES)
+        _, nearest_to = exact_neighbours(blocks(), sample, NEIGHBOURS + 1)
+        true, tuning, testing = _others(nearest_to, own), slice(0, None, 2), slice(1, None, 2)
+
+        def found(part: slice) -> float:
+            _, ids = self._index.search(sample[part], NEIGHBOURS + 1)
+            return recall_of(_others(ids, own[part]), true[part])
+
+        probes = self._index.nprobe = 1
+        while found(tuning) < RECALL + (1 - RECALL) / 4 and probes < self._index.nlist:
+            probes = self._index.nprobe = min(self._index.nlist, math.ceil(probes * 1.5))
+        self._recall = round(found(testing), 4)
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add vectors (n, dimension) under ids that are not held."""
@@ -210,7 +213,17 @@ def _exact(dimension: int) -> Any:
     return _faiss().IndexFlatIP(dimension)
 
 
-def _sample(blocks: Iterable[Block], count: int, size: int) -> Vectors:
-    """About ``size`` of ``count`` vectors, spread evenly over all blocks."""
+def _sample(blocks: Iterable[Block], count: int, size: int) -> Block:
+    """About ``size`` of ``count`` vectors with their ids, spread evenly over all blocks."""
     step = max(1, count // size)
-    return np.concatenate([vectors[::step] for _, vectors in blocks])[:size]
+    chosen = [(ids[::step], vectors[::step]) for ids, vectors in blocks]
+    ids, vectors = (np.concatenate(parts)[:size] for parts in zip(*chosen, strict=True))
+    return ids, vectors
+
+
+def _others(ids: Ids, own: Ids) -> Ids:
+    """(q, k + 1) neighbours of vectors of the index -> (q, k) without those themselves."""
+    kept = ids != own[:, None]
+    kept[kept.all(axis=1), -1] = False
+    others: Ids = ids[kept].reshape(len(ids), -1)
+    return others

@@ -25,6 +25,7 @@ from vlm.findings.vocabulary import did_you_mean, load_vocabulary
 
 RANK_OFFSET = 60  # of reciprocal rank fusion, as published
 FETCHED = 50  # neighbours asked of each ranking at least: some fall away by exclusion and folding
+WORDS = "words"  # the ranking of full text, whose scores are no cosines
 COMMON = "and any are for from has have not other the this that there was were which with without"
 STOP_WORDS = frozenset(COMMON.split())
 
@@ -79,6 +80,7 @@ class Similar:
     shared: tuple[str, ...]  # findings that both have
     only_there: tuple[Difference, ...]
     only_here: tuple[Difference, ...]
+    scores: Mapping[str, float] = field(default_factory=dict)  # ranking -> cosine in it; none of words
     sentence: str = ""  # the sentence that fits best
     folded: tuple[str, ...] = ()  # names of further series and copies of the same study
 
@@ -173,7 +175,7 @@ class Search:
 
     def _by_words(self, text: str, allowed: NDArray[np.int64] | None, k: int) -> _Ranking:
         """Cases by the sentence that shares most words; one that denies what is asked for does not count."""
-        ranking = _Ranking("words")
+        ranking = _Ranking(WORDS)
         tokens = [word for word in re.findall(r"\w+", text.lower()) if len(word) > 2 and word not in STOP_WORDS]
         if not tokens:
             return ranking
@@ -303,6 +305,7 @@ class Search:
         return Similar(
             case=case, score=score, likeness=None if likeness is None else round(likeness, 4),
             ranks={r.name: r.cases.index(case.id) + 1 for r in rankings if case.id in r.scores and case.id in r.cases},
+            scores={r.name: round(r.scores[case.id], 4) for r in rankings if r.name != WORDS and case.id in r.scores},
             shared=shared, only_there=there, only_here=here, sentence=sentence, folded=tuple(also),
         )  # fmt: skip
 

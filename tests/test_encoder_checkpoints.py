@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from vlm.ct.volume import Grid, Scan, Volume
+from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.encoder import WeightsError, embed
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install tomoscribe[encoder]")
@@ -362,3 +362,126 @@ def test_a_map_of_turned_axes_lies_where_the_scan_says() -> None:
     for cell in np.ndindex(*values.shape[1:]):
         at = tuple(int(o + c * s) for o, c, s in zip(offset, cell, stride, strict=True))
         assert values[(0, *cell)] == turned[at]
+
+
+SMALL_COLIPRI = {"width": 48, "depth": 2, "heads": 2, "patch": 4, "pool_heads": 2, "shared": 24}
+SMALL_M3D = {"width": 24, "depth": 2, "heads": 2, "inner": 48, "patch": (2, 4, 4), "size": (8, 16, 16)}
+
+
+def drawn_at_random(net: Any) -> Any:
+    """Every weight and bias random, so that a part that is left out shows."""
+    torch.manual_seed(7)
+    for value in net.state_dict().values():
+        if value.is_floating_point():
+            value.normal_(std=0.3)
+    return net.eval()
+
+
+@pytest.mark.parametrize("name", ["colipri", "m3dclip"])
+def test_a_checkpoint_with_a_pooling_of_its_own_answers(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"vlm.encoder.{name}")
+    encoder_of, net_of = getattr(module, name.upper()), getattr(module, f"{name.upper()}Net")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shape, image = {"colipri": ((24, 24, 24), SMALL_COLIPRI), "m3dclip": ((16, 16, 8), SMALL_M3D)}[name]
+    monkeypatch.setattr(encoder_of, "recipe", dataclasses.replace(module.RECIPE, shape=shape))
+    kind = dataclasses.replace(checkpoints.KINDS[name], net=lambda: net_of(image=image, text=TEXT))
+    monkeypatch.setitem(checkpoints.KINDS, name, kind)
+    state = {f"model.{key}": value for key, value in drawn_at_random(kind.net()).state_dict().items()}
+    tower = {"colipri": "text_encoder.backbone", "m3dclip": "language_encoder"}[name]
+    state[f"model.{tower}.pooler.dense.weight"] = torch.zeros(24, 24)  # of the library, asked by nobody
+    torch.save(state, tmp_path / "checkpoint.pt")
+    told = checkpoints.examine(tmp_path / "checkpoint.pt")
+    assert (told.kind, told.fits, told.renamed) == (name, True, told.tensors)
+    assert "MIT" in told.licence
+    with_tokenizer(tmp_path)
+    encoder = checkpoints.load_checkpoint(tmp_path / "checkpoint.pt")
+    lung = Mask("lung", np.ones(BODY_SCAN, dtype=bool), body_scan().grid)
+    made = embed(body_scan(), encoder, [lung])
+    assert np.linalg.norm(made.vector) == pytest.approx(1.0, abs=1e-2)
+    assert list(made.organs) == (["lung"] if name == "colipri" else [])  # patches of the other are not among words
+    assert encoder.text is not None
+    said = encoder.text.embed(["There is pleural effusion.", "no nodule"])
+    assert np.abs(np.linalg.norm(said, axis=1) - 1).max() < 1e-5
+    assert -2 <= score(made, encoder, "pleural_effusion").score <= 2
+    del state["model.softmax_temperature" if name == "colipri" else "model.logit_scale"]
+    torch.save(state, tmp_path / "cut.pt")
+    with pytest.raises(WeightsError, match=r"1 keys missing, first (softmax|logit)"):
+        checkpoints.load_checkpoint(tmp_path / "cut.pt")
+
+
+def test_colipri_gives_the_numbers_of_its_own_parts() -> None:
+    primus = pytest.importorskip(
+        "dynamic_network_architectures.architectures.primus", reason="dynamic-network-architectures is not installed"
+    )
+    pooling = pytest.importorskip("colipri.pooling", reason="colipri is not installed: pip install --no-deps colipri")
+    from vlm.encoder.colipri import COLIPRINet
+
+    sizes = {**SMALL_COLIPRI, "width": 72 * 2}
+    tower = primus.Primus(
+        input_channels=1, num_classes=1, eva_depth=2, eva_numheads=2, embed_dim=144, patch_embed_size=(4, 4, 4),
+        input_shape=(16, 12, 8), use_rot_pos_emb=True, use_abs_pos_embed=False, drop_path_rate=0.2, init_values=0.1,
+        scale_attn_inner=True, num_register_tokens=0,
+    )  # fmt: skip
+    tower.up_projection = torch.nn.Identity()
+    drawn_at_random(tower), drawn_at_random(pool := pooling.AttentionPool1D(24, 2))
+    ours = drawn_at_random(COLIPRINet(image=sizes, text=TEXT))
+    unused = checkpoints.KINDS["colipri"].unused
+    theirs = {f"image_encoder.backbone.{key}": value for key, value in tower.state_dict().items()}
+    theirs |= {f"{side}_encoder.pooler.{k}": v for side in ("image", "text") for k, v in pool.state_dict().items()}
+    theirs = {key: value for key, value in theirs.items() if not unused.search(key)}
+    rest = {key: value for key, value in ours.state_dict().items() if key not in theirs}
+    assert not [key for key in rest if "backbone.eva" in key or "pooler" in key]
+    ours.load_state_dict({**theirs, **rest}, strict=True)
+    values, dense = torch.rand(1, 1, 16, 12, 8), pool.to_dense()
+    with torch.inference_mode():
+        cells = ours.image_encoder.projector(tower(values))
+        whole, each = ours.image(values)
+        expected = torch.nn.functional.normalize(pool(cells.flatten(2).transpose(1, 2)), dim=-1)
+        assert torch.allclose(whole, expected, atol=1e-5)
+        assert torch.allclose(each, dense(cells), atol=1e-4)
+        tokens, counts = torch.rand(2, 5, 24), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+        assert torch.allclose(
+            ours.text_encoder["pooler"](tokens, counts.bool()), pool(tokens, attention_mask=counts), atol=1e-6
+        )
+
+
+def test_colipri_gets_a_scan_as_its_processor_gives_it() -> None:
+    torchio = pytest.importorskip("torchio", reason="torchio is not installed")
+    from vlm.encoder import prepare
+    from vlm.encoder.colipri import RECIPE
+
+    volume = body_scan()
+    image = torchio.ScalarImage(tensor=torch.from_numpy(volume.hu[None].astype(np.float32)), affine=volume.grid.affine)
+    for shape in ((32, 32, 32), (49, 25, 48)):  # cut and padded, with an odd rest and without
+        steps = torchio.Compose([
+            torchio.ToOrientation("RAS"), torchio.Resample(2, image_interpolation="linear"),
+            torchio.Clamp(-1000, 1000), torchio.RescaleIntensity((-1, 1), in_min_max=(-1000, 1000)),
+            torchio.CropOrPad(shape, padding_mode="minimum"),
+        ])  # fmt: skip
+        found = prepare(volume, dataclasses.replace(RECIPE, shape=shape)).values
+        assert np.abs(found - steps(image).numpy()[0]).max() < 1e-3
+
+
+def test_m3d_clip_gives_the_numbers_of_monai() -> None:
+    nets = pytest.importorskip("monai.networks.nets.vit", reason="monai is not installed")
+    from vlm.encoder.m3dclip import M3DCLIPNet
+
+    theirs = drawn_at_random(
+        nets.ViT(
+            in_channels=1, img_size=(8, 16, 16), patch_size=(2, 4, 4), hidden_size=24, mlp_dim=48, num_layers=2,
+            num_heads=2, proj_type="perceptron", pos_embed_type="learnable", classification=True,
+        )
+    )  # fmt: skip
+    ours = drawn_at_random(M3DCLIPNet(image=SMALL_M3D, text=TEXT))
+    unused = checkpoints.KINDS["m3dclip"].unused
+    ours.vision_encoder.load_state_dict(
+        {key: value for key, value in theirs.state_dict().items() if not unused.search(key)}, strict=True
+    )
+    theirs.classification_head = torch.nn.Identity()
+    values = torch.rand(1, 1, 8, 16, 16)
+    with torch.inference_mode():
+        first = theirs(values)[0]
+        tokens = ours.vision_encoder(values)
+    assert torch.allclose(tokens[:, 0], first.reshape(1, -1), atol=1e-4)

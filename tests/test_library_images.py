@@ -14,6 +14,7 @@ from app.cli import app
 from retrieval.caches import Indexes
 from retrieval.images import of_embedding, space_of, structure_of
 from retrieval.library import CaseLibrary, CaseVector
+from retrieval.likeness import sharing
 from retrieval.search import Filters, Query, Search
 from retrieval.weights import WHITENED_FROM, Weights
 from tests.library_cases import new_case
@@ -172,3 +173,29 @@ def test_what_cannot_be_encoded_is_said(library: CaseLibrary, tmp_path: Path, mo
     done = CliRunner().invoke(app, ["index", "add", str(tmp_path), "--encode", "--library", str(tmp_path / "plain")])
     assert isinstance(done.exception, WeightsError)
     assert "not installed: torch" in str(done.exception)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_likeness_says_how_many_neighbours_share_a_finding(alike: bool, tmp_path: Path) -> None:
+    # 32 cases, half with a stone, half with an effusion; their images lie in two heaps, by finding or by chance.
+    held = CaseLibrary(tmp_path / "lib")
+    reports = ("Kidney stone. No pleural effusion.", "Pleural effusion. No kidney stone.")
+    heaps = np.random.default_rng(4).permutation(32) % 2
+    for number in range(32):
+        heap = number % 2 if alike else heaps[number]
+        values = raw(number) + 3 * np.where(np.arange(24) < 12, heap, 1 - heap).astype(np.float32)
+        made = Embedding(identity="net-0123-mode", scan=f"{number:064x}", vector=values)
+        report = f"Findings: {reports[number % 2]}"
+        held.add(new_case("p6", patient=f"s{number}", report=report, vectors=of_embedding(made), content=made.scan))
+    search = Search(held)
+    means = sharing(search)
+    assert means.blind == pytest.approx(0.5, abs=0.1)
+    image = means.curves["scan net"]
+    near_by = float(np.interp(0.9, image.votes, image.shares))
+    assert (near_by > 0.8) if alike else (near_by < 0.75)
+    assert sharing(search) == means  # as it was kept
+    own = held.by_name(held._name("s0", "p6-study", ""))
+    found = search.similar(Query(facts=own.facts, own=own.patient), 3)
+    assert all(0 <= share <= 1 for similar in found for share in means.of(similar).values())
+    assert list(means.of(found[0])) == ["scan findings"]
+    held.close()

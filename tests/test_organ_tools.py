@@ -15,7 +15,7 @@ from vlm.anatomy.structures import use
 from vlm.ct.volume import Grid
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.tools.gallbladder import gallbladder
-from vlm.tools.kidney_lesions import kidney_lesions
+from vlm.tools.kidney_lesions import kidney_lesions, pole_of
 from vlm.tools.lesions import Tissue, axes_mm, blurred, spots
 from vlm.tools.liver_density import hepatic_steatosis
 from vlm.tools.liver_lesions import liver_lesions
@@ -25,6 +25,7 @@ SICK = (
     "hepatic steatosis, 25 HU", "splenomegaly 600 ml", "gallstone 12 mm", "right renal cyst 40 mm", "liver cyst 30 mm",
     "prostatomegaly 80 ml",
 )  # fmt: skip
+BLOCKED = ("biliary dilatation 12 mm", "left hydronephrosis, 20 mm")
 MAN = 2
 GRID = Grid((60, 60, 40), np.diag([2.0, 2.0, 2.0, 1.0]))
 
@@ -45,6 +46,11 @@ def sick() -> Case:
 @pytest.fixture(scope="module")
 def healthy() -> Case:
     return outlined(person(1, "plain"))
+
+
+@pytest.fixture(scope="module")
+def blocked() -> Case:
+    return outlined(person(MAN, "portal", *BLOCKED))
 
 
 def test_a_large_spleen_and_prostate_are_told_with_their_volume(sick: Case) -> None:
@@ -72,13 +78,27 @@ def test_a_healthy_woman_has_none_of_it(healthy: Case) -> None:
 
 def test_cysts_are_found_where_they_are_as_large_as_they_are(sick: Case) -> None:
     (cyst,) = seen(kidney_lesions(sick), "renal_cyst")
-    assert cyst.side == "right"
+    assert cyst.side == "right" and cyst.attributes["pole"] in ("upper_pole", "interpolar", "lower_pole")
     assert cyst.measured("volume").value == pytest.approx(33.5, rel=0.3)  # type: ignore[union-attr]
 
 
 def test_a_gallstone_is_found(sick: Case) -> None:
     (stone,) = seen(gallbladder(sick), "gallstone")
     assert stone.measured("diameter").value == pytest.approx(12.0, abs=4.0)  # type: ignore[union-attr]
+
+
+def test_a_wide_renal_pelvis_is_told_and_wide_bile_ducts_are_no_cysts(blocked: Case) -> None:
+    (pelvis,) = seen(kidney_lesions(blocked), "hydronephrosis")
+    assert pelvis.side == "left"
+    assert not seen(liver_lesions(blocked), "liver_cyst")
+
+
+def test_a_pole_is_a_third_of_the_height() -> None:
+    kidney = np.ones((30, 4, 4), dtype=bool)
+    for low, told in ((2, "lower_pole"), (14, "interpolar"), (26, "upper_pole")):
+        lesion = np.zeros_like(kidney)
+        lesion[low : low + 2] = True
+        assert pole_of(kidney, lesion) == told
 
 
 def test_without_outlines_nothing_is_measured() -> None:
@@ -118,6 +138,15 @@ def test_axes_of_a_block_are_its_diagonal_and_its_width() -> None:
     mask[1, 5:8, 5:25] = True
     long_mm, short_mm = axes_mm(mask, Grid((40, 40, 3), np.eye(4)))
     assert long_mm == pytest.approx(np.hypot(20, 3), abs=1.0) and 3.0 <= short_mm <= 6.5
+
+
+@pytest.mark.realct
+def test_veins_and_clefts_of_a_real_liver_without_contrast_are_no_cysts() -> None:
+    case = Case(real_case("nlst-101287").volume)
+    use(case, from_file(SHARED / "ct" / "nlst-101287" / "organs_drawn.nii.gz"))
+    evidence = liver_lesions(case)
+    assert not [e for e in evidence if isinstance(e, Observation) and e.finding != "splenic_lesion"]
+    assert any(s.looked for s in searched(evidence, "liver_cyst"))
 
 
 @pytest.mark.realct

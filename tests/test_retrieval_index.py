@@ -90,6 +90,10 @@ def test_lists_of_codes_reach_their_recall_and_say_it() -> None:
     assert facts.recall is not None
     assert facts.recall > 0.95
     assert facts.probes > 0
+    fresh = centres[rng.integers(0, 50, 100)] + 0.4 * rng.standard_normal((100, 32))
+    queries = normalised(fresh.astype(np.float32))
+    true = exact_neighbours([(ids, vectors)], queries, 10)[1]
+    assert recall_of(index.search(queries, 10)[1], true) > facts.recall - 0.02  # what finds itself flatters nothing
     assert index.ids().tolist() == ids.tolist()
     narrow = np.arange(0, 6000, 100, dtype=np.int64)
     assert index.search(vectors[:1], 60, among=narrow)[1][0].min() >= 0

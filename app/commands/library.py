@@ -193,6 +193,7 @@ def search(
     """Find similar cases by a scan or a report, or cases by words."""
     from app.searching import query_of
     from app.showing_cases import show_similar, similar_rows, write_thumbnails
+    from retrieval.likeness import sharing
     from retrieval.search import Search, filters_of
 
     filters = filters_of(
@@ -204,11 +205,13 @@ def search(
         query, missing = query_of(what, indexes.library, patient)
         if missing:
             typer.echo(missing, err=True)
-        found = Search(indexes.library, indexes).similar(query, count, filters)
-        rows = similar_rows(found)
+        search_in = Search(indexes.library, indexes)
+        found = search_in.similar(query, count, filters)
+        means = None if query.text else sharing(search_in)
+        rows = similar_rows(found, means)
         if thumbnails is not None:
             write_thumbnails(indexes.library, found, rows, thumbnails)
     if as_json:
         put_json(rows)
     else:
-        show_similar(rows, by_words=bool(query.text))
+        show_similar(rows, by_words=bool(query.text), blind=means.blind if means else None)

@@ -6,9 +6,18 @@ files. Devlin et al., NAACL 2019. A Longformer's window of 256 tokens to either 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from vlm.encoder.protocol import Vector
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 NORM_EPS = 1e-12  # as published; RoBERTa and Longformer have 1e-5
 
@@ -108,3 +117,23 @@ def mean_of(x: Tensor, counts: Tensor) -> Tensor:
     """(B, T, C), (B, T) bool -> (B, C): the mean over the tokens that count."""
     weight = counts.unsqueeze(-1).to(x.dtype)
     return torch.sum(x * weight, dim=1) / weight.sum(dim=1)
+
+
+class BertWords:
+    """The words' side of a checkpoint whose text tower is a BERT."""
+
+    def __init__(
+        self, text: Callable[[Tensor, Tensor], Tensor], tokenizer: Tokenizer, most: int, device: torch.device
+    ) -> None:
+        """``text`` makes unit vectors (N, D) of ids (N, T) and which of them count; cut at ``most`` tokens."""
+        self._text, self._tokenizer, self._device = text, tokenizer, device
+        tokenizer.enable_truncation(most)
+        tokenizer.enable_padding()
+
+    def embed(self, texts: Iterable[str]) -> Vector:
+        """(N, D) unit vectors."""
+        coded = self._tokenizer.encode_batch(list(texts))
+        ids = torch.tensor([code.ids for code in coded], device=self._device)
+        counts = torch.tensor([code.attention_mask for code in coded], dtype=torch.bool, device=self._device)
+        with torch.inference_mode():
+            return np.asarray(self._text(ids, counts).cpu().numpy())

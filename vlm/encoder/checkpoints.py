@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from vlm.encoder.protocol import Encoder
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")  # keys under which files keep their tensors
-PREFIX = re.compile(r"^(?:module\.|_orig_mod\.|base_model\.model\.|model\.(?=encode_|visual_|image_))+")
+PREFIX = re.compile(
+    r"^(?:module\.|_orig_mod\.|base_model\.model\.|model\.(?=(?:encode|visual|image|vision|text|language|mm|logit|softmax)_))+"
+)
 ADAPTER = re.compile(r"\.(?:lora_[AB]|lora_embedding_[AB]|modules_to_save)\b")
 PEFT_LAYER = re.compile(r"\.base_layer\.")
 
@@ -40,46 +43,14 @@ class Kind:
     words: str = ""  # the key whose rows are the words of its tokenizer; "" where it has no text tower
 
 
-def _merlin() -> nn.Module:
-    from vlm.encoder.merlin import MerlinNet
-
-    return MerlinNet()
-
-
-def _make_merlin(net: Any, sha256: str, licence: str, tokenizer: Tokenizer | None) -> Encoder:
-    from vlm.encoder.merlin import Merlin
-
-    return Merlin(net, sha256, licence, tokenizer)
+def _net(module: str, name: str) -> Callable[[], nn.Module]:
+    """The maker of an empty network; its module is loaded when it is asked."""
+    return lambda: getattr(import_module(f"vlm.encoder.{module}"), name)()
 
 
-def _ctclip() -> nn.Module:
-    from vlm.encoder.ctclip import CTCLIPNet
-
-    return CTCLIPNet()
-
-
-def _make_ctclip(net: Any, sha256: str, licence: str, tokenizer: Tokenizer | None) -> Encoder:
-    from vlm.encoder.ctclip import CTCLIP
-
-    return CTCLIP(net, sha256, licence, tokenizer)
-
-
-def _ctfm() -> nn.Module:
-    from vlm.encoder.ctfm import CTFMNet
-
-    return CTFMNet()
-
-
-def _make_ctfm(net: Any, sha256: str, licence: str, tokenizer: Tokenizer | None) -> Encoder:
-    from vlm.encoder.ctfm import CTFM
-
-    return CTFM(net, sha256, licence, tokenizer)
-
-
-def _image_tower() -> nn.Module:
-    from vlm.encoder.resnet import I3ResNet
-
-    return I3ResNet()
+def _encoder(module: str, name: str) -> Callable[[Any, str, str, Tokenizer | None], Encoder]:
+    """The maker of an encoder of a loaded network; its module is loaded when it is asked."""
+    return lambda *parts: getattr(import_module(f"vlm.encoder.{module}"), name)(*parts)
 
 
 KINDS = {
@@ -89,7 +60,8 @@ KINDS = {
             name="merlin", licence="MIT (Stanford MIMI Lab); text tower from Clinical-Longformer",
             signs=("encode_image.i3_resnet.conv1.weight", "encode_text.linear_layer.weight"),
             unused=re.compile(r"position_ids$|_global\.(?:weight|bias)$|text_encoder\.pooler\."),
-            net=_merlin, make=_make_merlin, words="encode_text.text_encoder.embeddings.word_embeddings.weight",
+            net=_net("merlin", "MerlinNet"), make=_encoder("merlin", "Merlin"),
+            words="encode_text.text_encoder.embeddings.word_embeddings.weight",
         ),
         Kind(
             name="ctclip", licence="CC-BY-NC-SA: not for commercial use; text tower from BiomedVLP-CXR-BERT (MIT)",
@@ -99,16 +71,37 @@ KINDS = {
                 r"|^visual_transformer\.(?:dec_|to_pixels|to_patch_emb_first_frame|discr\.|vgg\.)"
                 r"|_codebook\.(?:initted|cluster_size|embed_avg)$"
             ),
-            net=_ctclip, make=_make_ctclip, words="text_transformer.embeddings.word_embeddings.weight",
+            net=_net("ctclip", "CTCLIPNet"), make=_encoder("ctclip", "CTCLIP"),
+            words="text_transformer.embeddings.word_embeddings.weight",
         ),
         Kind(
             name="ctfm", licence="Apache-2.0, as its hub page states",
             signs=("conv_init.weight", "layers.4.blocks.3.conv2.weight"), unused=re.compile(r"$^"),
-            net=_ctfm, make=_make_ctfm,
+            net=_net("ctfm", "CTFMNet"), make=_encoder("ctfm", "CTFM"),
+        ),
+        Kind(
+            name="colipri", licence="MIT, for research as its card says; text tower from BiomedVLP-CXR-BERT (MIT)",
+            signs=("image_encoder.backbone.down_projection.proj.weight", "text_encoder.pooler.attn.in_proj_weight"),
+            unused=re.compile(
+                r"position_ids$|token_type_ids$|backbone\.mask_token$|\.rope\.|\.up_projection\.|backbone\.pooler\."
+            ),
+            net=_net("colipri", "COLIPRINet"), make=_encoder("colipri", "COLIPRI"),
+            words="text_encoder.backbone.embeddings.word_embeddings.weight",
+        ),
+        Kind(
+            name="m3dclip", licence="MIT, as its repository states; trained on data that is not for commercial use",
+            signs=("vision_encoder.patch_embedding.position_embeddings", "mm_language_proj.weight"),
+            unused=re.compile(
+                r"position_ids$|token_type_ids$|^language_encoder\.pooler\.|classification_head\.|cross_attn\."
+                r"|patch_embedding\.cls_token$"
+            ),
+            net=_net("m3dclip", "M3DCLIPNet"), make=_encoder("m3dclip", "M3DCLIP"),
+            words="language_encoder.embeddings.word_embeddings.weight",
         ),
         Kind(
             name="astra", licence="MIT, as the packages of the weights state",
-            signs=("conv1.weight", "layer3.35.conv3.weight"), unused=re.compile(r"$^"), net=_image_tower, make=None,
+            signs=("conv1.weight", "layer3.35.conv3.weight"), unused=re.compile(r"$^"),
+            net=_net("resnet", "I3ResNet"), make=None,
         ),
     )
 }  # fmt: skip

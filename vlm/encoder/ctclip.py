@@ -10,7 +10,7 @@ reader had scaled already. A Recipe takes Hounsfield units, whoever wrote the fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlm.encoder.bert import Bert
+from vlm.encoder.bert import Bert, BertWords
 from vlm.encoder.protocol import Features, Identity, Vector
 from vlm.encoder.recipe import Prepared, Recipe
 from vlm.encoder.speed import best_device
@@ -229,7 +229,7 @@ class CTCLIP:
         self.licence = licence
         self.device = torch.device(device or best_device())
         self._net = net.eval().to(self.device)
-        self.text = None if tokenizer is None else CTCLIPText(self._net, tokenizer, self.device)
+        self.text = None if tokenizer is None else BertWords(self._net.text, tokenizer, MOST_TOKENS, self.device)
 
     def features(self, prepared: Prepared) -> Features:
         """(512, 24, 24, 24) of a full-sized scan, and the scan's own vector: it hangs on where each patch lies."""
@@ -245,20 +245,3 @@ class CTCLIP:
     def project(self, features: Vector, organ: str = "") -> Vector:  # noqa: ARG002  # the same for all
         """The features of a part have no place among words: themselves."""
         return features
-
-
-class CTCLIPText:
-    """The words' side."""
-
-    def __init__(self, net: CTCLIPNet, tokenizer: Tokenizer, device: torch.device) -> None:
-        self._net, self._tokenizer, self._device = net, tokenizer, device
-        tokenizer.enable_truncation(MOST_TOKENS)
-        tokenizer.enable_padding()
-
-    def embed(self, texts: Iterable[str]) -> Vector:
-        """(N, 512) unit vectors."""
-        coded = self._tokenizer.encode_batch(list(texts))
-        ids = torch.tensor([code.ids for code in coded], device=self._device)
-        counts = torch.tensor([code.attention_mask for code in coded], dtype=torch.bool, device=self._device)
-        with torch.inference_mode():
-            return np.asarray(self._net.text(ids, counts).cpu().numpy())

@@ -160,7 +160,7 @@ def pooled(volume: Volume, encoder: Encoder, masks: Iterable[Mask], sizes: Mappi
     whole = features.pooled if features.whole is None else features.whole
     return Embedding(
         identity=str(encoder.identity), scan=volume.sha256, vector=whole,
-        organs=organs if features.whole is None else {},  # else parts of the map have no place among words
+        organs=organs if features.whole is None or features.parts else {},  # else parts have no place among words
         seen={name: share for name, (share, _) in weights.items()}, sizes_ml=sizes, note=prepared.seen.note,
     )  # fmt: skip
 

@@ -57,7 +57,7 @@ def heats(case: Case, encoder: Encoder, findings: Iterable[str], side: str | Non
 def _heat(
     case: Case, encoder: Encoder, prepared: Prepared, features: Features, finding: str, side: str | None
 ) -> Heat | str:
-    if features.whole is not None:
+    if features.whole is not None and not features.parts:
         return f"{encoder.identity.encoder} gives the scan one vector that hangs on where each patch lies"
     organ, weights = _asked(case, prepared, features, finding, side)
     flat = np.ascontiguousarray(features.values.reshape(features.values.shape[0], -1).T)  # (cells, C)

@@ -38,6 +38,7 @@ class Features:
     stride: tuple[int, int, int]
     whole: Vector | None = None  # the scan's vector among words, where it is no projection of the map's mean
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    parts: bool = False  # whether cells lie among words, too, where the scan has a vector of its own
 
     @property
     def pooled(self) -> Vector:

@@ -33,7 +33,8 @@ class Recipe:
     fill: float = 0.0  # what stands where there is no scan, in units of ``out``
     above_hu: float | None = None  # cut to the box of voxels above this first; None: the whole scan
     resize: Literal["linear", "area"] = "linear"
-    aligned: Literal["corners", "cells"] = "corners"  # whether first voxels share their centres or their outer edges
+    aligned: Literal["corners", "cells", "middle"] = "corners"  # what old and new voxels share: first centres, outer
+    # edges, or the middle of the scan
     clip_first: bool = False  # clip to the window before resampling, not after
     axes: str = "RAS"  # order and direction of the array's axes, such as "SPL"
 
@@ -136,9 +137,12 @@ def _box(volume: Volume, above_hu: float | None) -> tuple[slice, slice, slice]:
 
 def _spaced(box: slice, n: int, wanted: int, step: float, aligned: str) -> _Line:
     """Samples ``step`` voxels apart, held at the border; the middle ``wanted`` of them."""
-    inside, lead = box.stop - box.start, 0.0
+    inside, lead, upward = box.stop - box.start, 0.0, aligned == "middle"  # of an odd rest, the larger half first
     if aligned == "corners":
         samples = round((inside - 1) / step + 1)
+    elif aligned == "middle":  # exactly ``step`` apart, none beyond the scan
+        samples = max(1, int(inside / step))
+        lead = (inside - 1 - (samples - 1) * step) / 2
     else:  # a whole number of cells fills the scan, so a step is a little more or less than asked for
         samples = max(1, int(inside / step))
         step = inside / samples
@@ -146,6 +150,8 @@ def _spaced(box: slice, n: int, wanted: int, step: float, aligned: str) -> _Line
     first = max(0, samples // 2 - wanted // 2) if samples > wanted else 0
     kept = min(samples, wanted)
     at = (wanted - kept) // 2
+    if upward:
+        first, at = -(-max(0, samples - wanted) // 2), -(-(wanted - kept) // 2)
     where = box.start + np.clip(lead + (first + np.arange(kept)) * step, 0, inside - 1)
     start = box.start + lead + (first - at) * step
     low = box.start + max(0.0, first * step - step / 2 if first else 0.0)

@@ -35,6 +35,8 @@ DIMENSIONS: tuple[frozenset[str], ...] = (
     frozenset({"peripheral", "central"}),
     frozenset({"homogeneous", "heterogeneous"}),
     frozenset({"enhancing", "nonenhancing"}),
+    frozenset({"upper_pole", "interpolar", "lower_pole"}),
+    frozenset({f"segment_{number}" for number in range(1, 9)}),
 )
 
 

@@ -2,7 +2,10 @@
 
 In: the outline of each kidney and the contrast phase. Out: an Observation for each lesion, one for a collecting
 system that is wide, and a Search for each. Fluid in the middle, open to the hilum, is urine in the collecting
-system; fluid at the outer border is a cyst. Solid lesions are told in the portal venous phase only.
+system; fluid at the outer border is a cyst. Solid lesions are told in the portal venous phase only. An outline that
+is not good enough to be measured says where to look in enhanced kidneys for cysts and for wide collecting systems;
+it never licenses "no cyst". Without contrast fat of the sinus mixed with vessels is as dense as urine: large cysts
+are told, and whether the renal pelvis is wide is left open.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ URINE_HU = (-12.0, 25.0)
 DARK_SHARE = 0.6  # of the density of enhanced tissue: lower is a solid lesion, cortex and medulla lie above
 SOLID_MM = 25.0  # smaller dark spots in enhanced kidneys are medulla, columns, scars and calyces
 BALL = 0.7  # without contrast fat of the sinus mixed with vessels is as dense as a cyst, but ragged
-CYST_MM = 11.0  # smaller ones are calyces and fat of the sinus as often
+CYST_MM, PLAIN_CYST_MM = 11.0, 15.0  # smaller ones are calyces and fat of the sinus as often; without contrast
 LEAST_INSIDE = 0.15  # exophytic cysts are mostly surrounded by fat
 SURE_INSIDE = 0.3
+ROUGH_INSIDE = 0.5  # in a kidney whose outline is not sure
 MEDIAL_MM = 3.0  # towards the midline from the kidney's middle: where the sinus lies
 # A renal pelvis is wide from 10 mm (customary); the widest ball reads less where calyces join, and noise more.
 PELVIS_MM = 12.0
@@ -66,19 +70,22 @@ def kidney_lesions(case: Case) -> list[Evidence]:
 
 def _of(case: Case, name: str) -> list[Evidence]:
     seen = organ(case, name)
-    if seen.mask is None or not seen.measurable:
-        return [sought(case, NAME, finding, seen) for finding in FINDINGS]
     when = phase(case)
+    if seen.mask is None or (not seen.measurable and when in ("none", "unknown")):
+        return [sought(case, NAME, finding, seen) for finding in FINDINGS]
     system, lesions = dark_parts(case, seen)
+    if not seen.measurable:
+        lesions = [lesion for lesion in lesions if lesion.hu <= CYST_HU and lesion.inside >= ROUGH_INSIDE]
     if len(lesions) > MOST:
         return [sought(case, NAME, finding, seen, failed=("noise",)) for finding in FINDINGS]
     out: list[Evidence] = [_observed(case, seen, lesion, number) for number, lesion in enumerate(lesions, 1)]
-    if system is not None:
+    if system is not None and when != "none":
         out.append(_wide(case, seen, system))
     told = [record.finding for record in out if isinstance(record, Observation)]
     for finding in FINDINGS:
-        solid = finding == "renal_lesion"
-        failed = ("no_contrast",) if solid and when == "none" else ("phase",) if solid and when != "venous" else ()
+        failed: tuple[str, ...] = ("phase",) if finding == "renal_lesion" and when not in ("none", "venous") else ()
+        if finding in ("renal_lesion", "hydronephrosis") and when == "none":
+            failed = ("no_contrast",)
         out.append(sought(case, NAME, finding, seen, found=told.count(finding), failed=failed))
     return out
 
@@ -118,9 +125,11 @@ def _placed(system: System, whole: NDArray[np.bool_], box: tuple[slice, slice, s
 
 def _is_lesion(lesion: Lesion, sinus: NDArray[np.bool_], *, plain: bool) -> bool:
     """Not urine, fat or vessels of the sinus; solid ones large enough."""
-    if float(np.mean(sinus[lesion.mask])) > 0.5 or (plain and lesion.width_mm < BALL * lesion.ball_mm):
+    if float(np.mean(sinus[lesion.mask])) > 0.5:
         return False
-    return lesion.ball_mm >= (CYST_MM if lesion.hu <= CYST_HU else SOLID_MM)
+    if plain and (lesion.width_mm < BALL * lesion.ball_mm or lesion.inside < SURE_INSIDE):
+        return False
+    return lesion.ball_mm >= ((PLAIN_CYST_MM if plain else CYST_MM) if lesion.hu <= CYST_HU else SOLID_MM)
 
 
 def limit_hu(normal: Tissue, when: str) -> float:
@@ -170,7 +179,7 @@ def collecting_system(own: NDArray[np.bool_], fluid: NDArray[np.bool_], grid: Gr
 
 def _wide(case: Case, seen: Organ, system: System) -> Observation:
     site, side = SITES[seen.name]
-    sure = system.width_mm >= SURE_MM
+    sure = seen.measurable and system.width_mm >= SURE_MM
     return Observation(
         tool=NAME, finding="hydronephrosis", presence="present" if sure else "uncertain", site=site, side=side,
         measurements=(
@@ -189,7 +198,9 @@ def _observed(case: Case, seen: Organ, lesion: Lesion, number: int) -> Observati
     if finding == "renal_lesion" and phase(case) != "venous":
         finding = "renal_hypodensity"
     sure = lesion.inside >= SURE_INSIDE
-    attributes = {"density": "fluid_density" if fluid else "hypodense", "pole": pole_of(seen.voxels, lesion.mask)}
+    attributes = {"density": "fluid_density" if fluid else "hypodense"}
+    if seen.whole:
+        attributes["pole"] = pole_of(seen.voxels, lesion.mask)
     if lesion.fat > 0.3:
         attributes["exophytic"] = "yes"
     return Observation(
@@ -201,7 +212,7 @@ def _observed(case: Case, seen: Organ, lesion: Lesion, number: int) -> Observati
 
 
 def pole_of(kidney: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> str:
-    """ "upper", "inter" or "lower": the third of the kidney's height in which a lesion's centre lies."""
+    """ "upper_pole", "interpolar" or "lower_pole": the third of the kidney's height in which a lesion's centre lies."""
     high = np.flatnonzero(kidney.any(axis=(1, 2)))
     at = (float(np.argwhere(lesion).mean(axis=0)[0]) - high[0]) / max(1, high[-1] - high[0])
-    return "lower" if at < 1 / 3 else "upper" if at > 2 / 3 else "inter"
+    return "lower_pole" if at < 1 / 3 else "upper_pole" if at > 2 / 3 else "interpolar"

@@ -25,6 +25,10 @@ SURE_INSIDE, LEAST_INSIDE = 0.75, 0.65  # of a lesion's surface within the organ
 DEEP = 0.95  # so much of it, and it is no gallbladder
 MOST_FAT = 0.05  # of its surface: more is the hilum, a fissure or the border of the organ
 SOLID_MM, SOLID_SLICES = 12.0, 3.2  # least size of what is no fluid, mm and slices: vessels cut across look alike
+FLUID_SLICES = 2.5  # of fluid: fat of a cleft mixed with liver is as dense as water in the slice or two that it fills
+# Width of the widest ball over the longest extent: 0.7 to 1 in drawn cysts, below 0.55 in veins and clefts.
+ROUND = 0.6
+VEIN_HU = 20.0  # without contrast: what noise takes off blood still lies above
 SMALL_MM = 10.0  # too small to characterise (Berland, ACR white paper, J Am Coll Radiol 2010;7:754)
 MOST = 12  # more are not lesions but a noisy or badly outlined organ
 DOUBT_MM = 3.0
@@ -75,12 +79,17 @@ def dark_lesions(case: Case, seen: Organ) -> list[Lesion]:
     place &= ~grown((smooth < NO_TISSUE_HU[0]) | (smooth > NO_TISSUE_HU[1]), AWAY_MM, grid)
     wanted = smooth < limit_hu(normal, phase(case))
     found = spots(smooth, own, place, wanted, normal, grid, least_inside=LEAST_INSIDE)
-    least_mm = max(SOLID_MM, SOLID_SLICES * case.volume.grid.spacing_mm[2])
-    return [
-        lesion.placed(seen.voxels, box)
-        for lesion in found
-        if lesion.fat <= MOST_FAT and (lesion.fluid or lesion.ball_mm >= least_mm)
-    ]
+    step_mm, plain = case.volume.grid.spacing_mm[2], phase(case) == "none"
+    return [lesion.placed(seen.voxels, box) for lesion in found if _is_lesion(lesion, step_mm, plain=plain)]
+
+
+def _is_lesion(lesion: Lesion, step_mm: float, *, plain: bool) -> bool:
+    """Not a vein, nor the fat of a cleft mixed with liver: round, with little fat around it, in several slices."""
+    if lesion.fat > MOST_FAT or lesion.width_mm < ROUND * max(lesion.long_mm, lesion.height_mm):
+        return False
+    if lesion.fluid and not (plain and lesion.hu > VEIN_HU):
+        return min(lesion.ball_mm, lesion.height_mm) >= FLUID_SLICES * step_mm
+    return lesion.ball_mm >= max(SOLID_MM, SOLID_SLICES * step_mm)
 
 
 def limit_hu(normal: Tissue, when: str) -> float:
@@ -96,8 +105,8 @@ def _observed(case: Case, seen: Organ, lesion: Lesion, number: int) -> Observati
         finding = small  # without the right phase a dark spot is a dark spot
     site, _ = SITES[seen.name]
     attributes = {"density": "fluid_density" if lesion.fluid else "hypodense"}
-    if seen.name == "liver":
-        attributes["segment"] = segment_of(seen.voxels, lesion.mask)
+    if seen.name == "liver" and seen.whole:
+        attributes["segment"] = segment_of(case, seen.voxels, lesion.mask)
     note = ""
     if lesion.inside < SURE_INSIDE:
         note = "at the border of the organ: a cleft or a neighbour looks alike"
@@ -122,11 +131,13 @@ def measures(lesion: Lesion) -> tuple[Measurement, ...]:
     )
 
 
-def segment_of(liver: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> str:
-    """The Couinaud segment in which a lesion's centre probably lies, "1" to "8"; told from shares of the outline.
+def segment_of(case: Case, liver: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> str:
+    """The Couinaud segment in which a lesion's centre probably lies, "segment_2" to "segment_8".
 
-    The plane between left and right runs at 55 % of the width from the right; that of the falciform ligament at 72 %;
-    the portal vein divides upper from lower segments at half the height. Segment 1 is left out: it needs the veins.
+    Left and right part at Cantlie's line from the gallbladder to the inferior vena cava where both were drawn
+    (Bismuth, World J Surg 1982;6:3), else at 55 % of the liver's width from the right; the falciform ligament stands
+    at 72 %, the portal vein divides upper from lower segments at half the height. Segment 1 is left out: it needs the
+    veins. Arrays are (Z, Y, X) on the working grid.
     """
     inside = np.argwhere(liver)
     centre = np.argwhere(lesion).mean(axis=0)
@@ -136,10 +147,26 @@ def segment_of(liver: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> str:
     left = (x_high - centre[2]) / max(1.0, x_high - x_low)  # x grows to the patient's right
     upper = (centre[0] - z_low) / max(1.0, z_high - z_low) > 0.5
     front = (centre[1] - y_low) / max(1.0, y_high - y_low) > 0.5
+    line_x = _cantlie(case, float(centre[1]))
     if left > 0.72:
-        return "2" if upper else "3"
-    if left > 0.55:
-        return "4"
+        return "segment_2" if upper else "segment_3"
+    if left > 0.55 if line_x is None else centre[2] < line_x:
+        return "segment_4"
     if front:
-        return "8" if upper else "5"
-    return "7" if upper else "6"
+        return "segment_8" if upper else "segment_5"
+    return "segment_7" if upper else "segment_6"
+
+
+def _cantlie(case: Case, y: float) -> float | None:
+    """Column in which Cantlie's line runs at row ``y``, seen from below; None where an end of it was not drawn."""
+    ends = []
+    for name in ("gallbladder", "inferior_vena_cava"):
+        mask = structure(case, name).mask
+        if mask is None or not mask:
+            return None
+        ends.append(case.working.grid.to_ijk(mask.centre_mm))
+    front, back = ends
+    if front[1] - back[1] < 10.0:  # voxels; too near to give a direction
+        return None
+    share = (y - back[1]) / (front[1] - back[1])
+    return float(back[0] + np.clip(share, 0.0, 1.5) * (front[0] - back[0]))

@@ -19,6 +19,9 @@ NEEDS_CONTRAST = frozenset({
     "splenic_lesion", "pancreatic_lesion", "metastatic_disease", "varices", "submucosal_edema",
 })  # fmt: skip
 
+ASKED_FOR = frozenset({"thrombosis", "metastatic_disease"})  # wider than what stands below them
+NEEDS_PORTAL = frozenset({"varices"})  # veins are filled in the portal phase alone
+
 
 @tool(NAME, observes=())
 def unseen(case: Case) -> list[Evidence]:
@@ -28,7 +31,7 @@ def unseen(case: Case) -> list[Evidence]:
     vocabulary = load_vocabulary()
     out: list[Evidence] = []
     for key, finding in sorted(vocabulary.findings.items()):
-        if key in observed or _generic(key, observed, vocabulary):
+        if key in observed or (key not in ASKED_FOR and _generic(key, observed, vocabulary)):
             continue
         reasons = (_reason(case, key, finding.site, vocabulary),)
         out.append(Search(tool=NAME, finding=key, covered=0.0, site=finding.site, failed=reasons))
@@ -51,4 +54,6 @@ def _reason(case: Case, key: str, site: str | None, vocabulary: Vocabulary) -> s
             return "not_covered"
     if key in NEEDS_CONTRAST and contrast(case).enhanced is not True:
         return "no_contrast"
+    if key in NEEDS_PORTAL and contrast(case).phase != "venous":
+        return "phase"
     return "not_implemented"
