@@ -104,6 +104,14 @@ def test_volumes_and_densities_that_no_adult_has_are_not_believed(person: tuple[
     assert "HU" in told.doubts["lung_right"]
 
 
+def test_a_crumb_at_the_end_of_a_scan_is_no_kidney(person: tuple[Case, Drawn]) -> None:
+    _, drawn = person
+    crumb = np.zeros_like(drawn["kidney_right"])
+    x, y, _ = (int(part.mean()) for part in np.nonzero(drawn["kidney_right"]))
+    crumb[x - 1 : x + 2, y - 1 : y + 2, :1] = True
+    assert "too small" in judged(person, kidney_right=crumb).doubts["kidney_right"]
+
+
 def test_nothing_drawn_is_nothing_doubted(person: tuple[Case, Drawn]) -> None:
     empty = {name: np.zeros_like(voxels) for name, voxels in person[1].items()}
     told = believe(person[0], empty)

@@ -45,7 +45,9 @@ TAGS = (
     "ReferringPhysicianName", "PatientName", "ReasonForStudy", "AdditionalPatientHistory",
     "RequestedProcedureDescription", "StationName",
 )  # fmt: skip
-FORBIDDEN = ("liver mass", "metast", "pneumothorax right", "large pericardial", "no left pleural effusion", "no nodule")
+FORBIDDEN = (
+    "liver mass", "metastases", "pneumothorax right", "large pericardial", "no left pleural effusion", "no nodule",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

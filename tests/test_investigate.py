@@ -187,7 +187,7 @@ def test_a_model_calls_tools_and_says_what_the_checker_passes(case: OpenCase) ->
 
 
 def test_typed_errors_go_back_to_the_model(case: OpenCase) -> None:
-    model = Scripted(calling("segment", structure="spleen of gold"), Answer(text=""), saying(), saying())
+    model = Scripted(calling("segment", structure="organ of gold"), Answer(text=""), saying(), saying())
     answered(case, model)
     told = [m for m in model.asked[1][0] if m.role == "tool"]
     assert json.loads(told[0].text)["error"] == "not_found"

@@ -173,7 +173,7 @@ def test_what_a_person_decided_survives_a_restart_and_goes_into_the_exports(tmp_
 
 @pytest.mark.parametrize(
     ("words", "key", "status"),
-    [("pleural effusion", "pleural_effusion", "present"), ("pneumothorax", "pneumothorax", "limited"),
+    [("pleural effusion", "pleural_effusion", "present"), ("hiatal hernia", "hiatal_hernia", "limited"),
      ("emphysema", "emphysema", "absent"),
      ("kidney", "kidney_stone", "not_assessed"), ("fluid around the lung", "pleural_effusion", "present")],
 )  # fmt: skip

@@ -33,13 +33,14 @@ RIGHT, LEFT = (
 ACROSS_MM = 12.0  # what is named after a side may reach so far over the midline
 OWN_SIDE = 0.6  # share of its voxels on its own side, for what lies on one side in nearly everyone
 
-# Least and most of an adult, mL, disease included; the least holds only where nothing is cut.
+# Least and most of an adult, mL, disease included; the least holds where nothing is cut, a part of it where one ends.
 VOLUME_ML: Mapping[str, tuple[float, float]] = {
     "liver": (400, 5500), "spleen": (20, 4000), "kidney_right": (25, 900), "kidney_left": (25, 900),
     "stomach": (20, 4000), "gallbladder": (2, 500), "pancreas": (8, 400), "urinary_bladder": (5, 2500),
     "aorta": (15, 1500), "inferior_vena_cava": (8, 300), "heart": (150, 2500), "lung_right": (150, 5500),
     "lung_left": (100, 5000), "esophagus": (3, 200), "trachea": (8, 150), "spinal_cord": (5, 150), "prostate": (4, 400),
 }  # fmt: skip
+PIECE_SHARE = 0.2  # of the least: a smaller piece at the end of a scan could be anything
 # Median density in any contrast phase, HU: fat liver to blood in the first pass.
 DENSITY_HU: Mapping[str, tuple[float, float]] = {
     "liver": (-30, 260), "spleen": (15, 400), "kidney_right": (-5, 450), "kidney_left": (-5, 450),
@@ -154,7 +155,7 @@ def volume(name: str, kept: Bools, grid: Grid) -> str:
     ends = any(kept[0].any() or kept[-1].any() for kept in (kept, kept.swapaxes(0, 1), kept.swapaxes(0, 2)))
     if ml > most or (ml < least and not ends):
         return f"{ml:.0f} ml is not the volume of an adult's"
-    return ""
+    return f"a piece of {ml:.0f} ml at the end of the scan is too small to be told" if ml < PIECE_SHARE * least else ""
 
 
 def density(name: str, kept: Bools, case: Case) -> str:
