@@ -200,15 +200,16 @@ def test_a_line_down_the_superior_vena_cava_is_a_catheter(plain: Volume) -> None
 
 
 def test_fatty_liver_is_judged_without_contrast_only() -> None:
-    enhanced = run("liver_density", chest(spacing_mm=(2.0, 2.0, 3.0), blood_hu=200.0, seed=1).volume)
-    assert searches(enhanced, "hepatic_steatosis")[0].failed == ("contrast",)
+    arterial = Case(chest(spacing_mm=(2.0, 2.0, 3.0), blood_hu=300.0, seed=1).volume)
+    assert searches(run("liver_density", arterial), "hepatic_steatosis")[0].failed == ("contrast",)
+    assert searches(run("unseen", arterial), "varices")[0].failed == ("phase",)
 
 
 def test_what_no_tool_observes_is_said_to_be_unassessed(plain: Volume) -> None:
     evidence = run("unseen", plain)
     named = {e.finding for e in evidence if isinstance(e, Search)}
     observed = {finding for tool in TOOLS.values() for finding in tool.observes}
-    assert {"pulmonary_embolism", "appendicitis", "ureter_stone"} <= named
+    assert {"pulmonary_embolism", "appendicitis", "ureter_stone", "thrombosis", "metastatic_disease"} <= named
     assert not named & observed and named <= set(load_vocabulary().findings)
     assert not any(e.looked for e in evidence if isinstance(e, Search))
     reasons = {e.finding: e.failed for e in evidence if isinstance(e, Search)}
