@@ -194,6 +194,9 @@ def every_part_shows_the_case(page: Page, site: Site) -> None:
     page.wait_for_function(POINTED % "lung nodule")  # it opens at its nodule
     page.wait_for_selector("#findings-table tr.here[data-key=lung_nodule]")
     page.wait_for_selector("#report button.sentence.here:has-text('nodule')")
+    viewer, findings = (page.locator(f"#{name}").bounding_box() for name in ("viewer", "findings"))
+    assert viewer["x"] == findings["x"]
+    assert findings["y"] >= viewer["y"] + viewer["height"]  # in view, below the image
     before = crosshair(page)
     page.evaluate("document.activeElement.blur()")  # a tab keeps its own keys
     page.keyboard.press("PageUp")
