@@ -246,7 +246,7 @@ def test_t15_forty_payloads_in_every_field_stay_text(visit: Visit, site: Site) -
     for n, text in enumerate((everything[:2000], *PAYLOADS[:3])):
         page.fill("#ask", text)
         page.keyboard.press("Enter")
-        page.wait_for_selector(f"#chat-log li:nth-child({n + 1}) .note")
+        page.wait_for_selector(f"#chat-log li:nth-child({n + 1}) :is(.note, .answer)")
     page.reload()
     page.wait_for_selector("#report li.is-edited")
     inside = "#report img, #report svg, #report script, #report iframe, #report a[href^=java], #chat img, #chat iframe"

@@ -125,6 +125,8 @@ def _modelled(
             done.refuse(worse)
             done.revised += len(better)
             kept |= better
+    if rows and not kept and not done.error:
+        done.error = next((text for rule, text in done.refused if rule == "form"), "No sentence of the model's held.")
     done.seconds = time.monotonic() - began
     return kept
 
