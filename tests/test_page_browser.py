@@ -183,7 +183,7 @@ def test_t15_what_a_person_types_is_never_markup(visit: Visit) -> None:
         page.fill("#ask", text)
         page.keyboard.press("Enter")
         page.wait_for_selector(".question >> text=alert(1)")
-        page.wait_for_selector("#chat-log li:last-child .note")
+        page.wait_for_selector("#chat-log li:last-child :is(.note, .answer)")
     assert page.locator("#chat img, #chat-log script").count() == 0
 
 
