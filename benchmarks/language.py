@@ -28,13 +28,13 @@ from vlm.grounding import Context, Verdict
 from vlm.language import embedded
 from vlm.language.asking_rows import ask_for
 from vlm.language.compose import ScanFacts, compose
-from vlm.language.decoding import threads
 from vlm.language.models import Answer
 from vlm.language.restyle import load_wordings, say
 from vlm.language.rewording import Judge, reword, row_words
 from vlm.language.rows import STYLES, Row, Style, row_of
 from vlm.report import Draft
 from vlm.train.evidence_tables import HELD_OUT
+from vlm.workers import threads
 
 SCAN = ScanFacts(slices=300, step_mm=1.0, kernel="soft", contrast=False, regions=("chest", "upper_abdomen"))
 FIRST_SEED = 1_000_000

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import wait
 from typing import TypeVar
@@ -64,6 +65,19 @@ def in_parallel(function: Callable[[J], R], jobs: Iterable[J], *, workers: int =
                 waiting.extendleft(reversed(lost))
                 count = max(1, count // 2)
         waiting.extend(islice(coming, 0 if waiting else 1))
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """A number of torch's threads for a while. A small model on a full machine wants one: each layer waits for all."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _end_with_parent() -> None:

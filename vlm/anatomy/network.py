@@ -8,7 +8,6 @@ the package; their recipe is ``vlm/train/segment.py``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from vlm.anatomy.classes import CLASSES
 from vlm.anatomy.refine import refined
 from vlm.ct.volume import AIR_HU, Grid
 from vlm.evidence import Case
+from vlm.workers import threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +108,7 @@ def labelled(hu: NDArray[np.int16], inside: NDArray[np.bool_], grid: Grid, net: 
     whole = torch.full(padded, float(AIR_HU))
     whole[: size[0], : size[1], : size[2]] = coarse
     seen = images(whole, _from_middle(inside, grid, padded))
-    with _shared(), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast()):
+    with threads(THREADS), torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast()):
         features, _ = net(seen[None].contiguous(memory_format=torch.channels_last_3d))
         scores = net.head(features[0].permute(1, 2, 3, 0)[: size[0], : size[1], : size[2]]).permute(3, 0, 1, 2)
     out = np.zeros(grid.shape, dtype=np.uint8, order="F")
@@ -116,19 +116,6 @@ def labelled(hu: NDArray[np.int16], inside: NDArray[np.bool_], grid: Grid, net: 
         out[:, :, low:high] = part.argmax(dim=0).to(torch.uint8).numpy()
     out[~inside] = 0
     return refined(out, scores, hu, inside, grid)
-
-
-@contextmanager
-def _shared() -> Iterator[None]:
-    """``THREADS`` for torch, whatever it was given before."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _from_middle(inside: NDArray[np.bool_], grid: Grid, size: list[int]) -> tuple[Tensor, Tensor]:

