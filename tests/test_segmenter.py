@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the segmenter needs the extra `network`")
+from torch.nn import functional  # noqa: E402
 
 from vlm.anatomy.classes import CLASSES, INDEX, class_of  # noqa: E402
-from vlm.anatomy.network import AIR_HU, labelled, load  # noqa: E402
+from vlm.anatomy.network import AIR_HU, labelled, likeliest, load  # noqa: E402
 from vlm.anatomy.refine import refined  # noqa: E402
 from vlm.anatomy.unet import UNet  # noqa: E402
 from vlm.ct.volume import Grid  # noqa: E402
@@ -120,6 +121,16 @@ def test_outside_the_body_is_outside_and_every_size_of_scan_works(tmp_path: Path
         assert not said[~inside].any()
 
 
+@pytest.mark.parametrize("fine", [(18, 26, 14), (23, 31, 14), (12, 13, 40)])
+def test_the_likeliest_class_between_voxels_is_that_of_linear_scores(fine: tuple[int, int, int]) -> None:
+    noise = torch.randn((1, 5, 9, 13, 7), generator=torch.Generator().manual_seed(3))
+    smooth = functional.avg_pool3d(noise, 3, 1, 1)
+    linear = functional.interpolate(smooth, size=fine, mode="trilinear")[0].argmax(dim=0).numpy()
+    inside = np.random.default_rng(3).random(fine) < 0.8
+    found = likeliest(smooth[0].permute(1, 2, 3, 0).contiguous(), inside)
+    assert np.array_equal(found, np.where(inside, linear, 0))
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     segment.save(UNet(len(CLASSES), (8, 8, 16)), Recipe(widths=(8, 8, 8)), tmp_path / "wrong.safetensors")
     with pytest.raises((ValueError, RuntimeError)):
@@ -134,9 +145,9 @@ def test_an_organ_ends_where_its_density_does_and_keeps_what_lies_in_it() -> Non
     cyst[17:23, 17:23, 17:23] = True
     hu = np.where(cyst, 5, np.where(liver, 60, -100)).astype(np.int16)
     hu += np.random.default_rng(5).normal(0, 12, grid.shape).astype(np.int16)
-    scores = torch.zeros((len(CLASSES), 20, 20, 20))
-    scores[INDEX["fat"]] = 1.0
-    scores[INDEX["liver"], 2:18, 2:18, 2:18] = 3.0  # from 4 to 36
+    scores = torch.zeros((20, 20, 20, len(CLASSES)))
+    scores[..., INDEX["fat"]] = 1.0
+    scores[2:18, 2:18, 2:18, INDEX["liver"]] = 3.0  # from 4 to 36
     drawn = np.where(np.pad(np.ones((32, 32, 32), dtype=bool), 4), INDEX["liver"], INDEX["fat"]).astype(np.uint8)
     inside = np.ones(grid.shape, dtype=bool)
     inside[:, 31:] = False
@@ -152,6 +163,6 @@ def test_an_organ_ends_where_its_density_does_and_keeps_what_lies_in_it() -> Non
 def test_a_map_without_organs_stays_as_it_is() -> None:
     grid = Grid((9, 8, 7), np.diag([2.0, 2.0, 2.0, 1.0]))
     drawn = np.full(grid.shape, INDEX["bone"], dtype=np.uint8)
-    scores = torch.zeros((len(CLASSES), 5, 4, 4))
+    scores = torch.zeros((5, 4, 4, len(CLASSES)))
     same = refined(drawn, scores, np.zeros(grid.shape, dtype=np.int16), np.ones(grid.shape, dtype=bool), grid)
     assert np.array_equal(same, drawn)

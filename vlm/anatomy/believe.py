@@ -1,19 +1,20 @@
 """What a learned label map must keep to before it is believed: rules of anatomy, each with its reason in words.
 
-In: a case and one mask a structure, as a network drew them. Out: the masks cleaned (one component, own side), and why a
+In: a case and what a network drew of each structure. Out: the same, cleaned (one component, own side), and why a
 structure is not believed: wrong side, far from all its neighbours, out of the order from head to foot, of a volume or a
 density that no adult has. Ranges are far wider than normal ones, so that disease is not taken for an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cc3d
 import edt
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from vlm.anatomy.skeleton import spine
 from vlm.ct.volume import Grid
@@ -76,105 +77,147 @@ SURE = ("lung_right", "lung_left", "liver", "heart", "kidney_right", "kidney_lef
 ORDER_MM = 10.0  # by which a middle may be out of order
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was drawn of one structure, in a box that holds it: ``voxels`` is of ``box``, its indices of the grid."""
+
+    box: tuple[slice, slice, slice]
+    voxels: Bools
+
+    def __bool__(self) -> bool:
+        return bool(self.voxels.any())
+
+    def on(self, shape: tuple[int, int, int]) -> Bools:
+        """On the whole grid."""
+        out = np.zeros(shape, dtype=bool, order="F")
+        out[self.box] = self.voxels
+        return out
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Believed:
-    """Cleaned masks (X, Y, Z) by name, and of those that are not believed the reason."""
+    """Cleaned structures by name, and of those that are not believed the reason."""
 
-    masks: Mapping[str, Bools]
+    parts: Mapping[str, Part]
     doubts: Mapping[str, str]
 
 
-def believe(case: Case, drawn: Mapping[str, Bools]) -> Believed:
-    """Clean the masks of a network on ``case.working`` and say which of them anatomy contradicts."""
+def parts(labels: NDArray[np.uint8], names: Mapping[int, str]) -> dict[str, Part]:
+    """Every structure of a label map (X, Y, Z) that has a voxel, in the smallest box that holds it."""
+    boxes = ndimage.find_objects(labels)
+    return {
+        name: Part(box, labels[box] == number)
+        for number, name in names.items()
+        if number <= len(boxes) and (box := boxes[number - 1]) is not None
+    }
+
+
+def believe(case: Case, drawn: Mapping[str, Part]) -> Believed:
+    """Clean what a network drew on ``case.working`` and say which of it anatomy contradicts."""
     grid, middle = case.working.grid, midline(case, drawn)
-    masks: dict[str, Bools] = {}
+    cleaned: dict[str, Part] = {}
     doubts: dict[str, str] = {}
-    for name, voxels in drawn.items():
-        kept = one_component(name, own_side(name, voxels, middle, grid), grid)
-        masks[name] = kept
-        if voxels.any():
-            tests = (wrong_side(name, voxels, kept, middle, grid), volume(name, kept, grid), density(name, kept, case))
-            doubt = next((word for word in tests if word), "")
+    trusted = "density_withheld" not in case.volume.scan.limits
+    for name, part in drawn.items():
+        kept = one_component(name, own_side(name, part, middle, grid), grid)
+        cleaned[name] = kept
+        if part:
+            doubt = wrong_side(name, part, kept, middle, grid) or volume(name, kept, grid)
+            doubt = doubt or (density(name, case.working.hu[kept.box][kept.voxels]) if trusted else "")
             if doubt:
                 doubts[name] = doubt
     for judge in (out_of_order, strangers):
-        sound = {name: voxels for name, voxels in masks.items() if voxels.any() and name not in doubts}
+        sound = {name: part for name, part in cleaned.items() if part and name not in doubts}
         doubts |= judge(sound, grid)
-    return Believed(masks=masks, doubts=doubts)
+    return Believed(parts=cleaned, doubts=doubts)
 
 
-def midline(case: Case, drawn: Mapping[str, Bools]) -> NDArray[np.float64]:
+def midline(case: Case, drawn: Mapping[str, Part]) -> NDArray[np.float64]:
     """(Z,) voxel index along x of the midline: the spinal canal, else the middle of all that was drawn."""
     grid, axis = case.working.grid, spine(case)
     if axis.found:
         along: NDArray[np.float64] = grid.to_ijk(axis.canal_mm)[:, 0]
         return np.where(axis.good, along, np.median(along[axis.good]))
-    columns = np.flatnonzero(np.any([voxels.any(axis=(1, 2)) for voxels in drawn.values()], axis=0))
-    return np.full(grid.shape[2], columns.mean() if columns.size else grid.shape[0] / 2)
+    columns = [np.flatnonzero(part.voxels.any(axis=(1, 2))) + part.box[0].start for part in drawn.values() if part]
+    middle = np.unique(np.concatenate(columns)).mean() if columns else grid.shape[0] / 2
+    return np.full(grid.shape[2], middle)
 
 
-def _to_right_mm(middle: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
-    """(X, 1, Z) how far right of the midline a voxel lies, mm."""
-    away: NDArray[np.float64] = (np.arange(grid.shape[0])[:, None] - middle[None]) * grid.spacing_mm[0]
+def _to_right_mm(middle: NDArray[np.float64], box: tuple[slice, slice, slice], grid: Grid) -> NDArray[np.float64]:
+    """(X, 1, Z) of a box: how far right of the midline a voxel lies, mm."""
+    right, _, up = box
+    columns = np.arange(right.start, right.stop)[:, None]
+    away: NDArray[np.float64] = (columns - middle[None, up]) * grid.spacing_mm[0]
     return away[:, None, :]
 
 
-def own_side(name: str, voxels: Bools, middle: NDArray[np.float64], grid: Grid) -> Bools:
+def own_side(name: str, part: Part, middle: NDArray[np.float64], grid: Grid) -> Part:
     """A structure that is named after a side, without what lies on the other."""
     if not name.endswith(("_right", "_left")):
-        return voxels
-    right = _to_right_mm(middle, grid)
-    return voxels & (right > -ACROSS_MM if name.endswith("_right") else right < ACROSS_MM)
+        return part
+    right = _to_right_mm(middle, part.box, grid)
+    return Part(part.box, part.voxels & (right > -ACROSS_MM if name.endswith("_right") else right < ACROSS_MM))
 
 
-def one_component(name: str, voxels: Bools, grid: Grid) -> Bools:
+def one_component(name: str, part: Part, grid: Grid) -> Part:
     """The largest piece; of structures of many pieces all but crumbs."""
-    if not voxels.any():
-        return voxels
+    if not part:
+        return part
     if name in MANY:
-        return np.asarray(cc3d.dust(voxels, threshold=max(2, round(CRUMB_ML / grid.voxel_ml)), connectivity=26) > 0)
-    return np.asarray(cc3d.largest_k(voxels, k=1, connectivity=6) > 0)
+        least = max(2, round(CRUMB_ML / grid.voxel_ml))
+        return Part(part.box, np.asarray(cc3d.dust(part.voxels, threshold=least, connectivity=26) > 0))
+    return Part(part.box, np.asarray(cc3d.largest_k(part.voxels, k=1, connectivity=6) > 0))
 
 
-def wrong_side(name: str, voxels: Bools, kept: Bools, middle: NDArray[np.float64], grid: Grid) -> str:
+def wrong_side(name: str, part: Part, kept: Part, middle: NDArray[np.float64], grid: Grid) -> str:
     """Why its side speaks against it; "" where it does not."""
+    count = int(kept.voxels.sum())
     if name.endswith(("_right", "_left")):
-        return "" if 2 * kept.sum() >= voxels.sum() else "most of what was drawn lies on the other side, or in pieces"
+        lost = 2 * count < int(part.voxels.sum())
+        return "most of what was drawn lies on the other side, or in pieces" if lost else ""
     if name not in RIGHT | LEFT:
         return ""
-    right = np.broadcast_to(_to_right_mm(middle, grid) > 0, kept.shape)
-    share = float(right[kept].mean()) if kept.any() else 0.0
+    right = kept.voxels & (_to_right_mm(middle, kept.box, grid) > 0)
+    share = float(right.sum()) / max(count, 1)
     share = share if name in RIGHT else 1 - share
     return "" if share >= OWN_SIDE else f"only {share:.0%} of it lies on the side where it belongs"
 
 
-def volume(name: str, kept: Bools, grid: Grid) -> str:
+def volume(name: str, kept: Part, grid: Grid) -> str:
     """Why its volume speaks against it; "" where it does not."""
     least, most = VOLUME_ML.get(name, (0.0, np.inf))
-    ml = float(kept.sum()) * grid.voxel_ml
-    ends = any(kept[0].any() or kept[-1].any() for kept in (kept, kept.swapaxes(0, 1), kept.swapaxes(0, 2)))
-    if ml > most or (ml < least and not ends):
+    ml = float(kept.voxels.sum()) * grid.voxel_ml
+    if ml > most or (ml < least and not _ends(kept, grid)):
         return f"{ml:.0f} ml is not the volume of an adult's"
     return f"a piece of {ml:.0f} ml at the end of the scan is too small to be told" if ml < PIECE_SHARE * least else ""
 
 
-def density(name: str, kept: Bools, case: Case) -> str:
-    """Why its density speaks against it; "" where it does not, or where the scan's densities are withheld."""
-    if name not in DENSITY_HU or not kept.any() or "density_withheld" in case.volume.scan.limits:
+def _ends(part: Part, grid: Grid) -> bool:
+    """Whether it reaches the border of the grid."""
+    for axis, (along, size) in enumerate(zip(part.box, grid.shape, strict=True)):
+        sides = np.moveaxis(part.voxels, axis, 0)
+        if (along.start == 0 and sides[0].any()) or (along.stop == size and sides[-1].any()):
+            return True
+    return False
+
+
+def density(name: str, hu: NDArray[np.int16]) -> str:
+    """Why its densities (N,), HU, speak against it; "" where they do not."""
+    if name not in DENSITY_HU or not hu.size:
         return ""
     least, most = DENSITY_HU[name]
-    middle = float(np.median(case.working.hu[kept]))
+    middle = float(np.median(hu))
     return "" if least <= middle <= most else f"{middle:.0f} HU is not its density in any contrast phase"
 
 
-def out_of_order(masks: Mapping[str, Bools], grid: Grid) -> dict[str, str]:
+def out_of_order(found: Mapping[str, Part], grid: Grid) -> dict[str, str]:
     """Structures whose middles are not in the order from head to foot."""
-    up = 1.0 if grid.affine[2, 2] > 0 else -1.0
-    heights = np.arange(grid.shape[2]) * grid.spacing_mm[2] * up
+    up = grid.spacing_mm[2] * (1.0 if grid.affine[2, 2] > 0 else -1.0)
     middles = {}
-    for name in {name for pair in ORDER for name in pair}.intersection(masks):
-        area = masks[name].sum(axis=(0, 1))
-        middles[name] = float((area * heights).sum() / area.sum())
+    for name in {name for pair in ORDER for name in pair}.intersection(found):
+        part = found[name]
+        area = part.voxels.sum(axis=(0, 1))
+        middles[name] = (part.box[2].start + float((area * np.arange(area.size)).sum() / area.sum())) * up
     doubts = {}
     for above, below in ORDER:
         if above in middles and below in middles and middles[above] < middles[below] - ORDER_MM:
@@ -183,17 +226,36 @@ def out_of_order(masks: Mapping[str, Bools], grid: Grid) -> dict[str, str]:
     return doubts
 
 
-def strangers(masks: Mapping[str, Bools], grid: Grid) -> dict[str, str]:
+def strangers(found: Mapping[str, Part], grid: Grid) -> dict[str, str]:
     """Structures that lie far from all the neighbours of theirs that were drawn."""
-    coarse = {name: voxels[::2, ::2, ::2] for name, voxels in masks.items()}
-    step_x, step_y, step_z = (2 * step for step in grid.spacing_mm)
     doubts = {}
-    for name, (reach, neighbours) in NEIGHBOURS.items():
-        near = [coarse[other] for other in neighbours if other in coarse and coarse[other].any()]
-        if name not in coarse or not coarse[name].any() or not near:
-            continue
-        away = edt.edt(~np.logical_or.reduce(near), anisotropy=(step_x, step_y, step_z))
-        gap = float(away[coarse[name]].min())
-        if gap > reach:
-            doubts[name] = f"it lies {gap:.0f} mm from the nearest of its neighbours"
+    for name, (reach, others) in NEIGHBOURS.items():
+        near = [found[other] for other in others if found.get(other)]
+        if name in found and found[name] and near and not _beside(found[name], near, reach, grid):
+            doubts[name] = f"it lies more than {reach:.0f} mm from the nearest of its neighbours"
     return doubts
+
+
+def _beside(part: Part, others: Sequence[Part], reach_mm: float, grid: Grid) -> bool:
+    """Whether any voxel of other structures lies within a reach of a structure; every second voxel is asked."""
+    more = [int(reach_mm / step) + 2 for step in grid.spacing_mm]
+    starts = [max(0, along.start - n) // 2 * 2 for along, n in zip(part.box, more, strict=True)]
+    stops = [min(size, along.stop + n) for along, n, size in zip(part.box, more, grid.shape, strict=True)]
+    field = (stops[0] - starts[0], stops[1] - starts[1], stops[2] - starts[2])
+
+    def seen(each: Part) -> Bools:
+        whole = np.zeros(field, dtype=bool)
+        to, of = [], []
+        for along, start, size in zip(each.box, starts, field, strict=True):
+            low, high = max(along.start - start, 0), min(along.stop - start, size)
+            to.append(slice(low, max(low, high)))
+            of.append(slice(low + start - along.start, max(low, high) + start - along.start))
+        whole[tuple(to)] = each.voxels[tuple(of)]
+        return whole[::2, ::2, ::2]
+
+    mine, theirs = seen(part), np.logical_or.reduce([seen(other) for other in others])
+    if not theirs.any():
+        return not mine.any()
+    step_x, step_y, step_z = (2 * step for step in grid.spacing_mm)
+    away = edt.edt(~theirs, anisotropy=(step_x, step_y, step_z), parallel=1)
+    return not mine.any() or float(away[mine].min()) <= reach_mm

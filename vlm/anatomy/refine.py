@@ -35,6 +35,7 @@ LEAST_SPREAD_HU = 10.0
 WEIGHT, FREE, MOST = 2.0, 1.5, 4.0  # per spread beyond the first 1.5, up to 4 of them
 TURNS = 2  # the second with densities that the first has cleaned
 LEAST_VOXELS = 50
+CORNERS = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]  # of a cell between eight voxels
 
 
 def refined(
@@ -44,7 +45,7 @@ def refined(
 
     Args:
         drawn: (X, Y, Z), the likeliest class of each voxel by the network alone.
-        scores: (CLASSES, x, y, z), the network's scores over the same field on its own coarser grid.
+        scores: (x, y, z, CLASSES), the network's scores over the same field on its own coarser grid.
         hu: (X, Y, Z) Hounsfield units.
         inside: (X, Y, Z), the body; nothing is drawn beyond it.
         grid: of ``drawn``, ``hu`` and ``inside``.
@@ -57,8 +58,8 @@ def refined(
     smooth = ndimage.gaussian_filter(np.clip(hu[where].astype(np.float32), *RANGE_HU), steps)
     deep = edt.edt(here, anisotropy=grid.spacing_mm, parallel=1) > BORDER_MM
     near = np.nonzero(np.isin(here, EVEN) & ~deep)
-    starts = [part.start for part in where]
-    prior = _at(scores, [index + start for index, start in zip(near, starts, strict=True)], grid.shape)
+    voxels = tuple(index + part.start for index, part in zip(near, where, strict=True))
+    prior = scores_at(scores, voxels, grid.shape).T.numpy()
     density = smooth[near]
     out = here.copy()
     for _ in range(TURNS):
@@ -100,20 +101,31 @@ def _densities(drawn: NDArray[np.uint8], smooth: NDArray[np.float32]) -> dict[in
     return told
 
 
-def _at(scores: Tensor, voxels: list[NDArray[np.intp]], shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """(CLASSES, N) scores at N voxels of the finer grid, linear between the coarse ones."""
-    coarse = scores.float().numpy()
-    lows, highs, shares = [], [], []
-    for index, fine, rough in zip(voxels, shape, coarse.shape[1:], strict=True):
-        place = np.clip((index + 0.5) * rough / fine - 0.5, 0, rough - 1)
-        low = np.floor(place).astype(np.intp)
-        lows.append(low)
-        highs.append(np.minimum(low + 1, rough - 1))
-        shares.append((place - low).astype(np.float32))
-    out = np.zeros((coarse.shape[0], len(voxels[0])), dtype=np.float32)
-    for corner in range(8):
-        up = [bool(corner >> axis & 1) for axis in range(3)]
-        at = [high if far else low for far, low, high in zip(up, lows, highs, strict=True)]
-        share = np.prod([s if far else 1 - s for far, s in zip(up, shares, strict=True)], axis=0)
-        out += coarse[:, at[0], at[1], at[2]] * share
+def between(fine: int, rough: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Where ``fine`` voxels of an axis lie among ``rough`` ones over the same length: after which, and how far on."""
+    place = np.clip((np.arange(fine) + 0.5) * rough / fine - 0.5, 0, rough - 1)
+    low = np.minimum(place.astype(np.intp), rough - 2)
+    return low, (place - low).astype(np.float32)
+
+
+def scores_at(scores: Tensor, voxels: tuple[NDArray[np.intp], ...], shape: tuple[int, ...]) -> Tensor:
+    """(N, CLASSES) scores at N voxels of a finer grid of a shape over the same field, linear between the coarse ones.
+
+    Args:
+        scores: (x, y, z, CLASSES) float32, at least two voxels along each axis.
+        voxels: their indices along each axis, (N,) each.
+    """
+    import torch
+
+    rough = scores.shape[:3]
+    steps = (rough[1] * rough[2], rough[2], 1)
+    axes = [between(fine, few) for fine, few in zip(shape, rough, strict=True)]
+    first = sum(low[index] * step for (low, _), index, step in zip(axes, voxels, steps, strict=True))
+    shares = [torch.from_numpy(share[index]) for (_, share), index in zip(axes, voxels, strict=True)]
+    flat, start = scores.reshape(-1, scores.shape[3]), torch.from_numpy(np.asarray(first))
+    out = torch.zeros((len(voxels[0]), scores.shape[3]))
+    for corner in CORNERS:
+        x, y, z = (share if far else 1 - share for far, share in zip(corner, shares, strict=True))
+        further = sum(far * step for far, step in zip(corner, steps, strict=True))
+        out.addcmul_(flat.index_select(0, start + further), (x * y * z)[:, None])
     return out

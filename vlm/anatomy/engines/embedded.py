@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm.anatomy import network
-from vlm.anatomy.believe import believe
+from vlm.anatomy.believe import believe, parts
 from vlm.anatomy.classes import CLASSES, ORGANS
 from vlm.anatomy.engines.protocol import LabelMap, MapEngine, Off
 from vlm.evidence import Case
@@ -32,10 +32,11 @@ def embedded(weights: Path = network.WEIGHTS) -> MapEngine:
 
 def believed(case: Case, drawn: NDArray[np.uint8]) -> LabelMap:
     """The network's map, cleaned and judged by anatomy."""
-    told = believe(case, {name: drawn == number for number, name in NAMES.items()})
+    told = believe(case, parts(drawn, NAMES))
     voxels = np.zeros_like(drawn)
     for number, name in NAMES.items():
-        voxels[told.masks[name]] = number
+        if part := told.parts.get(name):
+            voxels[part.box][part.voxels] = number
     return LabelMap(voxels, case.working.grid, NAMES, told.doubts)
 
 

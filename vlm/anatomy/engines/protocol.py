@@ -114,7 +114,8 @@ class LabelMap:
     def of(self, name: str) -> Mask:
         """The structure with all its parts; empty where there is none."""
         numbers = [n for n, own in self.names.items() if own == name or own.startswith(PARTS.get(name, "\0"))]
-        return Mask(name, np.isin(self.voxels, numbers), self.grid)
+        few = self.voxels == numbers[0] if len(numbers) == 1 else np.isin(self.voxels, numbers)
+        return Mask(name, few, self.grid)
 
 
 def with_wholes(names: Iterable[str]) -> frozenset[str]:
