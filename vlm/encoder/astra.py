@@ -62,7 +62,9 @@ class Astra:
         """(2048, 7, 7, 10) of a full-sized scan: cells of 48 mm."""
         import torch
 
-        values = torch.from_numpy(prepared.values)[None, None].to(self.device, self.dtype)
+        from vlm.encoder.speed import batch_of
+
+        values = batch_of(prepared, self.device, self.dtype)
         with torch.inference_mode():
             last = self.tower(values)["layer4"]  # (1, 2048, z, x, y)
         kept: torch.Tensor = last[0].permute(0, 2, 3, 1).float().cpu()

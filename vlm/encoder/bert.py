@@ -137,3 +137,10 @@ class BertWords:
         counts = torch.tensor([code.attention_mask for code in coded], dtype=torch.bool, device=self._device)
         with torch.inference_mode():
             return np.asarray(self._text(ids, counts).cpu().numpy())
+
+
+def words_of(
+    text: Callable[[Tensor, Tensor], Tensor], tokenizer: Tokenizer | None, most: int, device: torch.device
+) -> BertWords | None:
+    """The words' side, as ``BertWords`` takes it; None where no tokenizer lies beside the checkpoint."""
+    return None if tokenizer is None else BertWords(text, tokenizer, most, device)

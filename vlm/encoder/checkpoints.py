@@ -28,6 +28,7 @@ PREFIX = re.compile(
 )
 ADAPTER = re.compile(r"\.(?:lora_[AB]|lora_embedding_[AB]|modules_to_save)\b")
 PEFT_LAYER = re.compile(r"\.base_layer\.")
+POSITIONS = r"position_ids$|token_type_ids$"  # counted, not learned: some versions of transformers keep them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,65 +44,60 @@ class Kind:
     words: str = ""  # the key whose rows are the words of its tokenizer; "" where it has no text tower
 
 
-def _net(module: str, name: str) -> Callable[[], nn.Module]:
-    """The maker of an empty network; its module is loaded when it is asked."""
-    return lambda: getattr(import_module(f"vlm.encoder.{module}"), name)()
-
-
-def _encoder(module: str, name: str) -> Callable[[Any, str, str, Tokenizer | None], Encoder]:
-    """The maker of an encoder of a loaded network; its module is loaded when it is asked."""
+def _of(module: str, name: str) -> Callable[..., Any]:
+    """A class of this package whose module is loaded when it is called."""
     return lambda *parts: getattr(import_module(f"vlm.encoder.{module}"), name)(*parts)
+
+
+def _kind(name: str, encoder: str, *, licence: str, signs: tuple[str, ...], unused: str = "", words: str = "") -> Kind:
+    """A model whose module bears its name, and whose network's class is its encoder's with Net behind it."""
+    left = "|".join(filter(None, (POSITIONS, unused)))
+    return Kind(
+        name=name, licence=licence, signs=signs, unused=re.compile(left), net=_of(name, f"{encoder}Net"),
+        make=_of(name, encoder), words=words,
+    )  # fmt: skip
 
 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind(
-            name="merlin", licence="MIT (Stanford MIMI Lab); text tower from Clinical-Longformer",
+        _kind(
+            "merlin", "Merlin", licence="MIT (Stanford MIMI Lab); text tower from Clinical-Longformer",
             signs=("encode_image.i3_resnet.conv1.weight", "encode_text.linear_layer.weight"),
-            unused=re.compile(r"position_ids$|_global\.(?:weight|bias)$|text_encoder\.pooler\."),
-            net=_net("merlin", "MerlinNet"), make=_encoder("merlin", "Merlin"),
+            unused=r"_global\.(?:weight|bias)$|text_encoder\.pooler\.",
             words="encode_text.text_encoder.embeddings.word_embeddings.weight",
         ),
-        Kind(
-            name="ctclip", licence="CC-BY-NC-SA: not for commercial use; text tower from BiomedVLP-CXR-BERT (MIT)",
+        _kind(
+            "ctclip", "CTCLIP",
+            licence="CC-BY-NC-SA: not for commercial use; text tower from BiomedVLP-CXR-BERT (MIT)",
             signs=("visual_transformer.to_patch_emb.2.weight", "to_visual_latent.weight"),
-            unused=re.compile(
-                r"position_ids$|rel_pos$|token_type_ids$|_latent_extra\.|^text_transformer\.pooler\."
-                r"|^visual_transformer\.(?:dec_|to_pixels|to_patch_emb_first_frame|discr\.|vgg\.)"
-                r"|_codebook\.(?:initted|cluster_size|embed_avg)$"
-            ),
-            net=_net("ctclip", "CTCLIPNet"), make=_encoder("ctclip", "CTCLIP"),
+            unused=r"rel_pos$|_latent_extra\.|^text_transformer\.pooler\."
+            r"|^visual_transformer\.(?:dec_|to_pixels|to_patch_emb_first_frame|discr\.|vgg\.)"
+            r"|_codebook\.(?:initted|cluster_size|embed_avg)$",
             words="text_transformer.embeddings.word_embeddings.weight",
         ),
-        Kind(
-            name="ctfm", licence="Apache-2.0, as its hub page states",
-            signs=("conv_init.weight", "layers.4.blocks.3.conv2.weight"), unused=re.compile(r"$^"),
-            net=_net("ctfm", "CTFMNet"), make=_encoder("ctfm", "CTFM"),
+        _kind(
+            "ctfm", "CTFM", licence="Apache-2.0, as its hub page states",
+            signs=("conv_init.weight", "layers.4.blocks.3.conv2.weight"),
         ),
-        Kind(
-            name="colipri", licence="MIT, for research as its card says; text tower from BiomedVLP-CXR-BERT (MIT)",
+        _kind(
+            "colipri", "COLIPRI",
+            licence="MIT, for research as its card says; text tower from BiomedVLP-CXR-BERT (MIT)",
             signs=("image_encoder.backbone.down_projection.proj.weight", "text_encoder.pooler.attn.in_proj_weight"),
-            unused=re.compile(
-                r"position_ids$|token_type_ids$|backbone\.mask_token$|\.rope\.|\.up_projection\.|backbone\.pooler\."
-            ),
-            net=_net("colipri", "COLIPRINet"), make=_encoder("colipri", "COLIPRI"),
+            unused=r"backbone\.mask_token$|\.rope\.|\.up_projection\.|backbone\.pooler\.",
             words="text_encoder.backbone.embeddings.word_embeddings.weight",
         ),
-        Kind(
-            name="m3dclip", licence="MIT, as its repository states; trained on data that is not for commercial use",
+        _kind(
+            "m3dclip", "M3DCLIP",
+            licence="MIT, as its repository states; trained on data that is not for commercial use",
             signs=("vision_encoder.patch_embedding.position_embeddings", "mm_language_proj.weight"),
-            unused=re.compile(
-                r"position_ids$|token_type_ids$|^language_encoder\.pooler\.|classification_head\.|cross_attn\."
-                r"|patch_embedding\.cls_token$"
-            ),
-            net=_net("m3dclip", "M3DCLIPNet"), make=_encoder("m3dclip", "M3DCLIP"),
+            unused=r"^language_encoder\.pooler\.|classification_head\.|cross_attn\.|patch_embedding\.cls_token$",
             words="language_encoder.embeddings.word_embeddings.weight",
         ),
         Kind(
             name="astra", licence="MIT, as the packages of the weights state",
             signs=("conv1.weight", "layer3.35.conv3.weight"), unused=re.compile(r"$^"),
-            net=_net("resnet", "I3ResNet"), make=None,
+            net=_of("resnet", "I3ResNet"), make=None,
         ),
     )
 }  # fmt: skip

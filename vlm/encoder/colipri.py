@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlm.encoder.bert import Bert, BertWords, mean_of
+from vlm.encoder.bert import Bert, mean_of, words_of
 from vlm.encoder.protocol import Features, Identity, Vector
 from vlm.encoder.recipe import Prepared, Recipe
-from vlm.encoder.speed import best_device, best_dtype
+from vlm.encoder.speed import batch_of, where
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -183,15 +183,14 @@ class COLIPRI:
         """Take over a loaded net; without a tokenizer there is no text tower."""
         self.identity = Identity(encoder="colipri", weights=sha256, recipe=RECIPE.key)
         self.licence = licence
-        self.device = torch.device(device or best_device())
-        self.dtype = getattr(torch, best_dtype(self.device.type))
+        self.device, self.dtype = where(device)
         self._net = net.eval().to(self.device)
         self._net.image_encoder.to(self.dtype)
-        self.text = None if tokenizer is None else BertWords(self._net.text, tokenizer, MOST_TOKENS, self.device)
+        self.text = words_of(self._net.text, tokenizer, MOST_TOKENS, self.device)
 
     def features(self, prepared: Prepared) -> Features:
         """(768, 24, 24, 24) of a full-sized scan, cells of 16 mm, and the scan's own vector."""
-        values = torch.from_numpy(prepared.values)[None, None].to(self.device, self.dtype)
+        values = batch_of(prepared, self.device, self.dtype)
         with torch.inference_mode():
             whole, each = (part[0].float().cpu().numpy() for part in self._net.image(values))
         patch = self._net.image_encoder.patch

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlm.encoder.bert import Bert, BertWords
+from vlm.encoder.bert import Bert, words_of
 from vlm.encoder.protocol import Features, Identity, Vector
 from vlm.encoder.recipe import Prepared, Recipe
-from vlm.encoder.speed import best_device
+from vlm.encoder.speed import batch_of, where
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -227,14 +227,14 @@ class CTCLIP:
         """Take over a loaded net; without a tokenizer there is no text tower."""
         self.identity = Identity(encoder="ctclip", weights=sha256, recipe=RECIPE.key)
         self.licence = licence
-        self.device = torch.device(device or best_device())
+        self.device, _ = where(device)
         self._net = net.eval().to(self.device)
-        self.text = None if tokenizer is None else BertWords(self._net.text, tokenizer, MOST_TOKENS, self.device)
+        self.text = words_of(self._net.text, tokenizer, MOST_TOKENS, self.device)
 
     def features(self, prepared: Prepared) -> Features:
         """(512, 24, 24, 24) of a full-sized scan, and the scan's own vector: it hangs on where each patch lies."""
         with torch.inference_mode():
-            tokens = self._net.visual_transformer(torch.from_numpy(prepared.values)[None, None].to(self.device))
+            tokens = self._net.visual_transformer(batch_of(prepared, self.device))
             whole = self._net.image(tokens)[0].cpu().numpy()
         kept = tokens[0].permute(3, 1, 2, 0).cpu().numpy()  # (C, along L, along P, along S)
         tower = self._net.visual_transformer

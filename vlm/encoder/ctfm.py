@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vlm.encoder.protocol import Features, Identity, Vector
 from vlm.encoder.recipe import AXES, Prepared, Recipe
-from vlm.encoder.speed import best_device, best_dtype
+from vlm.encoder.speed import batch_of, where
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -82,14 +82,13 @@ class CTFM:
         del tokenizer
         self.identity = Identity(encoder="ctfm", weights=sha256, recipe=RECIPE.key)
         self.licence = licence
-        self.device = torch.device(device or best_device())
-        self.dtype = getattr(torch, best_dtype(self.device.type))
+        self.device, self.dtype = where(device)
         self._net = net.eval().to(self.device, self.dtype, memory_format=torch.channels_last_3d)
 
     def features(self, prepared: Prepared) -> Features:
         """(512, 16, 14, 10) of a full-sized scan: cells of 24 x 24 x 48 mm."""
         with torch.inference_mode():
-            values = torch.from_numpy(prepared.values)[None, None].to(self.device, self.dtype)
+            values = batch_of(prepared, self.device, self.dtype)
             last = self._net(values)[0].float().cpu().numpy()  # (C, along S, along P, along L)
         return Features(*along_ras(last, prepared))
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vlm.encoder.bert import Bert, BertWords
+from vlm.encoder.bert import Bert, words_of
 from vlm.encoder.protocol import Features, Identity, Vector
 from vlm.encoder.recipe import Prepared, Recipe
-from vlm.encoder.speed import best_device, best_dtype
+from vlm.encoder.speed import batch_of, where
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -142,17 +142,16 @@ class M3DCLIP:
         """Take over a loaded net; without a tokenizer there is no text tower."""
         self.identity = Identity(encoder="m3dclip", weights=sha256, recipe=RECIPE.key)
         self.licence = licence
-        self.device = torch.device(device or best_device())
-        self.dtype = getattr(torch, best_dtype(self.device.type))
+        self.device, self.dtype = where(device)
         self._net = net.eval().to(self.device)
         for part in (self._net.vision_encoder, self._net.mm_vision_proj):
             part.to(self.dtype)
-        self.text = None if tokenizer is None else BertWords(self._net.text, tokenizer, MOST_TOKENS, self.device)
+        self.text = words_of(self._net.text, tokenizer, MOST_TOKENS, self.device)
 
     def features(self, prepared: Prepared) -> Features:
         """(768, 16, 16, 8) along R, A, S, and the scan's own vector: its token alone was trained with words."""
         tower = self._net.vision_encoder
-        values = torch.from_numpy(prepared.values)[None, None].to(self.device, self.dtype)
+        values = batch_of(prepared, self.device, self.dtype)
         with torch.inference_mode():
             whole, tokens = (part[0].float().cpu() for part in self._net.image(values))
         cells = tokens.T.unflatten(1, tower.grid).numpy()  # (C, along S, along P, along L)

@@ -19,7 +19,7 @@ from vlm.encoder.bert import Bert
 from vlm.encoder.protocol import Features, Identity, Vector
 from vlm.encoder.recipe import Prepared
 from vlm.encoder.resnet import I3ResNet, folded
-from vlm.encoder.speed import best_device, best_dtype
+from vlm.encoder.speed import batch_of, where
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -78,8 +78,7 @@ class Merlin:
         """Take over a loaded net; without a tokenizer there is no text tower."""
         self.licence = licence
         self.identity = Identity(encoder="merlin", weights=sha256, recipe=RECIPE.key)
-        self.device = torch.device(device or best_device())
-        self.dtype = getattr(torch, best_dtype(self.device.type))
+        self.device, self.dtype = where(device)
         lean = folded(net.encode_image["i3_resnet"])
         self.tower = lean.to(self.device, self.dtype, memory_format=torch.channels_last_3d)
         self._heads = net.eval()
@@ -87,7 +86,7 @@ class Merlin:
 
     def features(self, prepared: Prepared) -> Features:
         """(2048, 7, 7, 10) of a full-sized scan: cells of 48 mm."""
-        values = torch.from_numpy(prepared.values)[None, None].to(self.device, self.dtype)
+        values = batch_of(prepared, self.device, self.dtype)
         with torch.inference_mode():
             last = self.tower(values)["layer4"][0].permute(0, 2, 3, 1).float().cpu()
         return Features(np.ascontiguousarray(last.numpy()), STRIDE)

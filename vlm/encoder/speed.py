@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from vlm.encoder.recipe import Prepared
 
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # without them bfloat16 is emulated, and slower than float32
 
@@ -20,6 +26,21 @@ def best_dtype(device: str) -> str:
 
     fast = torch.cuda.is_bf16_supported() if device == "cuda" else bool(BF16_FLAGS & _cpu_flags())
     return "bfloat16" if fast else "float32"
+
+
+def where(device: str | None = None) -> tuple[torch.device, torch.dtype]:
+    """The device that is named, or the best one, and the precision that is fast on it."""
+    import torch
+
+    chosen = torch.device(device or best_device())
+    return chosen, getattr(torch, best_dtype(chosen.type))
+
+
+def batch_of(prepared: Prepared, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """(1, 1, ...) a prepared scan as a network takes it; float32 unless said otherwise."""
+    import torch
+
+    return torch.from_numpy(prepared.values)[None, None].to(device, dtype)
 
 
 def _cpu_flags() -> frozenset[str]:

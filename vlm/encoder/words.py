@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from vlm.encoder.minilm import SHA256, installed, minilm
 from vlm.encoder.protocol import Vector
 from vlm.encoder.weights import cache_folder
+from vlm.findings.reader import read_sentence
 from vlm.findings.vocabulary import load_vocabulary
 
 # Chosen on 40 lay phrases and 15 that mean no finding, all by one author.
 LEAST_ALIKE = 0.65  # cosine
+LEAST_THERE = 0.6  # cosine, where the words name the very place in which the finding lies
 NEAR = 0.04  # findings that are nearer to the first than this may be meant just as well
 
 
@@ -36,17 +38,34 @@ def meant_by(text: str) -> Meant | None:
 
     None where nothing is near, where what is near has nothing in common, or where the extra is not installed.
     """
-    if not installed() or not text.strip():
+    near = near_to(text)
+    if not near:
         return None
     vocabulary = load_vocabulary()
-    ranked = _ranked(text)
-    if ranked[0].alike < LEAST_ALIKE:
-        return None
-    near = [meant.finding for meant in ranked if meant.alike > ranked[0].alike - NEAR]
-    common = frozenset.intersection(*(vocabulary.ancestors(key) | {key} for key in near))
+    common = frozenset.intersection(*(vocabulary.ancestors(m.finding) | {m.finding} for m in near))
     own = [key for key in common if len(near) == 1 or vocabulary.finding(key).site is not None]  # "lesion" says nothing
     exact = max(own, key=lambda key: len(vocabulary.ancestors(key)), default=None)
-    return None if exact is None else Meant(finding=exact, alike=ranked[0].alike)
+    return None if exact is None else Meant(finding=exact, alike=near[0].alike)
+
+
+def near_to(text: str) -> tuple[Meant, ...]:
+    """The findings that lay words are near to, nearest first; several may be meant just as well. Empty: none is."""
+    if not installed() or not text.strip():
+        return ()
+    first, *others = _ranked(text)
+    if first.alike < (LEAST_THERE if _named(text, first.finding) else LEAST_ALIKE):
+        return ()
+    return (first, *(meant for meant in others if meant.alike > first.alike - NEAR))
+
+
+def _named(text: str, finding: str) -> bool:
+    """Whether the words name a place that holds a finding, or lies within where it can be."""
+    vocabulary = load_vocabulary()
+    home = vocabulary.finding(finding).site
+    places = {place.site for place in read_sentence(text).places if place.site}
+    return home is not None and any(
+        vocabulary.site_contains(place, home) or vocabulary.site_contains(home, place) for place in places
+    )
 
 
 def _ranked(text: str) -> list[Meant]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from vlm.encoder.words import Meant, meant_by
+from vlm.encoder.words import meant_by, near_to
 from vlm.findings.mentions import Mention, Quantity, Side
 from vlm.findings.packs import Pack
 from vlm.findings.reader import presence_of, read_sentence
@@ -74,7 +74,7 @@ def read_query(words: str) -> Query:
         return _of_mention(text, reading.mentions[0], topic)
     findings, read_by = topic.findings, "lay words"
     if not findings:
-        meant = meant_by(_SIDE.sub("", _NO.sub("", text)))
+        meant = meant_by(_bare(text))
         findings, read_by = ((meant.finding,), f"meaning {meant.alike:.2f}") if meant else ((), "")
     return Query(
         words=words, findings=findings, sites=_narrower(findings, topic.sites), side=_side(topic),
@@ -85,7 +85,10 @@ def read_query(words: str) -> Query:
 
 
 def _of_mention(text: str, mention: Mention, topic: Topic) -> Query:
-    if (kind := _meant_instead(text, mention)) is not None:
+    if _is_other(text, mention):
+        kind = meant_by(_bare(text))
+        if kind is None:  # near two findings that have nothing in common
+            return Query(words=text, unknown=topic.unknown)
         return Query(
             words=text, findings=(kind.finding,), sites=_narrower((kind.finding,), topic.sites),
             side=mention.side or _side(topic), sizes=_sizes(text, mention.quantities),
@@ -98,15 +101,20 @@ def _of_mention(text: str, mention: Mention, topic: Topic) -> Query:
     )  # fmt: skip
 
 
-def _meant_instead(text: str, mention: Mention) -> Meant | None:
-    """The finding that the whole text is surely near to, where the reader found one that can be anywhere.
+def _is_other(text: str, mention: Mention) -> bool:
+    """Whether the whole text is surely near to something else, where the reader found what can be anywhere.
 
     "Liquid around the heart" is free fluid to the reader of reports, and a pericardial effusion to anybody else.
     """
     if load_vocabulary().finding(mention.finding).site is not None:
-        return None
-    meant = meant_by(_SIDE.sub("", _NO.sub("", text)))
-    return meant if meant and meant.alike >= SURELY_ALIKE and meant.finding != mention.finding else None
+        return False
+    near = near_to(_bare(text))
+    return bool(near) and near[0].alike >= SURELY_ALIKE and mention.finding not in {meant.finding for meant in near}
+
+
+def _bare(text: str) -> str:
+    """What is asked about, without its side and its denial."""
+    return _SIDE.sub("", _NO.sub("", text))
 
 
 def _sites(findings: tuple[str, ...], sites: tuple[str, ...]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from vlm.language.query import Query, Size
 Status = Literal["present", "uncertain", "absent", "limited", "not_assessed"]
 STATUSES: tuple[Status, ...] = ("present", "uncertain", "absent", "limited", "not_assessed")
 SIZES = ("diameter", "score", "height_loss", "volume", "fraction", "ratio", "thickness")  # the first that was measured
+MADE = "medical_material"  # what people put in has no severity
 Fit = Literal["yes", "maybe", "no"]
 
 
@@ -99,7 +100,7 @@ def _fit(query: Query, record: Observation) -> tuple[Fit, str]:
     """Whether what was found is what is asked for, and what leaves it open."""
     vocabulary = load_vocabulary()
     answers = [_place(query, record), *(_size(size, record) for size in query.sizes)]
-    if query.grade is not None:
+    if query.grade is not None and not vocabulary.is_a(record.finding, MADE):  # "a little tube" is a tube
         grades = vocabulary.finding(record.finding).grades
         measured = record.measured(grades.quantity) if grades else None
         known = record.attributes.get("severity") or (grades.of(measured.value) if grades and measured else None)
