@@ -81,7 +81,7 @@ def read(order: Mapping[str, Any], say: Say) -> None:
     from app.asking import known_of
     from app.export import write_report
     from app.page.pictures import write_pictures
-    from app.page.scanned import SCAN_FILES, kept_volume, write_draft, write_scan
+    from app.page.scanned import SCAN_FILES, Draft, kept_volume, write_draft, write_scan
     from app.page.scored import write_scores
     from app.page.seal import seal
     from app.reading import read_scan
@@ -95,10 +95,11 @@ def read(order: Mapping[str, Any], say: Say) -> None:
         reading = read_scan(
             Path(order["upload"]), series=order.get("series"), prior=prior, progress=lambda step: say({"step": step}),
             opened=lambda volume: written.append(beside.submit(write_scan, scan, volume)),
+            early=lambda told: write_draft(scan, Draft(sentences=told.sentences, waiting=told.waiting)),
         )  # fmt: skip
         for write in written:
             write.result()
-    write_draft(scan, reading.report)
+    write_draft(scan, Draft(sentences=reading.report.sentences))
     staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=".new-"))
     try:
         say({"step": "export"})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.comparing import Comparison, compare_with
+from app.early import Early, Teller
 from app.records import anatomy_record, capabilities_off, case_record, evidence, provenance
 from app.remembering import Memory, difference, remember
 from app.running import Clock, Progress, find_anatomy, run_tools, silent
@@ -63,6 +64,7 @@ def read_scan(
     writer: Writer | None = None,
     progress: Progress = silent,
     opened: Callable[[Volume], object] | None = None,
+    early: Callable[[Early], object] | None = None,
 ) -> Reading:
     """Read a CT and draft its checked report; nothing is written.
 
@@ -77,6 +79,7 @@ def read_scan(
         writer: who words the report; None: the composer alone.
         progress: called with the name of each step.
         opened: called with the volume as soon as it is there, before anything is looked for.
+        early: called with the sections whose tools have ended, each time that another one stands.
 
     Raises:
         IntakeError: the input is refused; the message says why and what to do.
@@ -98,12 +101,17 @@ def read_scan(
             structures(case)  # what is wrong with the user's engine is told here, not as tools that fail
         find_anatomy(case)
         facts = scan_facts(case)
-    failures = run_tools(case, tools, clock)
+    if early is None:
+        failures = run_tools(case, tools, clock)
+    else:
+        teller = Teller(tools, lambda ledger: draft(ledger, facts, None, Writer()), early)
+        teller.hear({})
+        failures = run_tools(case, tools, clock, teller.hear)
     comparison = None if prior is None else compare_with(case, prior, prior_series, tools, clock)
     with clock.step("library"):
         memory = remember(case, tools, library, patient=patient)
     with clock.step("write"):
-        sentences = draft(case, facts, comparison, writer)
+        sentences = draft(case.ledger, facts, comparison, writer)
     report = Report(
         case=case_record(scan.volume),
         intake=intake(scan),
@@ -125,7 +133,7 @@ def what_a_library_changes(reading: Reading, library: Path | None, *, patient: s
     memory = remember(reading.case, load_tools(), library, patient=patient)
     if memory.off or library is None:
         return [f"With a library: {memory.off.reason if memory.off else 'there is none'}."]
-    sentences = draft(reading.case, scan_facts(reading.case), reading.comparison, reading.writer)
+    sentences = draft(reading.case.ledger, scan_facts(reading.case), reading.comparison, reading.writer)
     changed = difference(reading.report.sentences, sentences)
     checks = [f"  check: {c.proposal.finding}, {c.outcome}" for c in memory.checks]
     told = (
@@ -147,9 +155,9 @@ def scan_facts(case: Case) -> ScanFacts:
     )
 
 
-def draft(case: Case, facts: ScanFacts, comparison: Comparison | None, writer: Writer) -> list[Sentence]:
+def draft(ledger: Ledger, facts: ScanFacts, comparison: Comparison | None, writer: Writer) -> list[Sentence]:
     """Compose what the ledger says, let the writer word it, and check every sentence."""
-    ledger, changes = case.ledger, comparison.changes if comparison else None
+    changes = comparison.changes if comparison else None
     drafts = compose(
         ledger,
         facts,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel
 
+from app.early import Early
 from app.export import write_report
 from app.page.desk import Desk
 from app.page.pictures import write_pictures
@@ -19,10 +20,11 @@ from vlm.phantom.chest import chest
 
 @dataclass(frozen=True)
 class Finished:
-    """A scan as a person would upload it, and the folder that a reading of it wrote."""
+    """A scan as a person would upload it, the folder that a reading of it wrote, and what it told on its way."""
 
     scan: Path
     reading: Path
+    early: tuple[Early, ...]
 
 
 def make_finished(folder: Path) -> Finished:
@@ -34,12 +36,13 @@ def make_finished(folder: Path) -> Finished:
     image.header.set_xyzt_units("mm")
     scan = folder / "chest.nii.gz"
     nibabel.save(image, scan)
-    reading = read_scan(scan)
+    early: list[Early] = []
+    reading = read_scan(scan, early=early.append)
     write_report(folder / "reading", reading.report, reading.case, reading.sections)
     write_scan(folder / "reading", reading.case.volume)
     write_pictures(folder / "reading", reading.case)
     seal(folder / "reading")
-    return Finished(scan=scan, reading=folder / "reading")
+    return Finished(scan=scan, reading=folder / "reading", early=tuple(early))
 
 
 def put_case(desk: Desk, owner: str, finished: Finished) -> str:

@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 
 from app.page.desk import Desk
 from app.page.routes import STATIC
-from app.page.scanned import SCAN_FILES, write_draft
+from app.page.scanned import SCAN_FILES, Draft, write_draft
 from app.page.seal import seal
 from app.reopen import Opened
 from app.store import now
@@ -199,7 +199,7 @@ def test_a_box_tells_hu_and_area_and_can_be_asked_about(visit: Visit, finished: 
 
 @pytest.fixture
 def under_way(site: Site, finished: Finished) -> Callable[[str], str]:
-    """A case whose reading stands still, and goes on to a stage when the test says so: scan, draft, ready."""
+    """A case whose reading stands still, and goes on to a stage when the test says so: scan, early, draft, ready."""
     desk: Desk = site.desk
     case = desk.store.add_case("ann").id
     folder = desk.store.path(case)
@@ -214,8 +214,10 @@ def under_way(site: Site, finished: Finished) -> Callable[[str], str]:
             (folder / "scan").mkdir()
             for name in SCAN_FILES:
                 shutil.copyfile(finished.reading / name, folder / "scan" / name)
-        if stage == "draft":
-            write_draft(folder / "scan", Opened(finished.reading).report)
+        if stage in ("early", "draft"):
+            told = finished.early[-2] if stage == "early" else None
+            whole = Opened(finished.reading).report.sentences
+            write_draft(folder / "scan", Draft(sentences=told.sentences, waiting=told.waiting) if told else Draft(sentences=whole))
         if stage == "ready":
             shutil.copytree(finished.reading, folder / "reading")
             with desk.store.write() as db:
@@ -238,8 +240,12 @@ def test_a_scan_is_on_screen_while_it_is_read_and_its_report_arrives_in_place(
     page.keyboard.press("PageUp")
     moved = crosshair(page)
     view = page.evaluate_handle("tomoscribe.viewer.view")
+    under_way("early")
+    page.wait_for_selector("#report .section-lungs_and_pleura .sentence:has-text('nodule')")
+    assert "abdomen" in page.inner_text("#to-come")  # what is still to come is said
+    assert page.locator("#report :is(.section-impression, .section-abdomen, .section-not_assessed)").count() == 0
     under_way("draft")
-    page.wait_for_selector("#report .sentence:has-text('nodule')")
+    page.wait_for_selector("#report .section-impression .sentence:has-text('nodule')")
     assert page.locator("#report [data-action=edit]").count() == 0  # not finished, and it says so
     assert page.locator("#under-way").count() == 1
     if query:

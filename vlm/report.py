@@ -18,6 +18,7 @@ from vlm.evidence import Coverage, Evidence, Ledger, Measured, Measurement, Obse
 from vlm.findings import vocabulary
 
 SCHEMA = "tomoscribe-report/1"
+NOTICE = "Draft for research use only; not a medical device, not for diagnosis."
 
 Author = Literal["compose", "model", "human"]
 DraftKind = Literal["", "present", "several", "absent", "other"]
@@ -182,7 +183,7 @@ class Report(Record):
     """A whole report: what ``report.json`` holds."""
 
     schema_: str = Field(default=SCHEMA, alias="schema")
-    notice: str = "Draft for research use only; not a medical device, not for diagnosis."
+    notice: str = NOTICE
     case: CaseRecord
     intake: tuple[IntakeRecord, ...] = ()
     capabilities_off: tuple[CapabilityOff, ...] = ()

@@ -39,6 +39,7 @@ from vlm.errors import UsageError
 from vlm.language.answering import suggestions
 from vlm.language.events import Question
 from vlm.language.models import LanguageModel
+from vlm.report import NOTICE, SECTIONS
 
 POLL_S = 0.2  # how often a program that waits looks again
 MOST_ARRIVING = 10  # uploads of one user
@@ -47,6 +48,7 @@ PICTURES = ("ct.nii", "preview.nii", "labels.nii.gz", "structures.nii.gz")
 EMPTY: dict[str, Any] = {  # what a case has before it is read
     "notice": "", "sections": [], "undo": 0, "evidence": {}, "findings": [], "packs": {}, "limits": [],
     "suggestions": [], "messages": [], "legend": [], "structures": [], "heat": [], "prior": None, "scoring": None,
+    "waiting": [],
 }  # fmt: skip
 
 
@@ -249,7 +251,10 @@ class Desk:
             "id": case.id, "number": case.number, "created": case.created, "intake": case.intake, "state": "reading",
             "job": None if job is None else self._at_work(job), **EMPTY,
             **(geometry_of(Scanned(folder)) if is_written(folder) else {}),
-            **({"notice": draft.notice, "sections": reviews.by_section(reviews.applied(draft, ()))} if draft else {}),
+            **({
+                "notice": NOTICE, "sections": reviews.by_section(reviews.applied(draft.sentences, ())),
+                "waiting": [SECTIONS[key] for key in draft.waiting],
+            } if draft else {}),
         }  # fmt: skip
 
     def _finished(self, case: CaseRow) -> dict[str, Any]:
@@ -292,13 +297,13 @@ class Desk:
     def report(self, name: str, owner: str) -> dict[str, Any]:
         """The report's sentences by section, as they stand after the person's steps."""
         steps = reviews.steps_of(self.store, name)
-        standing = reviews.applied(self.opened(name, owner).report, steps)
+        standing = reviews.applied(self.opened(name, owner).report.sentences, steps)
         return {"sections": reviews.by_section(standing), "undo": len(steps)}
 
     def judge(self, name: str, owner: str, *, sentence: str, text: str) -> dict[str, Any]:
         """The checker's verdict of a sentence as it is being typed."""
         opened = self.opened(name, owner)
-        standing = [e.sentence for e in reviews.applied(opened.report, reviews.steps_of(self.store, name))]
+        standing = [e.sentence for e in reviews.applied(opened.report.sentences, reviews.steps_of(self.store, name))]
         verdict = reviews.judged(opened, standing, sentence, text)
         return {"verdict": verdict.name, "rule": verdict.rule, "reason": verdict.reason, "add": list(verdict.words)}
 

@@ -83,7 +83,7 @@ def review(store: Store, case_id: str, opened: Opened, *, author: str, name: str
         if not steps_of(store, case_id):
             raise UsageError("E_USAGE: there is nothing to undo.")
     else:
-        standing = [entry.sentence for entry in applied(opened.report, steps_of(store, case_id))]
+        standing = [entry.sentence for entry in applied(opened.report.sentences, steps_of(store, case_id))]
         if action == "edit":
             text = " ".join(text.split())
             verdict = judged(opened, standing, name, text)
@@ -98,15 +98,15 @@ def review(store: Store, case_id: str, opened: Opened, *, author: str, name: str
         )
 
 
-def applied(report: Report, steps: Sequence[Step]) -> list[Reviewed]:
-    """Every sentence of the report as it stands after the steps."""
+def applied(sentences: Sequence[Sentence], steps: Sequence[Step]) -> list[Reviewed]:
+    """Every sentence of a report as it stands after the steps."""
     last: dict[str, Step] = {}
     words: dict[str, Step] = {}
     for step in steps:
         last[step.sentence] = step
         if step.action == "edit":
             words[step.sentence] = step
-    return [_reviewed(sentence, last.get(sentence.id), words.get(sentence.id)) for sentence in report.sentences]
+    return [_reviewed(sentence, last.get(sentence.id), words.get(sentence.id)) for sentence in sentences]
 
 
 def _reviewed(sentence: Sentence, last: Step | None, words: Step | None) -> Reviewed:
@@ -134,5 +134,5 @@ def by_section(standing: Sequence[Reviewed]) -> list[dict[str, Any]]:
 
 def reviewed_report(opened: Opened, steps: Sequence[Step]) -> Report:
     """The report as a person left it: without what was rejected, with what was edited."""
-    standing = [entry.sentence for entry in applied(opened.report, steps) if entry.state != "rejected"]
+    standing = [entry.sentence for entry in applied(opened.report.sentences, steps) if entry.state != "rejected"]
     return opened.report.model_copy(update={"sentences": tuple(standing)})

@@ -5,7 +5,7 @@ Written by the process that reads, as soon as the scan is in its memory, in RAS 
     ct.nii               int16 HU, not packed: slices are cut from it without loading it
     preview.nii          the same in blocks of about 3 mm, on screen before the scan is
     scan.json            how the scan was made: numbers and closed lists, and its day, for the order of two scans
-    draft.json           the report as soon as it is checked; its masks are still being written
+    draft.json           the sentences that stand so far: those of sections whose tools have ended, at last all
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from vlm.ct import Grid, Point, Scan, Volume
-from vlm.report import Report
+from vlm.report import Sentence
 
 SCAN_FILES = ("ct.nii", "preview.nii", "scan.json")
 PREVIEW_MM = 3.0
@@ -41,17 +41,25 @@ def is_written(folder: Path) -> bool:
     return (folder / "scan.json").is_file()
 
 
-def write_draft(folder: Path, report: Report) -> None:
-    """Put the report beside the scan, whole or not at all."""
+class Draft(BaseModel):
+    """What a reading that is under way can say."""
+
+    sentences: tuple[Sentence, ...]
+    waiting: tuple[str, ...] = ()  # sections that are still looked for; the impression waits with them
+
+
+def write_draft(folder: Path, draft: Draft) -> None:
+    """Put what can be said beside the scan, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
     new = folder / ".draft"
-    new.write_text(report.model_dump_json(by_alias=True), encoding="utf-8")
+    new.write_text(draft.model_dump_json(), encoding="utf-8")
     new.replace(folder / "draft.json")
 
 
-def drafted(folder: Path) -> Report | None:
-    """The report of a reading that is under way, once it is there."""
+def drafted(folder: Path) -> Draft | None:
+    """What a reading that is under way can say, once it can."""
     path = folder / "draft.json"
-    return Report.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return Draft.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def geometry_of(scanned: Scanned) -> dict[str, Any]:

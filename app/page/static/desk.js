@@ -113,8 +113,9 @@ function take(before, found) {
     history.replaceState(null, '', `${location.pathname}${location.search}#${found.id}`); // Gradio's page has a base: no bare '#'
     show('reading');
   }
-  const stage = (one) => [one?.state, Boolean(one?.shape), one?.sections.length].join();
+  const stage = (one) => [one?.state, Boolean(one?.shape)].join();
   if (stage(before) !== stage(found)) tell('case', found);
+  else if (JSON.stringify(before.sections) !== JSON.stringify(found.sections)) tell('report', found);
   else tell('progress', found.job);
 }
 

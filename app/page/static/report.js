@@ -177,6 +177,13 @@ function underWay(job) {
   );
 }
 
+// What stands is checked and will stay, but it is not all.
+function toCome(open) {
+  const still = open.waiting.length ? `Still being looked for: ${open.waiting.join(', ').toLowerCase()}. ` : '';
+  const rest = open.waiting.length ? 'Impression, doubts and evidence follow.' : 'Evidence and masks follow.';
+  return el('p', { class: 'to-come', id: 'to-come' }, `Draft in progress. ${still}${rest}`);
+}
+
 export const mount = part((slot) => {
   const draw = (open) => {
     if (!open) {
@@ -205,6 +212,7 @@ export const mount = part((slot) => {
       open.notice ? el('p', { class: 'notice' }, open.notice) : '',
       open.state === 'ready' ? head(open) : '',
       ...parts,
+      open.state === 'reading' && open.sections.length ? toCome(open) : '',
       limits(open),
     );
     if (open_) slot.querySelector(`[data-sentence="${open_}"] [data-action=accept]`)?.focus();
