@@ -7,6 +7,7 @@ why; columns are never blended.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -259,9 +260,15 @@ def answering_model(choice: str, *, remote: bool) -> LanguageModel | None:
     return load_model(choice, remote=remote)
 
 
-def make_ready() -> None:
-    """Load what the first answer needs, beside what comes next: the words of the router take seconds to load."""
-    Thread(target=route, args=("Is there a nodule?",)).start()
+@functools.cache
+def make_ready() -> Thread:
+    """Load what the first answer needs, once a process, beside what comes next: words take seconds to load.
+
+    Who asks meanwhile should join the thread, else it is loaded twice.
+    """
+    loading = Thread(target=route, args=("Is there a nodule?",))
+    loading.start()
+    return loading
 
 
 # ---- a session that goes on later

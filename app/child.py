@@ -41,9 +41,14 @@ def main() -> None:
         import app.page.scanned
         import app.reading
         import app.reopen  # noqa: F401
+        from vlm.tools import load_tools
+
+        load_tools()
 
     os.nice(BEHIND_THE_PAGE)
     say({"ready": True})
+    if "--warm" in sys.argv:  # wanted last in a reading, so it may go on while the reading begins
+        threading.Thread(target=_load_network, daemon=True).start()
     order = json.loads(sys.stdin.readline() or "null")
     if order is None:
         return
@@ -150,6 +155,15 @@ def _limit_memory() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = MOST_BYTES if hard == resource.RLIM_INFINITY else min(MOST_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(soft, most), hard))
+
+
+def _load_network() -> None:
+    """The embedded network of organs, where it can run."""
+    from vlm.anatomy import network
+    from vlm.anatomy.engines.embedded import off
+
+    if off(network.WEIGHTS) is None:
+        network.load(network.WEIGHTS)
 
 
 def _end_with_the_page(stdin: IO[str]) -> None:

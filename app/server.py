@@ -20,7 +20,6 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from app.asking import make_ready
 from app.jobs import QueueFullError
 from app.page.build import build, theme
 from app.page.desk import Desk
@@ -83,7 +82,6 @@ def serve(settings: Settings, add: Sequence[Path] = (), *, browse: bool = False)
         UsageError: the address is public and nobody has to log in, or the port or the data folder is in use.
     """
     _check_port(settings)
-    make_ready()
     desk = Desk(settings.data, settings.library, settings.encoder, settings.model)
     app = application(settings, desk)
     opened = ""

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import app.asking
+from app.asking import make_ready
 from app.page.desk import Desk
 from app.page.exports import to_html, to_json, to_markdown
 from app.page.reviews import reviewed_report, steps_of
@@ -236,3 +238,20 @@ def test_f15_a_reading_is_cancelled_within_two_seconds(desk: Desk, finished: Fin
         assert time.monotonic() < end
         threading.Event().wait(0.02)
     desk.cancel(other, OWNER)
+
+
+def test_what_answers_is_loaded_when_a_case_is_opened_once_and_before_the_first_answer(
+    desk: Desk, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(app.asking, "route", loaded.append)
+    make_ready.cache_clear()
+    try:
+        desk.worklist("ann")
+        assert make_ready.cache_info().currsize == 0  # a page that reads leaves the processors to the reading
+        desk.document(case, "ann")
+        desk.document(case, "ann")
+        assert list(desk.ask(case, "ann", "Is there a nodule?"))
+        assert len(loaded) == 1
+    finally:
+        make_ready.cache_clear()

@@ -215,9 +215,9 @@ def under_way(site: Site, finished: Finished) -> Callable[[str], str]:
             for name in SCAN_FILES:
                 shutil.copyfile(finished.reading / name, folder / "scan" / name)
         if stage in ("early", "draft"):
-            told = finished.early[-2] if stage == "early" else None
-            whole = Opened(finished.reading).report.sentences
-            write_draft(folder / "scan", Draft(sentences=told.sentences, waiting=told.waiting) if told else Draft(sentences=whole))
+            whole = Draft(sentences=Opened(finished.reading).report.sentences)
+            part = Draft(sentences=finished.early[-2].sentences, waiting=finished.early[-2].waiting)
+            write_draft(folder / "scan", part if stage == "early" else whole)
         if stage == "ready":
             shutil.copytree(finished.reading, folder / "reading")
             with desk.store.write() as db:

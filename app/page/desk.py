@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from app.asking import make_ready
 from app.export.footnotes import footnote
 from app.jobs import ACTIVE, Job, Jobs
 from app.page import console, reviews
@@ -258,6 +259,7 @@ class Desk:
         }  # fmt: skip
 
     def _finished(self, case: CaseRow) -> dict[str, Any]:
+        make_ready()  # whoever opens it may ask; before, a reading has the processors to itself
         name, owner = case.id, case.owner
         opened = self.opened(name, owner)
         return {
@@ -370,6 +372,7 @@ class Desk:
         line: tuple[Point, Point] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """The events of an answer as they happen; the whole exchange is kept with the case."""
+        make_ready().join()
         talk = self.talks.of(self.opened(name, owner), name)
         events: list[dict[str, Any]] = [{"kind": "question", "text": text}]
         question = Question(text=text, point=point, box=box, line=line)
