@@ -341,8 +341,8 @@ def test_the_comparison_with_a_prior_passes_the_checker(key: str) -> None:
 @pytest.mark.parametrize(
     ("finding", "sites", "sides", "told"),
     [
-        ("kidney_stone", ("kidney",), ("left", "right"), "kidney stones of up to 30 mm in both kidneys."),
-        ("kidney_stone", ("kidney",), ("left",), "kidney stones of up to 30 mm in the left kidney."),
+        ("lung_nodule", ("lower_zone",), ("left", "right"), "lung nodules of up to 30 mm in both lungs."),
+        ("lung_nodule", ("lower_zone",), ("left",), "lung nodules of up to 30 mm in the left lung."),
         ("lung_mass", ("upper_zone", "lower_zone"), ("right",), "lung masses of up to 30 mm in the right lung."),
         (
             "lymphadenopathy",
@@ -404,3 +404,72 @@ def test_an_impression_without_anything_else_holds_the_lesser_findings() -> None
     nail = Observation(tool="devices", finding="orthopaedic_hardware", presence="present", side="left", region=region())
     assert texts(written(nail), "impression") == ["Orthopaedic hardware on the left."]
     assert len(texts(written(nail, nodule(9.0)), "impression")) == 1
+
+
+def stone(diameter: float, side: str) -> Observation:
+    return Observation(
+        tool="stones", finding="kidney_stone", presence="present", side=side, region=region(diameter * 10),  # type: ignore[arg-type]
+        measurements=(Measurement(quantity="diameter", value=diameter),),
+    )  # fmt: skip
+
+
+def test_more_than_two_stones_share_a_sentence_for_each_kidney() -> None:
+    sentences = written(stone(8.0, "left"), stone(7.5, "left"), stone(6.0, "right"))
+    told = ["Two stones of up to 8 mm in the left kidney.", "Stone of 6 mm in the right kidney."]
+    assert texts(sentences, "abdomen") == texts(sentences, "impression") == told
+    assert texts(written(stone(8.0, "left"), stone(5.0, "left")), "abdomen") == [
+        "Stone of 8 mm in the left kidney.",
+        "Stone of 5 mm in the left kidney.",
+    ]
+
+
+def test_a_mass_and_a_nodule_are_denied_in_one_sentence_where_their_limits_agree() -> None:
+    mass = Search(tool="nodules", finding="lung_mass", covered=0.7, smallest=Measurement(quantity="diameter", value=32.0))
+    nodules = Search(tool="nodules", finding="lung_nodule", covered=0.7, **MEASURED)  # type: ignore[arg-type]
+    told = "No lung mass of 32 mm or more and no lung nodule of 6 mm or more in the covered part."
+    sentences = written(mass, nodules)
+    assert texts(sentences, "lungs_and_pleura") == [told]
+    assert texts(sentences, "impression") == [told]
+    assert len(texts(written(mass, replace(nodules, covered=1.0)), "lungs_and_pleura")) == 2
+
+
+def doubtful(finding: str, x: float, *measurements: Measurement) -> Observation:
+    return Observation(
+        tool="x", finding=finding, presence="uncertain", side="right", site="upper_zone", region=region(x),
+        measurements=measurements,
+    )  # fmt: skip
+
+
+def test_two_readings_of_one_place_are_one_doubt() -> None:
+    mass = doubtful("lung_mass", 50.0, Measurement(quantity="diameter", value=72.0))
+    told = texts(written(mass, doubtful("lobar_collapse", 52.0)), "to_review")
+    assert told == ["Possible mass of 72 mm or collapse in the right upper zone."]
+    apart = texts(written(mass, doubtful("lobar_collapse", 90.0)), "to_review")
+    assert apart == ["Possible right upper zone mass, 72 mm.", "Possible collapse in the right upper zone."]
+
+
+def test_what_was_not_assessed_is_told_once_with_one_reason() -> None:
+    sides = (("right", "partly_covered"), ("left", "not_found"))
+    sentences = written(
+        *(Search(tool="x", finding="kidney_stone", covered=0.2, side=side, failed=(why,)) for side, why in sides)  # type: ignore[arg-type]
+    )
+    assert texts(sentences, "not_assessed") == ["Not assessed, only partly covered: kidney stone."]
+    assert len(sentences[-1].cites) == 2
+
+
+def test_what_is_seen_in_a_part_is_not_called_not_assessed_in_the_whole() -> None:
+    seen = Observation(tool="x", finding="aortic_calcification", presence="present", site="abdominal_aorta", region=region())
+    hidden = Search(tool="x", finding="arterial_wall_calcification", covered=1.0, site="aorta", failed=("contrast",))
+    assert not texts(written(seen, hidden), "not_assessed")
+
+
+def test_a_name_in_a_list_is_not_bent_by_the_site_of_its_neighbour() -> None:
+    unseen = ("mediastinal_mass", "metastatic_disease", "pulmonary_fibrotic_sequela", "rib_fracture")
+    sentences = written(*(Search(tool="x", finding=f, covered=0.0, failed=("not_implemented",)) for f in unseen))
+    assert not texts(sentences, "to_review")
+    assert "metastatic disease" in texts(sentences, "not_assessed")[0]
+
+
+def test_a_scan_of_one_lung_has_an_impression_of_that_lung() -> None:
+    gone = effusion_search("left", covered=0.0, smallest=None, sensitivity=None, failed=("not_covered",))
+    assert texts(written(effusion_search("right"), gone), "impression") == ["No right pleural effusion."]

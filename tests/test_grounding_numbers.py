@@ -13,6 +13,7 @@ from vlm.grounding.changes import split_changes
 from vlm.grounding.fleischner import months_allowed
 from vlm.grounding.limits import split_limits
 from vlm.grounding.rules_change import joint_uncertainty
+from vlm.grounding.spelled import in_digits
 
 sizes = st.floats(min_value=3.0, max_value=99.0)
 
@@ -128,3 +129,47 @@ def test_intervals_are_fleischners(
     density: str, single: bool, size_mm: float, months: tuple[tuple[int, int], ...]
 ) -> None:
     assert months_allowed(density, single, size_mm) == months
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("of eight millimetres", "of 8 millimetres"),
+        ("of a centimetre", "of 1 centimetre"),
+        ("half a centimetre", "0.5 centimetre"),
+        ("one and a half centimetres", "1.5 centimetres"),
+        ("twenty-five mm", "25 mm"),
+        ("two hundred and twelve ml", "212 ml"),
+        ("one nodule in two lungs", "one nodule in two lungs"),
+    ],
+)
+def test_a_measure_in_words_is_the_same_in_digits(text: str, said: str) -> None:
+    assert in_digits(text) == said
+
+
+@pytest.mark.parametrize("size", ["twenty millimetres", "a centimetre", "half a centimetre or more", "two centimetres"])
+def test_a_denial_in_words_is_no_finer_than_its_search(size: str) -> None:
+    assert verdict(f"No lung mass of {size}.", "E9").name == "contradicted"
+
+
+@pytest.mark.parametrize("text", ["No tiny lung mass.", "No subcentimetre lung mass.", "No lung mass of a few millimetres."])
+def test_what_is_tiny_is_not_denied(text: str) -> None:
+    assert verdict(text, "E9").name == "unsupported"
+
+
+def test_a_size_in_words_that_the_search_finds_is_denied() -> None:
+    assert verdict("No lung mass of thirty millimetres or more.", "E9").name == "supported"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Left coronary artery calcification.",
+        "Calcification of the left anterior descending artery.",
+        "Calcification of the RCA.",
+        "Left main coronary artery calcification.",
+    ],
+)
+def test_calcium_of_an_unknown_coronary_artery_is_of_no_named_one(text: str) -> None:
+    assert verdict(text, "E12", section="heart_and_vessels").name == "unsupported"
+    assert verdict("Coronary artery calcification.", "E12", section="heart_and_vessels").name == "supported"

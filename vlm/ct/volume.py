@@ -84,6 +84,14 @@ class Box:
         inside = zip(self.low_mm, point_ras_mm, self.high_mm, strict=True)
         return all(low <= value <= high for low, value, high in inside)
 
+    def overlap(self, other: Box) -> float:
+        """Share of the smaller of two boxes that lies in the other, 0 to 1; a flat box counts as 1 mm thick."""
+        low, high = np.maximum(self.low_mm, other.low_mm), np.minimum(self.high_mm, other.high_mm)
+        if (high < low).any():
+            return 0.0
+        own, others = (np.maximum(np.subtract(box.high_mm, box.low_mm), 1.0).prod() for box in (self, other))
+        return float(min(1.0, np.maximum(high - low, 1.0).prod() / min(own, others)))
+
 
 @dataclass(frozen=True, eq=False)
 class Mask:

@@ -15,6 +15,7 @@ import tomllib
 from importlib.resources import files
 
 from vlm.findings.vocabulary import load_vocabulary
+from vlm.grounding.spelled import in_digits
 
 Frame = tuple[re.Pattern[str], str]
 _ORDER = ("listed", "not_assessed", "doubt", "denial")
@@ -63,33 +64,6 @@ _SIGNS: tuple[Frame, ...] = (
 )
 
 
-_NUMERALS = [
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-]  # twenty words read better as text
-_SPELLED = re.compile(
-    rf"\b(?P<number>{'|'.join(reversed(_NUMERALS))})(?=[ -](?:(?:mm|cm|ml|l|hu)\b|millim|centim|millil|litre"
-    rf"|liter|per ?cent|hounsfield))",
-    re.I,
-)
 _DOZEN = re.compile(r"\b(?P<half>half )?an? dozen\b", re.I)
 _FIELD = re.compile(r"\b(?P<where>outside|in|within|of|beyond|inside) field of view", re.I)
 
@@ -101,7 +75,7 @@ def plainly(text: str) -> str:
     for pattern, plain in _SIGNS:
         text = pattern.sub(plain, text)
     text = _abbreviation().sub(_written_out, text)
-    text = _SPELLED.sub(lambda found: str(_NUMERALS.index(found["number"].lower()) + 1), text)
+    text = in_digits(text)
     text = _DOZEN.sub(lambda found: "six" if found["half"] else "twelve", text)
     text = _FIELD.sub(r"\g<where> the field of view", text)
     for pattern, plain in _frames():

@@ -19,6 +19,10 @@ from vlm.grounding.world import FULL_COVER, World
 
 BOTH: tuple[Side, Side] = ("left", "right")
 Searches = dict[str, Search]
+_TINY = re.compile(
+    r"\b(?:sub-?centimet\w+|tiny|minute|punctate|pin-?point|millimetric|micro-?\w+|a few millimet\w+)\b", re.I
+)  # a size below what any search finds, without a number
+TINY_REACH = 24  # characters between such a word and what it is said of
 _PLAIN_TO_SEE = re.compile(r"\b(obvious(ly)?|evident(ly)?)\b", re.I)  # says how it is seen, not how large it is
 
 
@@ -168,6 +172,9 @@ def smallest_size(claim: Claim, searches: Searches) -> Verdict | None:
                 return Verdict("unsupported", "G9", f"says {number}; the smallest size of {name} is not known")
             if number.in_ledger_unit < able[0].rounded:
                 return Verdict("contradicted", "G9", f"says {number}; {name} finds no less than {able[0]}")
+    first, last = claim.mention.span
+    if tiny := _TINY.search(claim.text[max(0, first - TINY_REACH) : last + TINY_REACH]):
+        return Verdict("unsupported", "G9", f"denies what is {tiny.group()}; {', '.join(searches)} may miss it")
     return None
 
 

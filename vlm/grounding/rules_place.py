@@ -240,7 +240,12 @@ def _is_used(record: Evidence, parsed: Parsed, world: World) -> bool:
 
 
 def _about(claim: Claim, search: Search, world: World) -> bool:
-    return _related(claim.finding, search.finding, world)
+    """True for the finding and its kin, and where the words are the very name of what was searched for.
+
+    In a list a neighbour's site can bend the meaning of a word: "metastatic disease, rib fracture" is no bone lesion.
+    """
+    named = world.vocabulary.findings[search.finding].name if search.finding in world.vocabulary.findings else None
+    return claim.mention.text.lower() == named or _related(claim.finding, search.finding, world)
 
 
 def _related(one: str, other: str, world: World) -> bool:

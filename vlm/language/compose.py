@@ -22,6 +22,7 @@ from vlm.report import FINDINGS_SECTIONS, Draft
 IN_IMPRESSION = 8  # lines; a longer impression is not read
 MOST_OF_A_KIND = 3  # lines of one finding that has no sentence for many
 QUIET_RANK = 50  # from this rank on a finding stays out of an impression that has anything else to say
+ONE_PLACE = 0.5  # share of the smaller box of two doubts that lies in the other: two readings of one place
 LEAST_RANK = 58  # from this rank on it stays out of every one
 
 
@@ -150,6 +151,8 @@ def lines(words: Wording, seen: Mapping[str, Observation]) -> list[Draft]:
 
 def in_short(words: Wording, finding: str, names: Sequence[str]) -> list[Draft]:
     """One line for each of a few, one line for the rest where their kind has one."""
+    if grouped := words.by_side(finding, names, "impression"):
+        return grouped
     short, several = words.phrases.pattern(finding, "short"), words.phrases.pattern(finding, "several")
     alone = names[:MOST_OF_A_KIND] if several is None or len(names) == 2 else names[:1]
     drafts = [words.draft("impression", short, name) for name in alone]
@@ -162,7 +165,37 @@ def in_short(words: Wording, finding: str, names: Sequence[str]) -> list[Draft]:
 def to_review(words: Wording) -> list[Draft]:
     """Observations that a tool is not sure of, the most urgent first."""
     doubts = {name: seen for name, seen in words.ledger.observations().items() if seen.presence == "uncertain"}
-    return [doubt(words, finding, name) for finding, names in by_finding(words, doubts) for name in names]
+    drafts: list[Draft] = []
+    told: set[str] = set()
+    for finding, names in by_finding(words, doubts):
+        for name in names:
+            if name in told:
+                continue
+            readings = [name, *(other for other in doubts if other not in told and one_place(words, name, other))]
+            told.update(readings)
+            drafts.append(doubt(words, finding, name) if len(readings) == 1 else either(words, readings))
+    return drafts
+
+
+def one_place(words: Wording, name: str, other: str) -> bool:
+    """Whether two doubts are two readings of one place: "mass or collapse"."""
+    one, two = words.ledger[name], words.ledger[other]
+    if not isinstance(one, Observation) or not isinstance(two, Observation) or one.region is None or two.region is None:
+        return False
+    kinds = {one.finding, two.finding}
+    if len(kinds) < 2 or not all(words.phrases.findings.get(kind, {}).get("reading") for kind in kinds):
+        return False
+    return one.side == two.side and one.site == two.site and one.region.box_mm.overlap(two.region.box_mm) >= ONE_PLACE
+
+
+def either(words: Wording, names: Sequence[str]) -> Draft:
+    """ "Possible mass of 72 mm or collapse in the right upper zone": one sentence for one place."""
+    seen = [words.ledger[name] for name in names]
+    patterns = [str(words.phrases.findings[o.finding]["reading"]) for o in seen if isinstance(o, Observation)]
+    each = [fill(p, words.facts(name)).rstrip(".") for p, name in zip(patterns, names, strict=True)]
+    listed = words.phrases.listed([text[:1].lower() + text[1:] for text in each], "or")
+    facts = {"list": listed, "within": words.facts(names[0])["within"]}
+    return Draft(section="to_review", template=fill(words.phrases.words["either"], facts), cites=tuple(names))
 
 
 def doubt(words: Wording, finding: str, name: str) -> Draft:

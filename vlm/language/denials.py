@@ -7,11 +7,12 @@ can rest on is told elsewhere as "not assessed" (``unassessed.py``).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vlm.evidence import CONDITIONS, Search, Side
 from vlm.grounding.rules_absent import limits_of
+from vlm.language.phrases import fill
 from vlm.language.wording import ONE_BY_ONE, Wording, drafted, seen_there
 from vlm.report import FINDINGS_SECTIONS, Draft
 
@@ -53,22 +54,46 @@ def usable(search: Search) -> bool:
 
 def not_found(words: Wording, section: str) -> list[Draft]:
     """What was looked for in a section and is not there: the least limited first."""
-    alone: list[Draft] = []
-    groups: dict[tuple[str, ...], list[Denial]] = defaultdict(list)
-    for finding, searches in searched(words, section).items():
-        for denial in denied(words, finding, searches):
-            draft = own_sentence(words, denial, section)
-            if draft is not None:
-                alone.append(draft)
-            else:
-                groups[denial.limits].append(denial)
-    return alone + [together(words, section, groups[limits]) for limits in sorted(groups, key=len)]
+    denials = [d for finding, searches in searched(words, section).items() for d in denied(words, finding, searches)]
+    normal = [draft for denial in denials if (draft := normal_sentence(words, denial, section))]
+    rest = [denial for denial in denials if not normal_pattern(words, denial)]
+    return [*normal, *shared_sentences(words, section, rest)]
+
+
+def shared_sentences(words: Wording, section: str, denials: Sequence[Denial]) -> list[Draft]:
+    """Denials of the same limits share a sentence: those with a smallest size first, then the least limited."""
+    sized: dict[tuple[str, ...], list[Denial]] = defaultdict(list)
+    plain: dict[tuple[str, ...], list[Denial]] = defaultdict(list)
+    for denial in denials:
+        (sized if has_size(words, denial) else plain)[denial.limits].append(denial)
+    drafts = [sized_together(words, section, group) for group in sized.values()]
+    return [*drafts, *(together(words, section, plain[limits]) for limits in sorted(plain, key=len))]
+
+
+def sized_together(words: Wording, section: str, denials: Sequence[Denial]) -> Draft:
+    """ "No other mass of 32 mm or more and no nodule of 8 mm or more", with the limits that they share."""
+    facts = [
+        words.facts(denial.cites[0]) | {"list": denial.item, "smallest": f"{{{denial.cites[0]}.smallest}}"}
+        for denial in denials
+    ]
+    limits, phrases = words.limits(denials[0].limits), words.phrases.words
+    if len(denials) == 1:
+        other = denials[0].other
+        pattern, kind = phrases["no_other" if other else "no_sized"], "other" if other else "absent"
+        return drafted(section, kind, pattern, facts[0] | limits, denials[0].cites)
+    each = [
+        fill(phrases["sized_other" if denial.other else "sized"], own).rstrip(".")
+        for denial, own in zip(denials, facts, strict=True)
+    ]
+    listed = words.phrases.listed([each[0], *(text[:1].lower() + text[1:] for text in each[1:])])
+    cites = tuple(name for denial in denials for name in denial.cites)
+    return Draft(section=section, template=fill(phrases["sized_all"], limits | {"list": listed}), cites=cites)
 
 
 def together(words: Wording, section: str, denials: Iterable[Denial]) -> Draft:
     """One sentence for denials of the same limits; those of one side last, so that the side is theirs alone."""
     ordered = sorted(denials, key=lambda denial: denial.side is not None)
-    facts = {"list": words.phrases.listed([denial.item for denial in ordered], "or")}
+    facts = {"list": words.phrases.listed(list(dict.fromkeys(denial.item for denial in ordered)), "or")}
     facts |= words.limits(ordered[0].limits)
     cites = tuple(name for denial in ordered for name in denial.cites)
     return drafted(section, "absent", words.phrases.words["no"], facts, cites)
@@ -146,36 +171,45 @@ def searched_for(words: Wording, finding: str, searches: Iterable[Search]) -> st
     return str(own.get("absent", "")).replace("{site}", words.site_name(site)) or f"{name} {words.within(None, site)}"
 
 
-def own_sentence(words: Wording, denial: Denial, section: str) -> Draft | None:
-    """The finding's own normal sentence, or the size from which it would have been seen; None: told with others."""
-    facts = words.facts(denial.cites[0]) | words.limits(denial.limits)
-    normal = words.phrases.findings.get(denial.finding, {}).get("normal", {}).get("sentence")
-    if normal:
-        return drafted(section, "absent", normal, facts, denial.cites)
-    if words.phrases.pattern(denial.finding, "several") is None or "not_measured" in denial.limits:
+def normal_pattern(words: Wording, denial: Denial) -> str | None:
+    """The finding's own normal sentence, where it has one."""
+    pattern: str | None = words.phrases.findings.get(denial.finding, {}).get("normal", {}).get("sentence")
+    return pattern
+
+
+def normal_sentence(words: Wording, denial: Denial, section: str) -> Draft | None:
+    """A normal measure told with its number; None: told with others."""
+    pattern = normal_pattern(words, denial)
+    if pattern is None:
         return None
-    facts |= {"list": denial.item, "smallest": f"{{{denial.cites[0]}.smallest}}"}
-    pattern = words.phrases.words["no_other" if denial.other else "no_sized"]
-    return drafted(section, "other" if denial.other else "absent", pattern, facts, denial.cites)
+    facts = words.facts(denial.cites[0]) | words.limits(denial.limits)
+    return drafted(section, "absent", pattern, facts, denial.cites)
+
+
+def has_size(words: Wording, denial: Denial) -> bool:
+    """Whether the denial names the size from which the finding would have been seen."""
+    return words.phrases.pattern(denial.finding, "several") is not None and "not_measured" not in denial.limits
 
 
 def nothing_found(words: Wording) -> list[Draft]:
-    """The most urgent findings that are surely not there, with no limit but the part that was covered."""
+    """The most urgent findings that are surely not there, with no limit but the part that was covered.
+
+    What only one side was searched for is told where nothing was searched for on both.
+    """
     denials = [
         denial
         for section in FINDINGS_SECTIONS
         for finding, searches in searched(words, section).items()
-        if len(searches) == len(words.ledger.searches(finding)) and words.phrases.rank(finding) < URGENT_RANK
+        if words.phrases.rank(finding) < URGENT_RANK
         for denial in denied(words, finding, searches)
-        if set(denial.limits) <= REGIONAL and denial.side is None
+        if set(denial.limits) <= REGIONAL
+        and (denial.side or len(searches) == len(words.ledger.searches(finding)))
+        and (has_size(words, denial) or words.phrases.pattern(denial.finding, "several") is None)
     ]
-    urgent = sorted(denials, key=lambda denial: words.phrases.rank(denial.finding))[:IN_DENIAL]
-    drafts: list[Draft] = []
-    groups: dict[tuple[str, ...], list[Denial]] = defaultdict(list)
-    for denial in urgent:
-        if words.phrases.pattern(denial.finding, "several"):
-            sized = own_sentence(words, denial, "impression")
-            drafts += [sized] if sized else []
-        else:
-            groups[denial.limits].append(denial)
-    return [together(words, "impression", group) for group in groups.values()] + drafts
+    whole = [denial for denial in denials if denial.side is None] or denials
+    urgent = sorted(whole, key=lambda denial: words.phrases.rank(denial.finding))[:IN_DENIAL]
+    sized = [denial for denial in urgent if has_size(words, denial)]
+    return [
+        *shared_sentences(words, "impression", [denial for denial in urgent if denial not in sized]),
+        *shared_sentences(words, "impression", sized),
+    ]

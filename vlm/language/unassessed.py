@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from vlm.evidence import CONDITIONS, Coverage, Search
 from vlm.language.denials import HARD, usable
@@ -14,6 +14,8 @@ from vlm.report import Draft
 Groups = Mapping[str, Mapping[str, list[str]]]  # reason -> finding -> ids
 
 REGIONS = ("chest", "upper_abdomen", "pelvis")  # whose coverage a reader wants to hear of, head to foot
+# Of several reasons for one finding a reader wants the one that another scan could mend; the rest as CONDITIONS has them.
+FIRST = ("no_contrast", "contrast", "phase", "partly_covered", "organ_cut", "thick_slices", "coarse_pixels", "not_found")
 
 
 def not_assessed(words: Wording) -> list[Draft]:
@@ -25,9 +27,12 @@ def not_assessed(words: Wording) -> list[Draft]:
     }
     sites = {record.site for record in outside.values()}
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))  # reason -> finding -> ids
+    unseen: dict[str, dict[str, Search]] = defaultdict(dict)  # finding -> id -> search
     for name, search in words.ledger.searches().items():
         if not usable(search) and missed(words, search) and not implied(words, search, sites):
-            groups[why(search)][search.finding].append(name)
+            unseen[search.finding][name] = search
+    for finding, searches in unseen.items():
+        groups[told_reason(searches.values())][finding] = list(searches)
     drafts = [told(words, reason, findings) for reason, findings in by_urgency(words, groups)]
     if outside:
         head_to_foot = sorted(outside.values(), key=lambda record: REGIONS.index(record.site))
@@ -58,7 +63,8 @@ def told(words: Wording, reason: str, findings: Mapping[str, list[str]]) -> Draf
 def missed(words: Wording, search: Search) -> bool:
     """Whether a reader wants to hear that this was not assessed: not of what was seen all the same."""
     told_at_all = search.finding in words.phrases.not_assessed
-    return told_at_all and not seen_there(search, words.ledger.observations(search.finding).values())
+    seen = [o for o in words.ledger.observations().values() if words.vocabulary.is_a(o.finding, search.finding)]
+    return told_at_all and not seen_there(search, seen)
 
 
 def implied(words: Wording, search: Search, outside: Collection[str]) -> bool:
@@ -81,6 +87,12 @@ def unassessed(words: Wording, search: Search) -> str:
         name = placed.replace("{site}", words.site_name(search.site))
     sides = {s.side for s in others if not usable(s)}
     return name if {"left", "right"} <= sides else words.sided(name, search.side)
+
+
+def told_reason(searches: Iterable[Search]) -> str:
+    """The one reason that is told of a finding that could not be judged in several places."""
+    reasons = {why(search) for search in searches}
+    return next(key for key in (*FIRST, *CONDITIONS) if key in reasons)
 
 
 def why(search: Search) -> str:

@@ -47,12 +47,24 @@ class Wording:
     def told(self, finding: str, names: Sequence[str], section: str) -> list[Draft]:
         """A sentence for each of the largest observations of a finding, and one for the rest of their kind."""
         several = self.phrases.pattern(finding, "several")
+        if grouped := self.by_side(finding, names, section):
+            return grouped
         alone = names if several is None or len(names) <= ONE_BY_ONE + 1 else names[:ONE_BY_ONE]
         drafts = [self.draft(section, self.phrases.pattern(finding, "present"), name) for name in alone]
         rest = names[len(alone) :]
         if rest and several is not None:
             drafts.append(self.rest(section, several, rest))
         return drafts
+
+    def by_side(self, finding: str, names: Sequence[str], section: str) -> list[Draft]:
+        """More than two small things of a kind that is told so: "three stones of up to 8 mm in the left kidney"."""
+        many = self.phrases.pattern(finding, "many")
+        if many is None or len(names) <= 2 or any(self.change(name) for name in names):
+            return []
+        sides = dict.fromkeys(self.ledger[name].side for name in names)
+        groups = [[name for name in names if self.ledger[name].side == side] for side in sides]
+        alone = self.phrases.pattern(finding, "present")
+        return [self.rest(section, many, g) if len(g) > 1 else self.draft(section, alone, g[0]) for g in groups]
 
     def rest(self, section: str, several: str, names: Sequence[str]) -> Draft:
         """One sentence for many lesions: how many, on which side, how large the largest is."""

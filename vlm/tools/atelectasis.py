@@ -13,12 +13,14 @@ from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.dense_lung import Dense, dense_places, share_of_expected, volume_lost
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.lung_field import Field, field, search, zone_of
+from vlm.tools.nodules import told_share
 from vlm.tools.registry import tool
 
 NAME = "atelectasis"
 FINDINGS = ("atelectasis", "lobar_collapse", "lung_volume_loss")
 COLLAPSED_HU = (-60.0, 160.0)  # airless lung; enhanced, it reaches the upper value
 LEAST_ML = 10.0  # less airless lung behind is common in health; 5 to 7 mL at the cut edge of clear scans
+OF_A_MASS = 0.5  # share of a place in a nodule or mass that is told: the place is that mass
 LOBE_ML = 40.0  # a lobe without air is about as large (collapsed lobes: 40 to 150 mL)
 
 
@@ -30,26 +32,34 @@ def atelectasis(case: Case) -> list[Evidence]:
         seen = field(case, side)
         ready = seen.seen and not {"density_withheld", "length_withheld"} & set(seen.failed)
         places = [place for place in dense_places(case) if ready and place.side == side and _collapsed(case, place)]
-        found = [_airless(case, place, n) for n, place in enumerate(places, 1)]
-        lobes = [_lobe(case, place, n) for n, place in enumerate(places, 1) if _may_be_lobe(case, place)]
-        loss = _loss(case, side, found) if ready else None
-        out += [*found, *lobes, *([loss] if loss else [])]
+        large = [_may_be_lobe(case, place) for place in places]
+        found = [_airless(case, p, n) for n, (p, lobe) in enumerate(zip(places, large, strict=True), 1) if not lobe]
+        lobes = [_lobe(case, p, n) for n, (p, lobe) in enumerate(zip(places, large, strict=True), 1) if lobe]
+        loss = _loss(case, side, [*found, *lobes]) if ready else None
+        out += [*lobes, *found, *([loss] if loss else [])]
         failed = () if share_of_expected(case, side) is not None or not seen.seen else ("partly_covered",)
-        out.append(search(NAME, "atelectasis", seen, found=len(found), site="lung"))
+        out.append(search(NAME, "atelectasis", seen, found=len(places), site="lung"))  # a collapsed lobe is one, too
         out.append(search(NAME, "lobar_collapse", seen, found=len(lobes), site="lung", failed=failed))
         out.append(_compared(case, side, seen, found=int(loss is not None), failed=failed))
     return out
 
 
 def _collapsed(case: Case, place: Dense) -> bool:
-    """Whether an airless place is collapse rather than nodule or consolidation."""
+    """Whether an airless place is collapse rather than nodule, mass or consolidation."""
     low, high = COLLAPSED_HU
     airless = low <= place.mean_hu <= high and not place.round and place.volume_ml >= LEAST_ML
-    return airless and (place.collapsed or volume_lost(case, place.side))
+    if not airless or not (place.collapsed or volume_lost(case, place.side)):
+        return False
+    return not _of_a_mass(case, place)
+
+
+def _of_a_mass(case: Case, place: Dense) -> bool:
+    """Whether an airless place is told as a nodule or a mass."""
+    return told_share(case, place.side, place.voxels) >= OF_A_MASS
 
 
 def _may_be_lobe(case: Case, place: Dense) -> bool:
-    return place.volume_ml >= LOBE_ML and volume_lost(case, place.side)
+    return not place.collapsed and place.volume_ml >= LOBE_ML and volume_lost(case, place.side)
 
 
 def _airless(case: Case, place: Dense, number: int) -> Observation:
@@ -88,7 +98,8 @@ def _loss(case: Case, side: LungSide, airless: list[Observation]) -> Observation
     share = share_of_expected(case, side)
     if share is None or not volume_lost(case, side):
         return None
-    explained = bool(airless) or pleural_fluid(case).get(side) is not None
+    mass = any(_of_a_mass(case, place) for place in dense_places(case) if place.side == side)
+    explained = bool(airless) or mass or pleural_fluid(case).get(side) is not None
     lung = lungs(case).of(side)
     return Observation(
         tool=NAME,

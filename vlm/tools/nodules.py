@@ -27,7 +27,7 @@ from vlm.tools.dense_block import blocks
 from vlm.tools.dense_lung import dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.glass_nodules import glass_nodules, is_sound
-from vlm.tools.lung_field import ZONES, field, search, zones
+from vlm.tools.lung_field import ZONES, Bools, field, search, zones
 from vlm.tools.nodule_candidates import DOME_ELONGATION, ELONGATION, Lump, lumps, ways_on
 from vlm.tools.nodule_measure import GLASS_BORDER_HU, Nodule, box_grid, measured
 from vlm.tools.nodule_scene import Scene, near_mask, scene
@@ -118,6 +118,15 @@ def _hides(case: Case, side: LungSide) -> bool:
 def is_told(case: Case, side: LungSide, point_mm: tuple[float, float, float]) -> bool:
     """Whether a place is a nodule or a mass that this tool tells."""
     return any(one[1] == side and _holds(one[0].mask, point_mm) for one in lumps_found(case))
+
+
+def told_share(case: Case, side: LungSide, voxels: Bools) -> float:
+    """Share of a (Z, Y, X) place on the working grid that lies in nodules or masses told as present."""
+    told = np.zeros_like(voxels)
+    for nodule, own, presence in lumps_found(case):
+        if own == side and presence == "present":
+            told |= nodule.mask.on(case.working.grid).voxels.T
+    return float(np.count_nonzero(told & voxels)) / max(1, int(np.count_nonzero(voxels)))
 
 
 def _blocks(case: Case, found: tuple[_Found, ...]) -> list[_Found]:
