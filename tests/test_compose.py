@@ -424,7 +424,9 @@ def test_more_than_two_stones_share_a_sentence_for_each_kidney() -> None:
 
 
 def test_a_mass_and_a_nodule_are_denied_in_one_sentence_where_their_limits_agree() -> None:
-    mass = Search(tool="nodules", finding="lung_mass", covered=0.7, smallest=Measurement(quantity="diameter", value=32.0))
+    mass = Search(
+        tool="nodules", finding="lung_mass", covered=0.7, smallest=Measurement(quantity="diameter", value=32.0)
+    )
     nodules = Search(tool="nodules", finding="lung_nodule", covered=0.7, **MEASURED)  # type: ignore[arg-type]
     told = "No lung mass of 32 mm or more and no lung nodule of 6 mm or more in the covered part."
     sentences = written(mass, nodules)
@@ -458,7 +460,9 @@ def test_what_was_not_assessed_is_told_once_with_one_reason() -> None:
 
 
 def test_what_is_seen_in_a_part_is_not_called_not_assessed_in_the_whole() -> None:
-    seen = Observation(tool="x", finding="aortic_calcification", presence="present", site="abdominal_aorta", region=region())
+    seen = Observation(
+        tool="x", finding="aortic_calcification", presence="present", site="abdominal_aorta", region=region()
+    )
     hidden = Search(tool="x", finding="arterial_wall_calcification", covered=1.0, site="aorta", failed=("contrast",))
     assert not texts(written(seen, hidden), "not_assessed")
 

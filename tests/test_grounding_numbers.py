@@ -152,7 +152,9 @@ def test_a_denial_in_words_is_no_finer_than_its_search(size: str) -> None:
     assert verdict(f"No lung mass of {size}.", "E9").name == "contradicted"
 
 
-@pytest.mark.parametrize("text", ["No tiny lung mass.", "No subcentimetre lung mass.", "No lung mass of a few millimetres."])
+@pytest.mark.parametrize(
+    "text", ["No tiny lung mass.", "No subcentimetre lung mass.", "No lung mass of a few millimetres."]
+)
 def test_what_is_tiny_is_not_denied(text: str) -> None:
     assert verdict(text, "E9").name == "unsupported"
 

@@ -15,7 +15,16 @@ Groups = Mapping[str, Mapping[str, list[str]]]  # reason -> finding -> ids
 
 REGIONS = ("chest", "upper_abdomen", "pelvis")  # whose coverage a reader wants to hear of, head to foot
 # Of several reasons for one finding a reader wants the one that another scan could mend; the rest as CONDITIONS has them.
-FIRST = ("no_contrast", "contrast", "phase", "partly_covered", "organ_cut", "thick_slices", "coarse_pixels", "not_found")
+FIRST = (
+    "no_contrast",
+    "contrast",
+    "phase",
+    "partly_covered",
+    "organ_cut",
+    "thick_slices",
+    "coarse_pixels",
+    "not_found",
+)
 
 
 def not_assessed(words: Wording) -> list[Draft]:
