@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import re
 
-_ONES = (
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ONES = [
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _VALUE = {word: n for n, word in enumerate(_ONES, 1)} | {word: 10 * n for n, word in enumerate(_TENS, 2)} | {"a": 1}
 _BELOW_HUNDRED = rf"(?:(?:{'|'.join(_TENS)})(?:[ -](?:{'|'.join(_ONES[:9])}))?|{'|'.join(reversed(_ONES))})"
 _UNIT = r"(?:(?:mm|cm|ml|cc|l|hu)\b|millim|centim|millil|litre|liter|per ?cent|hounsfield)"
 _NUMBER = re.compile(
-    rf"\b(?:(?P<hundreds>{_BELOW_HUNDRED}|a) hundred(?:(?: and)? (?P<rest>{_BELOW_HUNDRED}))?|(?P<small>{_BELOW_HUNDRED}))"
+    rf"\b(?:(?P<hundreds>{_BELOW_HUNDRED}|a) hundred(?:(?: and)? (?P<rest>{_BELOW_HUNDRED}))?"
+    rf"|(?P<small>{_BELOW_HUNDRED}))"
     rf"(?P<half> and a half)?(?=[ -]{_UNIT})",
     re.I,
 )

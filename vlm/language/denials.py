@@ -79,8 +79,8 @@ def sized_together(words: Wording, section: str, denials: Sequence[Denial]) -> D
     limits, phrases = words.limits(denials[0].limits), words.phrases.words
     if len(denials) == 1:
         other = denials[0].other
-        pattern, kind = phrases["no_other" if other else "no_sized"], "other" if other else "absent"
-        return drafted(section, kind, pattern, facts[0] | limits, denials[0].cites)
+        pattern = phrases["no_other" if other else "no_sized"]
+        return drafted(section, "other" if other else "absent", pattern, facts[0] | limits, denials[0].cites)
     each = [
         fill(phrases["sized_other" if denial.other else "sized"], own).rstrip(".")
         for denial, own in zip(denials, facts, strict=True)

@@ -14,7 +14,7 @@ from vlm.report import Draft
 Groups = Mapping[str, Mapping[str, list[str]]]  # reason -> finding -> ids
 
 REGIONS = ("chest", "upper_abdomen", "pelvis")  # whose coverage a reader wants to hear of, head to foot
-# Of several reasons for one finding a reader wants the one that another scan could mend; the rest as CONDITIONS has them.
+# Of several reasons for one finding a reader wants that which another scan could mend; the rest as CONDITIONS has them.
 FIRST = (
     "no_contrast",
     "contrast",
