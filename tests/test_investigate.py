@@ -170,7 +170,7 @@ def nodule(case: OpenCase) -> str:
     return next(n for n, o in case.ledger.observations("lung_nodule").items() if o.presence == "present")
 
 
-def test_a_model_calls_tools_and_says_what_the_checker_passes(case: OpenCase) -> None:
+def test_f8_f9_a_model_calls_tools_and_says_what_the_checker_passes(case: OpenCase) -> None:
     cite = nodule(case)
     model = Scripted(
         calling("detect", finding="lung nodule"),

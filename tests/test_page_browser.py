@@ -285,11 +285,15 @@ def test_a_phone_shows_image_and_words_without_sideways_scroll(visit: Visit) -> 
     stage = page.locator("#viewer .stage").bounding_box()
     assert stage["x"] >= 0
     assert stage["x"] + stage["width"] <= 390
+    assert page.locator(".head").bounding_box()["height"] < stage["height"] / 5  # one row
+    assert "research use only" in page.inner_text("#report .notice")
     page.tap("#report button.sentence >> nth=0")
     table = page.locator("#findings-table")  # below the report
     table.scroll_into_view_if_needed()
     assert page.locator("#findings-table tbody tr >> nth=0").inner_text().strip()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.evaluate("document.querySelector('#to-worklist').click()")
+    page.wait_for_selector(".head .research")
 
 
 def test_f16_without_niivue_the_server_draws_and_the_page_says_so(visit: Visit) -> None:

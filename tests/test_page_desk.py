@@ -108,6 +108,13 @@ def test_a_point_tells_hu_structure_and_evidence(desk: Desk, case: str) -> None:
     assert desk.point(case, OWNER, (9999.0, 0.0, 0.0))["hu"] is None
 
 
+def test_a_mask_that_is_an_organ_as_a_whole_is_known_from_one_that_lies_in_it(desk: Desk, case: str) -> None:
+    whole = {entry["mask"]: entry["whole"] for entry in desk.document(case, OWNER)["legend"]}
+    assert whole["heart"]
+    assert not whole["nodule_1"]
+    assert not [mask for mask in whole if mask.startswith("effusion") and whole[mask]]
+
+
 def test_a_box_tells_hu_and_size(desk: Desk, case: str) -> None:
     x, y, z = next(e for e in desk.document(case, OWNER)["legend"] if e["finding"] == "lung_nodule")["mm"]
     found = desk.region(case, OWNER, (x - 3, y - 3, z - 3), (x + 3, y + 3, z + 3))

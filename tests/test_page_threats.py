@@ -28,10 +28,13 @@ from app.server import application, free_port, running
 from app.serving import Settings
 from app.store import Store
 from app.worker import Child
+from tests.model_server import Behaviour, dies, says, sends, serving, stalls
 from tests.page_case import Finished, put_case
 from tests.page_site import IN_CHROMIUM, SOON_MS, Browser, Site, Visit, login, show_tab
 from vlm.ct import Scan, Volume
 from vlm.errors import UsageError
+from vlm.language.models import Budget
+from vlm.language.servers import ServerModel, parse_address
 
 pytestmark = pytest.mark.xdist_group("page")
 OWNER = "ann"
@@ -97,6 +100,27 @@ def test_f2_t6_a_child_that_dies_takes_one_job_with_it(desk: Desk, finished: Fin
     assert "decoder crashed" in desk.worklist(OWNER)[1]["job"]["message"]
     assert not (desk.store.path(doomed) / "scan").exists()
     assert until_ended(desk, sound) == "ready"
+
+
+@pytest.mark.parametrize(
+    "behave", [sends(b"", status=503), stalls(), dies, sends(b"<html>502</html>", kind="text/html"), says("nonsense")],
+    ids=["f5 loading", "f6 silent", "f7 dies", "f7 html", "f8 nonsense"],
+)  # fmt: skip
+def test_f5_f6_f7_f8_t17_a_model_that_fails_is_said_to_be_off_and_the_rules_answer(
+    tmp_path: Path, finished: Finished, behave: Behaviour
+) -> None:
+    quick = Budget(connect_s=1.0, first_token_s=0.25, between_tokens_s=0.25, total_s=2.0, most_bytes=20_000)
+    with serving(behave) as server:
+        desk = Desk(tmp_path / "data", model=ServerModel(parse_address(server.url), budget=quick))
+        try:
+            case = put_case(desk, OWNER, finished)
+            events = list(desk.ask(case, OWNER, "How big is the nodule?"))
+        finally:
+            desk.close()
+    assert [e for e in events if e["kind"] == "note" and e["about"] == "off"]
+    said = [e for e in events if e["kind"] == "said"]
+    assert any("nodule" in e["text"].lower() and e["cites"] for e in said)
+    assert all(e["verdict"] in ("supported", "limited", "neutral") for e in said)
 
 
 def test_f13_a_prior_that_was_made_later_is_refused_by_the_days_of_both(

@@ -11,6 +11,7 @@ Heat maps (heat.json) are written by ``app.page.scored`` where an image encoder 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from vlm.evidence import Case, Coverage, Measured, Observation
 from vlm.findings.vocabulary import load_vocabulary
 
 MOST_LABELS = 255
+SAME_VOLUME, SAME_PLACE_MM = 0.1, 5.0  # of a mask and an organ that are one
 HEAT_FILE = re.compile(r"heat-[a-z0-9_]{1,64}\.nii\.gz")
 
 # Okabe and Ito's colours without black and without the sky blue of the crosshair: apart for colour-blind eyes.
@@ -54,6 +56,7 @@ def legend(case: Case) -> list[dict[str, Any]]:
         if record.region is not None and record.region.mask in case.masks:
             cited.setdefault(record.region.mask or "", []).append(name)
     ordered = sorted(cited, key=lambda mask: -case.masks[mask].volume_ml)[:MOST_LABELS]
+    organs = [(organ.volume_ml, organ) for organ in structures(case).masks]
     hues: dict[str, tuple[int, int, int]] = {}
     entries = []
     for label, mask in enumerate(ordered, start=1):
@@ -70,10 +73,24 @@ def legend(case: Case) -> list[dict[str, Any]]:
                 "label": label, "mask": mask, "name": name, "place": place, "finding": finding if seen else None,
                 "evidence": cited[mask], "colour": hues[str(finding)] if seen else QUIET,
                 "window": window_for(str(finding), section), "ml": round(case.masks[mask].volume_ml, 2),
-                "mm": [round(x, 2) for x in case.masks[mask].centre_mm],
+                "mm": [round(x, 2) for x in case.masks[mask].centre_mm], "whole": _is_one_of(organs, case.masks[mask]),
             }
         )  # fmt: skip
     return entries
+
+
+def _is_one_of(organs: Sequence[tuple[float, Mask]], mask: Mask) -> bool:
+    """Whether a mask is a structure as a whole, such as a heart that is enlarged: it would hide the image.
+
+    Args:
+        organs: with their volumes in ml.
+        mask: on any grid.
+    """
+    size = mask.volume_ml
+    return any(
+        abs(size - volume) <= SAME_VOLUME * volume and math.dist(mask.centre_mm, organ.centre_mm) <= SAME_PLACE_MM
+        for volume, organ in organs
+    )
 
 
 def _painted(masks: Sequence[Mask], grid: Grid) -> NDArray[np.uint8]:

@@ -27,20 +27,20 @@ export const mount = part((slot) => {
     { id: 'theme', 'aria-label': 'Switch between light and dark' },
   );
   theme.textContent = document.body.classList.contains('dark') ? 'Light' : 'Dark';
-  slot.replaceChildren(
-    el(
-      'header',
-      { class: 'head' },
-      el('h1', {}, 'tomoscribe'),
-      back,
-      title,
-      el('span', { class: 'research' }, 'Research use only, not a medical device'),
-      keyList(),
-      theme,
-    ),
+  const head = el(
+    'header',
+    { class: 'head' },
+    el('h1', {}, 'tomoscribe'),
+    back,
+    title,
+    el('span', { class: 'research' }, 'Research use only, not a medical device'),
+    keyList(),
+    theme,
   );
+  slot.replaceChildren(head);
   on('case', (open) => {
     back.hidden = !open;
+    head.classList.toggle('of-case', Boolean(open)); // a phone has no room for all of it
     const size = open?.shape ? ` · ${open.shape[2]} slices of ${+open.spacing_mm[2].toFixed(2)} mm` : '';
     title.textContent = open ? `Case ${open.number}${size}${open.state === 'reading' ? ' · being read' : ''}` : '';
   });

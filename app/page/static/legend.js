@@ -2,6 +2,10 @@
 import { button, el, swatch } from './dom.js';
 import { go, tell } from './desk.js';
 
+// Findings first. Structures, and findings that are an organ as a whole, would hide the image: they are shown when
+// they are asked for.
+const sorted = (entries) => [...entries].sort((a, b) => Boolean(b.finding) - Boolean(a.finding));
+
 export function legend(viewer) {
   const list = el('ul', { class: 'legend' });
   const fade = el('input', {
@@ -56,11 +60,12 @@ export function legend(viewer) {
     if (node.hidden) return;
     fillHeat(open);
     list.replaceChildren(
-      ...open.legend.map((entry) => {
-        if (!entry.finding) viewer.look.off.add(entry.label);
+      ...sorted(open.legend).map((entry) => {
+        const shown = Boolean(entry.finding) && !entry.whole;
+        if (!shown) viewer.look.off.add(entry.label);
         const box = el('input', {
           type: 'checkbox',
-          checked: Boolean(entry.finding),
+          checked: shown,
           on: {
             change: () => {
               viewer.look.off[box.checked ? 'delete' : 'add'](entry.label);
