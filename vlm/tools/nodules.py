@@ -37,13 +37,14 @@ NAME = "nodules"
 FINDINGS = ("lung_nodule", "lung_mass")
 TISSUE_HU = -450.0  # halfway between lung (-870) and soft tissue (0)
 LEAST_RADIUS_MM = 1.8  # of the inscribed ball of a nodule of 4 mm
+BLURRED_RADIUS_MM = 1.4  # the same of one of 6 mm that blur or thick slices have thinned, where it is free
 LEAST_MM = 4.0  # Fleischner 2017 starts at 6 mm; smaller than 4 mm are not reported
 MASS_MM = 30.0  # Fleischner glossary (Hansell 2008): above, it is a mass
 HIDES_ML = 14.0  # airless lung or fluid as large as a ball of MASS_MM; at most 12 in clear sides of real scans
 SOLID_HU = -250.0  # upper quartile of a solid lump of a few mm, after blur
 COMPACT = 0.62  # diameter of the ball of the same volume over the longest diameter; an ellipsoid 1:1:2 has 0.63
 SMALL_MM = 10.0  # below, borders of two voxels leave little to judge a shape by, so the rest is judged harder
-SMALL_ROUND = 0.6  # short over long axis
+SMALL_ROUND = 0.65  # short over long axis
 SMALL_HU = -130.0  # core of a small solid nodule with its partial volume; crossing vessels lie below
 SOLID_CORE_HU = -100.0
 SLICES = 1.3  # a small nodule is wider than so many slices are thick, else one slice shows it
@@ -57,6 +58,8 @@ ROUND_MM, ROUND = 3.0, 1.4  # no vessel there is as round as this at such an ins
 DOME_AIR, DOME_WALL, DOME_HU = 0.5, 0.3, 300.0  # a flat dome stands free, and is no spur of bone
 LONE_MM = 3.5  # inscribed radius up to which a lump is asked for the vessels that go on from it
 LONE_HU, LONE_CORE_HU, LONE_LEAST_MM = -350.0, -200.0, 5.5  # where none does, blur may take more of its density
+FREE = 0.75  # of the inscribed radius: thinner vessels that go on do not make a lump
+FREE_CORE_HU, FREE_ROUND, FREE_MM, FREE_SLICES = -240.0, 0.75, 5.0, 1.1  # a free round lump, however blurred
 HILUM_X_MM = (18.0, 75.0)  # from the midline
 BROAD_MM = 9.0  # inscribed radius beyond any vessel of the lung (interlobar artery: to 8 mm, Sharma 2004)
 THIN_MM = 2.65  # inscribed radius up to which a bend or a fork of a vessel looks like a lump
@@ -150,10 +153,10 @@ def lumps_found(case: Case) -> tuple[_Found, ...]:
     slice_mm = case.volume.grid.spacing_mm[2]
     searched = scene(case)
     space = Mask("space", searched.space.T, searched.grid)
-    central = ((near, around, False) for near, around in _central(case))
-    solid = (*central, *((near, space, lone) for near, lone in _small(case, searched)))
-    measures = ((measured("nodule", case.volume, near, around), lone) for near, around, lone in solid)
-    sound = [nodule for nodule, lone in measures if nodule is not None and _is_sound(nodule, slice_mm, lone=lone)]
+    central = ((near, around, 1.0) for near, around in _central(case))
+    solid = (*central, *((near, space, way) for near, way in _small(case, searched)))
+    measures = ((measured("nodule", case.volume, near, around), way) for near, around, way in solid)
+    sound = [nodule for nodule, way in measures if nodule is not None and _is_sound(nodule, slice_mm, way=way)]
     glass = (
         measured("nodule", case.volume, near, space, border_hu=GLASS_BORDER_HU) for near in glass_nodules(searched)
     )
@@ -167,31 +170,37 @@ def lumps_found(case: Case) -> tuple[_Found, ...]:
     return tuple(found)
 
 
-def _small(case: Case, searched: Scene) -> list[tuple[Mask, bool]]:
-    """Solid nodules inside the lung's space: a mask a little larger than each, and whether no vessel joins it."""
+def _small(case: Case, searched: Scene) -> list[tuple[Mask, float]]:
+    """Solid nodules inside the lung's space: a mask a little larger than each, and its thickest vessel's share."""
     air = searched.hu < TISSUE_HU
     blood = _blood_hu(case)
     hila = _hila(case)
     step = searched.grid.spacing_mm[::-1]
     out = []
     tissue = searched.space & ~air
-    for lump in lumps(tissue, searched.space, air, step, least_mm=LEAST_RADIUS_MM, dome_elongation=DOME_ELONGATION):
+    least_mm = min(LEAST_RADIUS_MM, max(BLURRED_RADIUS_MM, *step[1:]))
+    for lump in lumps(tissue, searched.space, air, step, least_mm=least_mm, dome_elongation=DOME_ELONGATION):
         hu = float(np.percentile(searched.hu[lump.box][lump.voxels], 75))
         if hu < LONE_HU or lump.air < 0.3:
             continue
         ways = ways_on(lump, tissue, step) if lump.radius_mm <= LONE_MM else [lump.radius_mm]
         centre = searched.grid.to_mm(lump.centre[::-1])
         near_hilum = any(float(np.linalg.norm(centre - hilum)) < HILUM_MM for hilum in hila)
-        if not _is_nodule(lump, hu, blood, near_hilum=near_hilum, lone=not ways):
+        way = max(ways, default=0.0) / lump.radius_mm
+        through = _is_way(lump, ways)
+        free = way <= FREE and not through
+        if not free and lump.radius_mm < LEAST_RADIUS_MM:
             continue
-        if lump.domed or lump.radius_mm > THIN_MM or not _is_way(lump, ways):
-            out.append((near_mask(lump, searched.grid, searched.space, capped=True), not ways))
+        if not _is_nodule(lump, hu, blood, near_hilum=near_hilum, free=free):
+            continue
+        if lump.domed or lump.radius_mm > THIN_MM or not through:
+            out.append((near_mask(lump, searched.grid, searched.space, capped=True), way))
     return out
 
 
-def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool, lone: bool) -> bool:
+def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool, free: bool) -> bool:
     """Whether a compact lump is a nodule and not a part of a vessel, the chest wall or the mediastinum."""
-    if hu < SOLID_HU and not lone:
+    if hu < SOLID_HU and not free:
         return False
     if blood is not None and lump.radius_mm > 2.5 and hu > blood - BLOOD_MARGIN_HU:
         return False
@@ -201,7 +210,7 @@ def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool, 
         return lump.air >= 0.5 and lump.tissue <= OPEN_TISSUE  # not as bright as vessels, so lymph node or nodule
     if lump.elongation > ELONGATION and (lump.air < DOME_AIR or lump.wall > DOME_WALL or hu > DOME_HU):
         return False
-    if lone:
+    if free:
         return lump.air >= OPEN_AIR  # the tissue beside it is its own rim
     crowded = near_hilum and (lump.radius_mm < ROUND_MM or lump.elongation > ROUND)
     most = HILUM_TISSUE if crowded else TIGHT_TISSUE if lump.tight else OPEN_TISSUE
@@ -213,19 +222,27 @@ def _is_way(lump: Lump, radii_mm: list[float]) -> bool:
     return any(r > share * lump.radius_mm for r, share in zip(radii_mm, WAYS, strict=False))
 
 
-def _is_sound(nodule: Nodule, slice_mm: float, *, lone: bool) -> bool:
-    """Whether what was measured is as compact and as dense as a nodule of its size."""
+def _is_sound(nodule: Nodule, slice_mm: float, *, way: float) -> bool:
+    """Whether what was measured is as compact and as dense as a nodule of its size.
+
+    Args:
+        way: the thickest vessel that goes on from it, as a share of its radius; 0 where none does.
+    """
     long = nodule.diameter_mm
     sphere_mm = 2.0 * (nodule.volume_ml * 1000.0 * 3.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
     if long < LEAST_MM or sphere_mm < max(LEAST_BALL_MM, COMPACT * nodule.diameter_3d_mm):
         return False
-    if long < SMALL_MM:
-        dense = nodule.core_hu >= (LONE_CORE_HU if lone and long >= LONE_LEAST_MM else SMALL_HU)
-        if lone:  # however blurred, it holds as much as the least nodule
-            dense, long = dense or nodule.solid_mm >= LEAST_MM, max(long, nodule.solid_mm)
-        # A vessel that crosses one thick slice looks like a smaller one.
-        return dense and nodule.short_axis_mm >= SMALL_ROUND * nodule.diameter_mm and long >= SLICES * slice_mm
-    return nodule.core_hu > SOLID_CORE_HU
+    if long >= SMALL_MM:
+        return nodule.core_hu > SOLID_CORE_HU
+    held = max(long, nodule.solid_mm)  # however blurred, it holds as much as a solid ball of that size
+    blurred = way <= FREE and nodule.core_hu >= FREE_CORE_HU and nodule.short_axis_mm >= FREE_ROUND * long
+    if blurred and held >= max(FREE_MM, FREE_SLICES * slice_mm):
+        return True
+    dense = nodule.core_hu >= (LONE_CORE_HU if way == 0 and long >= LONE_LEAST_MM else SMALL_HU)
+    if way == 0:
+        dense, long = dense or nodule.solid_mm >= LEAST_MM, held
+    # A vessel that crosses one thick slice looks like a smaller one.
+    return dense and nodule.short_axis_mm >= SMALL_ROUND * nodule.diameter_mm and long >= SLICES * slice_mm
 
 
 def _central(case: Case) -> list[tuple[Mask, Mask]]:
