@@ -239,7 +239,7 @@ def _is_sound(nodule: Nodule, slice_mm: float, *, way: float) -> bool:
     if blurred and held >= max(FREE_MM, FREE_SLICES * slice_mm):
         return True
     dense = nodule.core_hu >= (LONE_CORE_HU if way == 0 and long >= LONE_LEAST_MM else SMALL_HU)
-    if way == 0:
+    if way == 0 and nodule.core_hu >= FREE_CORE_HU:
         dense, long = dense or nodule.solid_mm >= LEAST_MM, held
     # A vessel that crosses one thick slice looks like a smaller one.
     return dense and nodule.short_axis_mm >= SMALL_ROUND * nodule.diameter_mm and long >= SLICES * slice_mm
