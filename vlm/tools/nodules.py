@@ -44,7 +44,7 @@ HIDES_ML = 14.0  # airless lung or fluid as large as a ball of MASS_MM; at most 
 SOLID_HU = -250.0  # upper quartile of a solid lump of a few mm, after blur
 COMPACT = 0.62  # diameter of the ball of the same volume over the longest diameter; an ellipsoid 1:1:2 has 0.63
 SMALL_MM = 10.0  # below, borders of two voxels leave little to judge a shape by, so the rest is judged harder
-SMALL_ROUND = 0.65  # short over long axis
+SMALL_ROUND = 0.6  # short over long axis
 SMALL_HU = -130.0  # core of a small solid nodule with its partial volume; crossing vessels lie below
 SOLID_CORE_HU = -100.0
 SLICES = 1.3  # a small nodule is wider than so many slices are thick, else one slice shows it
@@ -153,10 +153,10 @@ def lumps_found(case: Case) -> tuple[_Found, ...]:
     slice_mm = case.volume.grid.spacing_mm[2]
     searched = scene(case)
     space = Mask("space", searched.space.T, searched.grid)
-    central = ((near, around, 1.0) for near, around in _central(case))
-    solid = (*central, *((near, space, way) for near, way in _small(case, searched)))
-    measures = ((measured("nodule", case.volume, near, around), way) for near, around, way in solid)
-    sound = [nodule for nodule, way in measures if nodule is not None and _is_sound(nodule, slice_mm, way=way)]
+    central = ((near, around, 1.0, False) for near, around in _central(case))
+    solid = (*central, *((near, space, way, thin) for near, way, thin in _small(case, searched)))
+    measures = ((measured("nodule", case.volume, near, around), way, thin) for near, around, way, thin in solid)
+    sound = [n for n, way, thin in measures if n is not None and _is_sound(n, slice_mm, way=way, thin=thin)]
     glass = (
         measured("nodule", case.volume, near, space, border_hu=GLASS_BORDER_HU) for near in glass_nodules(searched)
     )
@@ -170,8 +170,8 @@ def lumps_found(case: Case) -> tuple[_Found, ...]:
     return tuple(found)
 
 
-def _small(case: Case, searched: Scene) -> list[tuple[Mask, float]]:
-    """Solid nodules inside the lung's space: a mask a little larger than each, and its thickest vessel's share."""
+def _small(case: Case, searched: Scene) -> list[tuple[Mask, float, bool]]:
+    """Solid nodules inside the lung's space: a mask a little larger than each, and ``way`` and ``thin`` of it."""
     air = searched.hu < TISSUE_HU
     blood = _blood_hu(case)
     hila = _hila(case)
@@ -189,12 +189,13 @@ def _small(case: Case, searched: Scene) -> list[tuple[Mask, float]]:
         way = max(ways, default=0.0) / lump.radius_mm
         through = _is_way(lump, ways)
         free = way <= FREE and not through
-        if not free and lump.radius_mm < LEAST_RADIUS_MM:
+        thin = lump.radius_mm < LEAST_RADIUS_MM
+        if thin and not free:
             continue
         if not _is_nodule(lump, hu, blood, near_hilum=near_hilum, free=free):
             continue
         if lump.domed or lump.radius_mm > THIN_MM or not through:
-            out.append((near_mask(lump, searched.grid, searched.space, capped=True), way))
+            out.append((near_mask(lump, searched.grid, searched.space, capped=True), way, thin))
     return out
 
 
@@ -222,11 +223,12 @@ def _is_way(lump: Lump, radii_mm: list[float]) -> bool:
     return any(r > share * lump.radius_mm for r, share in zip(radii_mm, WAYS, strict=False))
 
 
-def _is_sound(nodule: Nodule, slice_mm: float, *, way: float) -> bool:
+def _is_sound(nodule: Nodule, slice_mm: float, *, way: float, thin: bool) -> bool:
     """Whether what was measured is as compact and as dense as a nodule of its size.
 
     Args:
         way: the thickest vessel that goes on from it, as a share of its radius; 0 where none does.
+        thin: it is thinner than a nodule of 4 mm, unless blur made it so.
     """
     long = nodule.diameter_mm
     sphere_mm = 2.0 * (nodule.volume_ml * 1000.0 * 3.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
@@ -236,10 +238,11 @@ def _is_sound(nodule: Nodule, slice_mm: float, *, way: float) -> bool:
         return nodule.core_hu > SOLID_CORE_HU
     held = max(long, nodule.solid_mm)  # however blurred, it holds as much as a solid ball of that size
     blurred = way <= FREE and nodule.core_hu >= FREE_CORE_HU and nodule.short_axis_mm >= FREE_ROUND * long
-    if blurred and held >= max(FREE_MM, FREE_SLICES * slice_mm):
-        return True
+    blurred = blurred and held >= max(FREE_MM, FREE_SLICES * slice_mm)
+    if blurred or thin:
+        return blurred
     dense = nodule.core_hu >= (LONE_CORE_HU if way == 0 and long >= LONE_LEAST_MM else SMALL_HU)
-    if way == 0 and nodule.core_hu >= FREE_CORE_HU:
+    if way == 0:
         dense, long = dense or nodule.solid_mm >= LEAST_MM, held
     # A vessel that crosses one thick slice looks like a smaller one.
     return dense and nodule.short_axis_mm >= SMALL_ROUND * nodule.diameter_mm and long >= SLICES * slice_mm
