@@ -58,6 +58,7 @@ ROUND_MM, ROUND = 3.0, 1.4  # no vessel there is as round as this at such an ins
 DOME_AIR, DOME_WALL, DOME_HU = 0.5, 0.3, 300.0  # a flat dome stands free, and is no spur of bone
 LONE_MM = 3.5  # inscribed radius up to which a lump is asked for the vessels that go on from it
 LONE_HU, LONE_CORE_HU, LONE_LEAST_MM = -350.0, -200.0, 5.5  # where none does, blur may take more of its density
+THINNED_MM = 7.0  # of a larger one blur leaves some of the density
 FREE = 0.75  # of the inscribed radius: thinner vessels that go on do not make a lump
 FREE_CORE_HU, FREE_ROUND, FREE_MM, FREE_SLICES = -240.0, 0.75, 5.0, 1.1  # a free round lump, however blurred
 HILUM_X_MM = (18.0, 75.0)  # from the midline
@@ -243,7 +244,7 @@ def _is_sound(nodule: Nodule, slice_mm: float, *, way: float, thin: bool) -> boo
         return blurred
     dense = nodule.core_hu >= (LONE_CORE_HU if way == 0 and long >= LONE_LEAST_MM else SMALL_HU)
     if way == 0:
-        dense, long = dense or nodule.solid_mm >= LEAST_MM, held
+        dense, long = dense or (nodule.solid_mm >= LEAST_MM and long < THINNED_MM), held
     # A vessel that crosses one thick slice looks like a smaller one.
     return dense and nodule.short_axis_mm >= SMALL_ROUND * nodule.diameter_mm and long >= SLICES * slice_mm
 
