@@ -38,6 +38,7 @@ OUT = ROOT / "benchmarks" / "out" / "limits"
 TOOLS = ROOT / "vlm" / "tools"
 CLEAN = 10  # chests without any finding
 SPACING_MM = (1.2, 1.2, 1.8)
+BODY_MM = (1.2, 1.2, 2.0)  # a coarse routine scan: what is seen there is seen in finer ones
 # Chests that may be used for more than tests; the patients kept for tests are left out.
 HOSTS = (
     "acrin-flt-breast-013", "nlst-101287", "cmb-crc-01068", "pyradiomics-lung2", "elastix-right-lung",
@@ -121,9 +122,12 @@ def draw_chest(folder: Path, number: int) -> None:
     staging.rename(folder / name_of(number))
 
 
-def draw_bodies(folder: Path, cases: int, workers: int, *, prevalence: str) -> None:
+def draw_bodies(
+    folder: Path, cases: int, workers: int, *, prevalence: str, spacing_mm: tuple[float, float, float] | None = None
+) -> None:
     """Bodies by the seeds for tests."""
-    told(write_cohort(folder, Settings(count=cases, prevalence=prevalence), workers=workers).failed)
+    settings = Settings(count=cases, prevalence=prevalence, spacing_mm=spacing_mm)
+    told(write_cohort(folder, settings, workers=workers).failed)
 
 
 def draw_implants(folder: Path, cases: int, workers: int) -> None:
@@ -138,9 +142,12 @@ def told(failed: dict[str, str]) -> None:
         print(f"{name} is left out: {reason}", file=sys.stderr, flush=True)
 
 
+graded_bodies = functools.partial(draw_bodies, prevalence="graded", spacing_mm=BODY_MM)
 COHORTS = {
     "chests": Cohort(60, draw_chests, "limits.json"),
-    "bodies": Cohort(200, functools.partial(draw_bodies, prevalence="graded"), "limits_bodies.json"),
+    "bodies": Cohort(
+        200, functools.partial(draw_bodies, prevalence="graded", spacing_mm=BODY_MM), "limits_bodies.json"
+    ),
     "implants": Cohort(200, draw_implants, "limits_real.json"),
     "ct-rate": Cohort(200, functools.partial(draw_bodies, prevalence="ct-rate"), None),
 }
