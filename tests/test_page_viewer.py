@@ -248,6 +248,7 @@ def test_a_scan_is_on_screen_while_it_is_read_and_its_report_arrives_in_place(
     page.wait_for_selector("#report .section-impression .sentence:has-text('nodule')")
     assert page.locator("#report [data-action=edit]").count() == 0  # not finished, and it says so
     assert page.locator("#under-way").count() == 1
+    assert "come with the finished report" in page.inner_text("#findings")
     if query:
         assert axe(page) == []
     under_way("ready")

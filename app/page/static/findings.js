@@ -211,7 +211,7 @@ export const mount = part((slot) => {
       });
     body.replaceChildren(...rows.map(line));
     light(desk.here);
-    count.textContent = `${rows.length} of ${open.findings.length}`;
+    count.textContent = open.state === 'ready' ? `${rows.length} of ${open.findings.length}` : 'They come with the finished report.';
     const { by, off } = open.scoring ?? {};
     scored.textContent = open.state === 'ready' ? `Agreement: ${off || `score of ${by}, not calibrated`}.` : '';
   }

@@ -1,7 +1,7 @@
 // How far a reading is: its place in the queue, or the step at work.
 import { el } from './dom.js';
 
-const STEPS = 33; // about as many as a reading has; the bar is a guide, the words are exact
+const STEPS = 41; // about as many as a reading has; the bar is a guide, the words are exact
 
 export function progress(job) {
   if (job.state === 'waiting') {
