@@ -123,10 +123,11 @@ def main() -> None:
         lines.append(f"| {kind} | {c.total()} | {c['right']} | {c['wrong']} | {c['cannot say']} |")
     lines += ["", f"A finding that is there is ranked above one that is not in {rightly} of {pairs} pairs of one scan. "
               "The embedded encoder knows no words, and no heads are shipped: both columns are off."]  # fmt: skip
-    table = "\n".join(
-        [*lines, "", "| scan | words | asked as | answer | why | read as |", "|---|---|---|---|---|---|", *failed]
-    )
-    text = f"{table}\n\n{stamp('python -m benchmarks.queries')}"
+    head = "| scan | words | asked as | answer | why | read as |\n|---|---|---|---|---|---|"
+    print("\n".join([head, *failed]))
+    if wrong := [row for row in failed if "| wrong |" in row]:
+        lines += ["", "Answered wrongly:", "", head, *wrong]
+    text = "\n".join(lines) + f"\n\n{stamp('python -m benchmarks.queries')}"
     print(text)
     if options.write_docs:
         write_section(Path(ROOT / "docs" / "encoder.md"), "queries", text)
