@@ -7,26 +7,36 @@ content: removing a patient from a library removes those.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.images import WORDS, of_embedding
+import numpy as np
+
+from retrieval.images import STRUCTURES, WORDS, of_embedding, space_of
+from retrieval.in_images import InImages
 from retrieval.library import CaseLibrary, CaseVector
 from retrieval.scrub import scrubbed
 from vlm.encoder.astra import Astra
-from vlm.encoder.embedding import Embedding, embedding, embeddings_folder
+from vlm.encoder.embedding import Embedding, embedding, embeddings_folder, holder
 from vlm.encoder.minilm import SHA256, installed, minilm
 from vlm.encoder.registry import availability, load_encoder
 from vlm.encoder.weights import WeightsError
+from vlm.encoder.zeroshot import prompts
 from vlm.findings.reader import read_report
+from vlm.findings.vocabulary import load_vocabulary
+from vlm.language.query import read_query
 
 if TYPE_CHECKING:
+    from vlm.encoder import Encoder
     from vlm.evidence import Case
 
 WORDS_SPACE = f"{WORDS}{SHA256[:12]}"
 IMAGE_SPACE = str(Astra.identity)
 NOT_COMPARED = "images were not compared"
+NOT_ASKED = "images were not asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +58,24 @@ def needed() -> None:
         raise WeightsError(f"E_WEIGHTS: --encode needs the image encoder, which is {here.reason}. {here.remedy}")
 
 
-def of_case(case: Case) -> tuple[CaseVector, ...]:
-    """The vectors of an open scan and of its organs; about 10 s of one processor, once a scan."""
-    return of_embedding(embedding(case, load_encoder()))
+@functools.cache
+def tower(encoder: Path | None, adapter: Path | None) -> Encoder:
+    """The encoder that is named, with an adapter where one is; the embedded one where none is named.
+
+    Raises:
+        WeightsError: it cannot be loaded, or the adapter belongs to another.
+    """
+    from vlm.encoder.adapter import Adapted, load_adapter
+    from vlm.encoder.checkpoints import load_checkpoint
+
+    learned = None if adapter is None else load_adapter(adapter)
+    base = load_encoder() if encoder is None else load_checkpoint(encoder)
+    return base if learned is None else Adapted(base, [learned])
+
+
+def of_case(case: Case, encoder: Encoder | None = None) -> tuple[CaseVector, ...]:
+    """The vectors of an open scan and of its organs; by ``astra`` about 10 s of one processor, once a scan."""
+    return of_embedding(embedding(case, encoder or load_encoder()))
 
 
 def of_words(report: str) -> tuple[CaseVector, ...]:
@@ -101,6 +126,32 @@ def words_asked_of(library: CaseLibrary, text: str) -> tuple[CaseVector, ...]:
     if not there or not text.strip() or not installed():
         return ()
     return (CaseVector(kind="sentence", space=WORDS_SPACE, values=minilm().embed([text])[0]),)
+
+
+def in_images(library: CaseLibrary, words: str, encoder: Encoder) -> tuple[InImages | None, str]:
+    """Words as an encoder asks them of a library's images; or why it cannot.
+
+    A finding that the words mean is asked by its sentences, of its organ where the library has that organ's vectors;
+    other words as they are, of the whole scan.
+    """
+    identity, text = str(encoder.identity), encoder.text
+    if text is None:
+        return None, f"{NOT_ASKED}: {identity} knows no words, expected an --adapter or an --encoder that does"
+    spaces = {(kind, space) for kind, space, _ in library.spaces()}
+    if ("scan", identity) not in spaces:
+        return None, f"{NOT_ASKED}: the library holds no vectors of {identity}; index add --encode makes them"
+    query, structure = read_query(words), ""
+    if query.understood:
+        entry = load_vocabulary().finding(query.findings[0])
+        held = [name for name in STRUCTURES if ("organ", space_of(identity, name)) in spaces]
+        structure = holder(entry.site, held)
+        says, denies = prompts(text, entry.positive, entry.negative)
+        wanted = denies - says if query.denied else says - denies
+    else:
+        wanted = np.asarray(text.embed([words])[0])
+    return InImages(
+        identity=identity, structure=structure, score=lambda raw: encoder.project(raw, structure) @ wanted
+    ), ""  # fmt: skip
 
 
 def remove_patient(library: CaseLibrary, who: str) -> int:

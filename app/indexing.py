@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.encoding import IMAGE_SPACE, cached, of_case, of_words
+from app.encoding import IMAGE_SPACE, cached, of_case, of_words, tower
 from app.export.key_images import window_for, write_key_images
 from app.export.thumbnails import thumbnail
 from app.reopen import ledger_of
@@ -53,8 +53,7 @@ def add_studies(
     library: CaseLibrary,
     studies: Sequence[Study],
     *,
-    measure: bool = False,
-    encode: bool = False,
+    ways: Ways | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
@@ -63,12 +62,11 @@ def add_studies(
     Args:
         library: where they go.
         studies: what ``find_studies`` found.
-        measure: read each scan with the tools, where a scan is there and no report of ours.
-        encode: vectors of images and sentences by the encoders, too.
+        ways: what is made of each; its report's findings alone when None.
         workers: processes that prepare cases; one process writes.
         progress: called with how many are done, and of how many.
     """
-    summary, ways = Summary(), Ways(measure=measure, encode=encode)
+    summary, ways = Summary(), ways or Ways()
     waiting = (s for s in studies if not _held(library, s, ways, summary))
     prepared = in_parallel(partial(prepare, ways=ways), waiting, workers=workers)
     for done, (study, case) in enumerate(prepared, start=1):
@@ -87,12 +85,25 @@ def add_studies(
 class Ways:
     """What is made of each study beside its report's findings."""
 
-    measure: bool = False
-    encode: bool = False
+    measure: bool = False  # read each scan with the tools, where a scan is there and no report of ours
+    encode: bool = False  # vectors of images and sentences by the encoders, too
+    encoder: Path | None = None  # a checkpoint instead of the embedded encoder
+    adapter: Path | None = None
+
+    @property
+    def named(self) -> str:
+        """The encoder that is not the embedded one, in words; a case encoded by another is put in anew."""
+        return " ".join(path.name for path in (self.encoder, self.adapter) if path is not None)
 
 
 def _stamp(study: Study, ways: Ways) -> str:
-    return f"{study.stamp} {'measured' if ways.measure else ''}{' encoded' if ways.encode else ''}"
+    encoded = f" encoded {ways.named}".rstrip() if ways.encode else ""
+    return f"{study.stamp} {'measured' if ways.measure else ''}{encoded}"
+
+
+def _space(ways: Ways) -> str:
+    """The space of the vectors that are made; the embedded encoder's is known without loading it."""
+    return str(tower(ways.encoder, ways.adapter).identity) if ways.named else IMAGE_SPACE
 
 
 def _held(library: CaseLibrary, study: Study, ways: Ways, summary: Summary) -> bool:
@@ -126,7 +137,7 @@ def _of_text(study: Study, ways: Ways) -> NewCase:
     content, vectors = "", tuple[CaseVector, ...]()
     if ways.encode and study.volume is not None:
         opened = Case(read(study.volume).volume)
-        content, vectors = opened.volume.sha256, of_case(opened)
+        content, vectors = opened.volume.sha256, of_case(opened, tower(ways.encoder, ways.adapter))
     return NewCase(
         patient=study.patient, study=study.study, series=study.series, source=study.source, report=study.text,
         content=content, regions=regions_in(study.text), phase=phase_in(study.text), age=study.age, sex=study.sex,
@@ -144,7 +155,7 @@ def _of_reading(study: Study, ways: Ways) -> NewCase:
     if (kept := study.reading / "preview.nii").exists():  # of a reading that the page keeps
         pictures[PREVIEW] = gzip.compress(kept.read_bytes(), mtime=0)
     content = str(report.provenance.get("input_sha256", ""))
-    vectors = cached(content, [IMAGE_SPACE]) if ways.encode else ()
+    vectors = cached(content, [_space(ways)]) if ways.encode else ()
     return case_of(study, report, ways, pictures=pictures, vectors=vectors)
 
 
@@ -154,7 +165,7 @@ def _measured(study: Study, ways: Ways) -> NewCase:
 
     assert study.volume is not None
     reading = read_scan(study.volume)
-    vectors = of_case(reading.case) if ways.encode else ()
+    vectors = of_case(reading.case, tower(ways.encoder, ways.adapter)) if ways.encode else ()
     return case_of(study, reading.report, ways, pictures=pictures_of(reading), vectors=vectors)
 
 

@@ -21,8 +21,9 @@ import numpy as np
 from app.encoding import of_words, words_asked_of
 from benchmarks.stamp import ROOT, stamp, write_section
 from retrieval.facts import Fact, from_text
+from retrieval.filters import Filters
 from retrieval.library import CaseLibrary, NewCase
-from retrieval.search import Filters, Query, Search
+from retrieval.search import Query, Search
 from vlm.phantom.cohort import Settings, plan_of
 from vlm.phantom.dictation import dictate
 

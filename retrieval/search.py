@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from retrieval import features
 from retrieval.caches import Indexes
-from retrieval.facts import ORGANS, REGIONS, Fact, from_text, status
+from retrieval.facts import Fact, from_text, status
+from retrieval.filters import Filters, kinds_of
 from retrieval.images import structure_of
+from retrieval.in_images import InImages, best
 from retrieval.library import SHIFT_DAYS, CaseLibrary, CaseVector, Kind, StoredCase
-from vlm.errors import UsageError, shown
 from vlm.evidence import Presence
-from vlm.findings.vocabulary import did_you_mean, load_vocabulary
+from vlm.findings.vocabulary import load_vocabulary
 
 RANK_OFFSET = 60  # of reciprocal rank fusion, as published
 FETCHED = 50  # neighbours asked of each ranking at least: some fall away by exclusion and folding
@@ -31,31 +32,14 @@ STOP_WORDS = frozenset(COMMON.split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """What a case must be to come back; everything that is given must hold."""
-
-    organ: str | None = None  # search the vectors of this organ instead of the whole scan's
-    region: str | None = None
-    findings: tuple[str, ...] = ()  # each present, or a kind of it
-    side: str | None = None  # of those findings
-    size_mm: tuple[float, float] | None = None  # of those findings, both ends included
-    age: tuple[int, int] | None = None
-    phase: str | None = None
-    before: datetime.date | None = None  # certainly made before this day, whatever the shift of dates
-
-    @property
-    def narrow(self) -> bool:
-        """Whether anything but the organ is asked for."""
-        return bool(self.region or self.findings or self.side or self.size_mm or self.age or self.phase or self.before)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What similar cases are wanted for."""
 
     facts: tuple[Fact, ...] = ()
     text: str = ""  # words to search for in reports
     vectors: tuple[CaseVector, ...] = ()  # of the encoders
+    in_images: InImages | None = None  # the words, asked of images
+    regions: tuple[str, ...] = ()  # that the scan covers: images of other regions are not compared with it
     patient: str = ""  # whose cases never come back, as given on the way in
     own: int = 0  # the same patient by the library's number, where the query is one of its own cases
     content: str = ""  # hash of the voxels: a copy of the same scan never comes back, whoever it is filed under
@@ -130,11 +114,16 @@ class Search:
             yield self._nearest(kind, features.space(), filters.organ or "", features.vector(facts), allowed, wanted)
         structure = structure_of(filters.organ) if filters.organ else ""
         denials = any(fact.presence != "absent" for fact in from_text(query.text))
+        alike = self._of_regions(query.regions, allowed)
         for v in query.vectors:
             if v.kind == "sentence" or (v.kind == kind and v.part == structure):
                 part = v.part if v.kind == "organ" else ""
                 drop = v.kind == "sentence" and denials
-                yield self._nearest(v.kind, v.space, part, v.values, allowed, wanted, drop_denials=drop)
+                among = alike if v.kind == "scan" else allowed
+                yield self._nearest(v.kind, v.space, part, v.values, among, wanted, drop_denials=drop)
+        if query.in_images is not None:
+            found = best(self.library, query.in_images, allowed, wanted)
+            yield _Ranking(query.in_images.name, [case for _, case in found], {case: score for score, case in found})
         if query.text:
             if said := from_text(query.text):
                 yield self._nearest("sentence", features.space(), "", features.vector(said), allowed, wanted)
@@ -253,6 +242,14 @@ class Search:
         rows = self.library.tables.rows(f"select id from cases where {' and '.join(wheres)} order by id", values)
         return np.array([row["id"] for row in rows], dtype=np.int64)
 
+    def _of_regions(self, regions: Sequence[str], allowed: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+        """Of the cases that are allowed, those that cover a region, too, or of which no region is known."""
+        if not regions:
+            return allowed
+        rows = self.library.tables.rows("select id, regions from cases order by id")
+        alike = {row["id"] for row in rows if not row["regions"] or set(row["regions"].split()) & set(regions)}
+        return np.array([case for case in sorted(alike) if allowed is None or case in allowed], dtype=np.int64)
+
     def _vector_ids(
         self, kind: Kind, space: str, part: str, allowed: NDArray[np.int64] | None
     ) -> NDArray[np.int64] | None:
@@ -347,62 +344,5 @@ def compared(
     return shared, only_there, only_here
 
 
-def kinds_of(finding: str) -> list[str]:
-    """A finding and every kind of it."""
-    vocabulary = load_vocabulary()
-    vocabulary.finding(finding)  # an unknown one is an error that names near ones
-    return [key for key in vocabulary.findings if vocabulary.is_a(key, finding)]
-
-
 def _marks(values: Iterable[object]) -> str:
     return ", ".join("?" for _ in values)
-
-
-def filters_of(
-    *,
-    organ: str | None,
-    region: str | None,
-    findings: Sequence[str],
-    side: str | None,
-    size: str | None,
-    age: str | None,
-    phase: str | None,
-    before: str | None,
-) -> Filters:
-    """Filters from the words of a command line or a program; a word that means nothing is an error.
-
-    Raises:
-        UsageError: it names what was given and what was expected.
-    """
-    _one_of("--organ", organ, ORGANS)
-    _one_of("--region", region, REGIONS)
-    _one_of("--side", side, ("left", "right"))
-    _one_of("--phase", phase, ("plain", "arterial", "portal", "enhanced"))
-    for finding in findings:
-        kinds_of(finding)
-    years = _range("--age", age)
-    try:
-        day = datetime.date.fromisoformat(before) if before else None
-    except ValueError:
-        raise UsageError(f"E_USAGE: --before is {shown(before)}, expected a day such as 2024-05-31.") from None
-    return Filters(
-        organ=organ, region=region, findings=tuple(findings), side=side, size_mm=_range("--size", size),
-        age=None if years is None else (int(years[0]), int(years[1])), phase=phase, before=day,
-    )  # fmt: skip
-
-
-def _one_of(option: str, given: str | None, known: Sequence[str]) -> None:
-    if given is not None and given not in known:
-        raise UsageError(
-            f"E_USAGE: {option} is {shown(given)}, expected one of {', '.join(known)}{did_you_mean(given, known)}."
-        )
-
-
-def _range(option: str, text: str | None) -> tuple[float, float] | None:
-    """ "5-20" -> (5, 20); "5" -> (5, 5)."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?))?", text)
-    if not found:
-        raise UsageError(f"E_USAGE: {option} is {shown(text)}, expected a range such as 5-20.")
-    return float(found[1]), float(found[2] or found[1])

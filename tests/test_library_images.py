@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from app import encoding
 from app.cli import app
 from retrieval.caches import Indexes
+from retrieval.filters import Filters
 from retrieval.images import of_embedding, space_of, structure_of
 from retrieval.library import CaseLibrary, CaseVector
 from retrieval.likeness import sharing
-from retrieval.search import Filters, Query, Search
+from retrieval.search import Query, Search
 from retrieval.weights import WHITENED_FROM, Weights
 from tests.library_cases import new_case
 from vlm.encoder.embedding import Embedding

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from retrieval.facts import Fact, from_text
+from retrieval.filters import Filters, filters_of
 from retrieval.library import CaseLibrary, CaseVector
-from retrieval.search import Filters, Query, Search, compared, filters_of
+from retrieval.search import Query, Search, compared
 from tests.library_cases import REPORTS, make_library, new_case
 from vlm.errors import UsageError
 

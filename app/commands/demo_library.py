@@ -10,7 +10,7 @@ from typing import Any
 
 import nibabel
 
-from app.indexing import Summary, add_studies
+from app.indexing import Summary, Ways, add_studies
 from app.studies import Study
 from retrieval.library import CaseLibrary
 from vlm.phantom.chest import chest
@@ -38,4 +38,4 @@ def add_demo(library: CaseLibrary, *, workers: int, progress: Callable[[int, int
             os.utime(path, (0, 0))  # its time tells whether a case is the one that is there
             study = f"demo {number}"
             studies.append(Study(patient=study, study=study, source="phantom", volume=path))
-        return add_studies(library, studies, measure=True, workers=workers, progress=progress)
+        return add_studies(library, studies, ways=Ways(measure=True), workers=workers, progress=progress)

@@ -35,6 +35,14 @@ def library_for_reading(given: Path | None) -> Path | None:
     return folder if given is not None or (folder / "library.sqlite").exists() else None
 
 
+Checkpoint = Annotated[
+    Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint instead of the embedded encoder.")
+]
+Learned = Annotated[
+    Path | None, typer.Option("--adapter", metavar="FILE", help="What tomoscribe adapt learned: words for images.")
+]
+
+
 @contextmanager
 def opened(folder: Path | None, place: str | None, *, make: bool = False) -> Iterator[Indexes]:
     """The library and its indexes, closed at the end."""
@@ -60,21 +68,30 @@ def add(
     place: IndexPlace = None,
     measure: Annotated[bool, typer.Option("--measure", help="Read each scan with the tools, too.")] = False,
     encode: Annotated[bool, typer.Option("--encode", help="Compare images and sentences by encoders, too.")] = False,
+    encoder: Checkpoint = None,
+    adapter: Learned = None,
     workers: Annotated[int, typer.Option("--workers", help="Processes that prepare cases.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Put studies into the library. Run it again to go on after a stop: what is there is left."""
-    from app.encoding import needed
-    from app.indexing import add_studies
+    from app.encoding import needed, tower
+    from app.indexing import Ways, add_studies
     from app.studies import find_studies
 
+    named = encoder is not None or adapter is not None
+    if named and not encode:
+        raise UsageError("E_USAGE: --encoder and --adapter say how to encode, expected --encode with them.")
     if encode:
-        needed()
+        tower(encoder, adapter) if named else needed()
     studies = find_studies(path)
     with opened(library, place, make=True) as indexes:
         with counted_cases(as_json, "added") as progress:
             summary = add_studies(
-                indexes.library, studies, measure=measure, encode=encode, workers=workers, progress=progress
+                indexes.library,
+                studies,
+                ways=Ways(measure=measure, encode=encode, encoder=encoder, adapter=adapter),
+                workers=workers,
+                progress=progress,
             )
         indexes.refresh()
         cases = indexes.library.count()
@@ -188,13 +205,17 @@ def search(
     thumbnails: Annotated[
         Path | None, typer.Option("--thumbnails", metavar="DIR", help="Write a small key image of each there.")
     ] = None,
+    encoder: Checkpoint = None,
+    adapter: Learned = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find similar cases by a scan or a report, or cases by words."""
+    """Find similar cases by a scan or a report, or cases by words; with --adapter or --encoder by words in images."""
+    from app.encoding import tower
     from app.searching import query_of
     from app.showing_cases import show_similar, similar_rows, write_thumbnails
+    from retrieval.filters import filters_of
     from retrieval.likeness import sharing
-    from retrieval.search import Search, filters_of
+    from retrieval.search import Search
 
     filters = filters_of(
         organ=organ, region=region, findings=finding or (), side=side, size=size, age=age, phase=phase, before=before
@@ -202,7 +223,8 @@ def search(
     if count < 1:
         raise UsageError(f"E_USAGE: --count is {count}, expected 1 or more.")
     with opened(library, place) as indexes:
-        query, missing = query_of(what, indexes.library, patient)
+        asker = tower(encoder, adapter) if encoder or adapter else None
+        query, missing = query_of(what, indexes.library, patient, asker)
         if missing:
             typer.echo(missing, err=True)
         search_in = Search(indexes.library, indexes)

@@ -24,16 +24,12 @@ Checkpoint = Annotated[
 
 
 def tower(encoder: Path | None, adapter: Path | None) -> Encoder | None:
-    """The encoder that is named, with an adapter where one is; the embedded one under an adapter alone."""
+    """The encoder that is named, with an adapter where one is; None where neither is named."""
     if encoder is None and adapter is None:
         return None
-    from vlm.encoder import load_encoder
-    from vlm.encoder.adapter import Adapted, load_adapter
-    from vlm.encoder.checkpoints import load_checkpoint
+    from app.encoding import tower as loaded
 
-    learned = None if adapter is None else load_adapter(adapter)
-    base = load_encoder() if encoder is None else load_checkpoint(encoder)
-    return base if learned is None else Adapted(base, [learned])
+    return loaded(encoder, adapter)
 
 
 def adapt(
