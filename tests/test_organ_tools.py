@@ -14,6 +14,7 @@ from vlm.anatomy.engines.labels import from_file
 from vlm.anatomy.structures import use
 from vlm.ct.volume import Grid
 from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.tools.bladder import bladder
 from vlm.tools.gallbladder import gallbladder
 from vlm.tools.kidney_lesions import kidney_lesions, pole_of
 from vlm.tools.lesions import Tissue, axes_mm, blurred, spots
@@ -23,7 +24,7 @@ from vlm.tools.organ_size import organ_size
 
 SICK = (
     "hepatic steatosis, 25 HU", "splenomegaly 600 ml", "gallstone 12 mm", "right renal cyst 40 mm", "liver cyst 30 mm",
-    "prostatomegaly 80 ml",
+    "prostatomegaly 80 ml", "bladder stone 14 mm",
 )  # fmt: skip
 BLOCKED = ("biliary dilatation 12 mm", "left hydronephrosis, 20 mm")
 MAN = 2
@@ -69,7 +70,7 @@ def test_a_fatty_liver_is_told_with_its_density(sick: Case) -> None:
 def test_a_healthy_woman_has_none_of_it(healthy: Case) -> None:
     evidence = [
         *organ_size(healthy), *hepatic_steatosis(healthy), *gallbladder(healthy), *kidney_lesions(healthy),
-        *liver_lesions(healthy),
+        *liver_lesions(healthy), *bladder(healthy),
     ]  # fmt: skip
     assert not [e for e in evidence if isinstance(e, Observation) and e.presence == "present"]
     (size,) = searched(evidence, "splenomegaly")
@@ -85,6 +86,11 @@ def test_cysts_are_found_where_they_are_as_large_as_they_are(sick: Case) -> None
 def test_a_gallstone_is_found(sick: Case) -> None:
     (stone,) = seen(gallbladder(sick), "gallstone")
     assert stone.measured("diameter").value == pytest.approx(12.0, abs=4.0)  # type: ignore[union-attr]
+
+
+def test_a_stone_in_the_bladder_is_found(sick: Case) -> None:
+    (stone,) = seen(bladder(sick), "bladder_stone")
+    assert stone.measured("diameter").value == pytest.approx(14.0, abs=4.0)  # type: ignore[union-attr]
 
 
 def test_a_wide_renal_pelvis_is_told_and_wide_bile_ducts_are_no_cysts(blocked: Case) -> None:
@@ -107,6 +113,7 @@ def test_without_outlines_nothing_is_measured() -> None:
     for finding in ("splenomegaly", "gallstone"):
         assert not seen(evidence, finding)
         assert all(not s.looked for s in searched(evidence, finding))
+        assert all(s.failed == ("poor_outline",) for s in searched(evidence, finding))  # it is not said to be missing
 
 
 @settings(max_examples=15)

@@ -192,3 +192,17 @@ def test_the_command_line_prints_one_document(finished: Finished, tmp_path: Path
         assert len(done.stderr.strip().splitlines()) == 1
     with pytest.raises(UsageError, match="report already"):
         know(finished.reading, series="1.2.3")
+
+
+def test_what_no_tool_looks_for_is_no_reason_where_another_kind_was_looked_for() -> None:
+    """Vertebrae were judged and ribs were not: the doubt is that fractures were looked for in part."""
+    book = Ledger()
+    book.add(Search(tool="unseen", finding="rib_fracture", covered=0.0, site="rib", failed=("not_implemented",)))
+    assert stands(read_query("fracture"), book).why == "no tool looks for it yet"
+    book.add(Search(tool="vertebral_fracture", finding="vertebral_fracture", covered=0.5, site="spine"))
+    known = stands(read_query("fracture"), book)
+    assert known.status == "limited" and known.why == "looked for in part: vertebral fracture"
+    thick = Ledger()
+    thick.add(Search(tool="unseen", finding="rib_fracture", covered=0.0, site="rib", failed=("not_implemented",)))
+    thick.add(Search(tool="v", finding="vertebral_fracture", covered=0.0, site="spine", failed=("thick_slices",)))
+    assert stands(read_query("fracture"), thick).why == "slices too thick"

@@ -153,9 +153,9 @@ def _not_found(query: Query, kinds: Iterable[str], ledger: Ledger) -> Standing:
     if not looked:
         return Standing(status="not_assessed", why="no tool looks for it")
     if all(status == "not_assessed" for status, _ in looked.values()):
-        why = "; ".join(dict.fromkeys(why for _, why in looked.values() if why))
+        why = "; ".join(_reasons(looked))
         return Standing(status="not_assessed", why=why, cites=cites)
-    doubts = list(dict.fromkeys(why for status, why in looked.values() if status != "absent" and why))
+    doubts = _reasons({key: known for key, known in looked.items() if known[0] != "absent"}, told=True)
     doubts += _beyond(query, searches)
     if set(whole) != set(query.findings):
         told = [vocabulary.finding(key).name for key, (status, _) in looked.items() if status != "not_assessed"]
@@ -164,6 +164,13 @@ def _not_found(query: Query, kinds: Iterable[str], ledger: Ledger) -> Standing:
     return Standing(
         status="limited" if limited else "absent", why="; ".join(doubts), cites=cites, limit=_limit(searches)
     )
+
+
+def _reasons(looked: Mapping[str, tuple[Status, str]], *, told: bool = False) -> list[str]:
+    """Why kinds were not judged; that no tool looks for some is no reason where there is another, or others are told."""
+    why = list(dict.fromkeys(why for _, why in looked.values() if why))
+    better = [each for each in why if each != CONDITIONS["not_implemented"]]
+    return better if better or told else why
 
 
 def _beyond(query: Query, searches: list[Search]) -> list[str]:

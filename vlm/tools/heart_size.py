@@ -37,7 +37,8 @@ def heart_size(case: Case) -> list[Evidence]:
     width = Measurement(quantity="diameter", value=found.width_mm, plus_minus=case.working.grid.spacing_mm[0] * 2)
     covered, failed = _coverage(case, found)
     enlarged = found.ratio > ENLARGED_RATIO + DOUBT
-    unsure = not enlarged and found.ratio > ENLARGED_RATIO - DOUBT
+    # Of a heart or a chest that is cut, a ratio at the limit says nothing.
+    unsure = not enlarged and not failed and found.ratio > ENLARGED_RATIO - DOUBT
     region = case.keep(Mask("heart", found.mask.voxels, found.mask.grid))
     out: list[Evidence] = []
     if enlarged and "partly_covered" not in failed:

@@ -86,7 +86,7 @@ def _organ(case: Case, name: str) -> Organ:
     found, (site, side) = structure(case, name), SITES[name]
     if found.mask is None or not found.mask:
         share = coverage(case).of(site, side)
-        reason = "not_covered" if share <= 0 else "not_found"
+        reason = "not_covered" if share <= 0 else "not_found" if found.state == "absent" else "poor_outline"
         return Organ(
             name=name, mask=None, measurable=False, covered=0.0, failed=(reason,), note=found.reason,
             absent=found.state == "absent" and share > 0,
