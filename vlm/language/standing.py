@@ -167,10 +167,11 @@ def _not_found(query: Query, kinds: Iterable[str], ledger: Ledger) -> Standing:
 
 
 def _reasons(looked: Mapping[str, tuple[Status, str]], *, told: bool = False) -> list[str]:
-    """Why kinds were not judged; that no tool looks for some is no reason where there is another, or others are told."""
+    """Why kinds were not judged; that no tool looks for some is no news where others are told, or hindered."""
     why = list(dict.fromkeys(why for _, why in looked.values() if why))
     better = [each for each in why if each != CONDITIONS["not_implemented"]]
-    return better if better or told else why
+    hindered = any(each != CONDITIONS["not_covered"] for each in better)
+    return better if hindered or told else why
 
 
 def _beyond(query: Query, searches: list[Search]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Enlarged lymph nodes of the mediastinum, where fat sets them apart.
+"""Enlarged lymph nodes of the mediastinum, where fat sets them apart; those of the abdomen are not looked for.
 
 In: lungs, heart, airways, skeleton and contrast of a Case. Out: an Observation for each compact lump of soft
 tissue that fat surrounds on all sides, with its short axis, or a Search. Nodes that touch vessels, bronchi or
@@ -43,6 +43,7 @@ FAT_SHARE = (0.6, 0.8)  # of that shell: uncertain, present
 LEAST_FAT_ML = 25.0  # in the mediastinum; with less nothing is set apart
 BELOW_APEX_MM = 15.0  # above lie the vessels of the neck, oblique and many
 BEFORE_CANAL_MM = 20.0
+SEEN_ABDOMEN = 0.5  # of the retroperitoneum in the scan: its nodes are told to be not looked for
 LOOKED_SHARE = 0.2  # of enlarged mediastinal nodes are free on all sides
 
 Bools = NDArray[np.bool_]
@@ -69,6 +70,18 @@ class Lump:
 @tool(NAME, observes=("lymphadenopathy",), needs=("lungs", "heart", "spine"))
 def lymph_nodes(case: Case) -> list[Evidence]:
     """Look for lumps of soft tissue in the fat of the mediastinum, from a short axis of 10 mm."""
+    return [*_mediastinal(case), *_abdominal(case)]
+
+
+def _abdominal(case: Case) -> list[Evidence]:
+    """Nodes of the abdomen lie against psoas, vessels and bowel, which no engine here outlines."""
+    site = "retroperitoneum"
+    if coverage(case).of(site) < SEEN_ABDOMEN:
+        return []
+    return [search(case, NAME, "lymphadenopathy", site=site, covered=0.0, failed=("not_implemented",))]
+
+
+def _mediastinal(case: Case) -> list[Evidence]:
     site, finding = "mediastinum", "lymphadenopathy"
     place = mediastinum(case)
     if not place.any():
