@@ -107,7 +107,16 @@ def test_a_dense_spot_in_marrow_is_found_with_its_size(torso: Volume) -> None:
     assert found.measured("diameter").value == pytest.approx(14.0, abs=4.0)  # type: ignore[union-attr]  # it is told
 
 
-def test_bones_without_a_spot_have_none_and_soft_spots_are_not_looked_for(torso: Volume) -> None:
+def test_a_large_hole_in_marrow_is_found_and_a_small_one_is_nobodys_claim(torso: Volume) -> None:
+    case, middle = with_spot(torso, 6.5, 40)
+    (found,) = seen(bone_lesions(case))
+    assert found.attributes == {"density": "lytic"} and found.region is not None
+    assert np.linalg.norm(np.subtract(found.region.centroid_mm, middle)) < 5.0
+    assert found.measured("diameter").value == pytest.approx(13.0, abs=4.0)  # type: ignore[union-attr]  # it is told
+    assert not seen(bone_lesions(with_spot(torso, 4.0, 40)[0]))
+
+
+def test_bones_without_a_spot_have_none_and_soft_spots_are_not_denied(torso: Volume) -> None:
     evidence = bone_lesions(Case(torso))
     assert not seen(evidence)
     (search,) = looked(evidence)

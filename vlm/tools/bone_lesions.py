@@ -1,14 +1,17 @@
-"""Dense spots in the marrow of vertebrae and of the pelvis.
+"""Dense spots in the marrow of vertebrae and of the pelvis, and holes in that of vertebrae.
 
 In: spine, bones and levels of a Case. Out: an Observation for each compact dense spot that marrow surrounds, or a
 Search. A mean of 885 HU, or a peak of 1060 HU, is a bone island and below may be a metastasis (Ulano, AJR
 2016;207:362). Endplates, osteophytes and worn joints are as dense, but bone, disc or soft tissue lies on one side of
-them: what marrow does not surround is left out, and what it surrounds in part is uncertain. Soft (lytic) spots are not
-looked for: noise, discs and the veins of a vertebral body look alike. Nor are ribs, sternum and limbs.
+them: what marrow does not surround is left out, and what it surrounds in part is uncertain. Of soft (lytic) spots only
+large ones are told, which are no denser than soft tissue and have bone all round; small ones look like discs, noise and
+the veins of a body, so that no search here denies them. Ribs, sternum and limbs are not looked at.
 Arrays here are (Z, Y, X) views of the (X, Y, Z) arrays of the Case.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +40,10 @@ SURE_MM = 10.0
 LARGEST_MM = 35.0  # wider is an endplate or a worn joint
 SURROUNDED = 0.75  # of its surface is marrow; of endplates and osteophytes of 12 real spines up to 0.71
 SURE_SURROUNDED = 0.85  # and of the roof of the hip up to 0.84
+# Discs between worn end plates of 9 real spines: 95 to 140 HU, or not more than 0.82 of their surface is bone.
+HOLE_HU, HOLE_MM, HOLE_SURROUNDED = 88.0, 12.0, 0.86
+HOLE_STEP_HU = 80.0  # softer than the marrow around, at least: thin bones show no holes
+HOLE = {"density": "lytic"}
 LEAST_MARROW_ML = 10.0
 TEXTURE_HU = 9.0  # of marrow after the blur, within one vertebra
 SLICE_MM = 5.01  # thicker slices mix endplates into the marrow
@@ -49,7 +56,7 @@ Bools = NDArray[np.bool_]
 
 @tool(NAME, observes=("bone_lesion",), needs=("spine", "skeleton"))
 def bone_lesions(case: Case) -> list[Evidence]:
-    """Look for dense spots in the marrow of vertebrae and pelvis."""
+    """Look for dense spots in the marrow of vertebrae and pelvis, and for large holes in vertebrae."""
     failed: tuple[str, ...] = ()
     if not spine(case).found or coverage(case).of("head") > 0.5:
         failed = ("not_found",)
@@ -60,7 +67,7 @@ def bone_lesions(case: Case) -> list[Evidence]:
     if failed:
         return [search(case, NAME, "bone_lesion", site="spine", covered=0.0, failed=failed, attributes=DENSE)]
     vertebrae = _vertebrae(case)
-    out = _looked(case, vertebrae, "spine", SEEN_SHARE, least_inside=SURROUNDED)
+    out = [*_holes(case, vertebrae), *_looked(case, vertebrae, "spine", SEEN_SHARE, least_inside=SURROUNDED)]
     share = coverage(case).of("pelvis")
     if share > 0:
         pelvis = _pelvis(case) & ~vertebrae
@@ -87,18 +94,41 @@ def _looked(case: Case, bone: Bools, site: str, share: float, *, least_inside: f
     return [*out, search(case, NAME, "bone_lesion", site=site, covered=share, found=len(found), attributes=DENSE)]
 
 
-def _observed(case: Case, lesion: Lesion, site: str, number: int) -> Observation:
-    """One dense spot, named by its level or side."""
-    mask = Mask(f"bone_lesion_{site}_{number}", lesion.mask.T, case.working.grid)
+def _holes(case: Case, bone: Bools) -> list[Evidence]:
+    """Large soft spots of vertebrae, with bone all round."""
+    grid = case.working.grid
+    marrow = shrunk(bone, CORTEX_MM, grid)
+    if np.count_nonzero(marrow) * grid.voxel_ml < LEAST_MARROW_ML:
+        return []
+    box = box_of(bone, 10.0, grid)
+    smooth = blurred(case.working.hu.T[box], grid)
+    normal = Tissue(hu=float(np.median(smooth[marrow[box]])), spread=TEXTURE_HU)
+    wanted = smooth < min(normal.hu - HOLE_STEP_HU / 2, (normal.hu + HOLE_HU) / 2)
+    found = spots(smooth, bone[box], bone[box], wanted, normal, grid, least_inside=HOLE_SURROUNDED)
+    holes = [
+        lesion.placed(bone, box)
+        for lesion in found
+        if lesion.ball_mm >= HOLE_MM and lesion.hu <= min(HOLE_HU, normal.hu - HOLE_STEP_HU)
+    ]
+    return [_observed(case, hole, "spine", number, HOLE) for number, hole in enumerate(holes, 1)]
+
+
+def _observed(case: Case, lesion: Lesion, site: str, number: int, look: Mapping[str, str] = DENSE) -> Observation:
+    """One spot, named by its level or side."""
+    mask = Mask(f"{look['density']}_bone_lesion_{site}_{number}", lesion.mask.T, case.working.grid)
     x, _, z = mask.centre_mm
     away = x - float(spine(case).at(z)[0])
     side: Side | None = None if site == "spine" or abs(away) < 15.0 else "right" if away > 0 else "left"
     sure = lesion.inside >= SURE_SURROUNDED and lesion.long_mm >= SURE_MM
     notes = [levels(case).note] if site == "spine" else []
-    notes += ["as dense as a bone island"] if lesion.hu >= ISLAND_HU else ["bone island or metastasis: not told apart"]
+    if look is HOLE:
+        notes += ["haemangioma, cyst or metastasis: not told apart"]
+    else:
+        island = lesion.hu >= ISLAND_HU
+        notes += ["as dense as a bone island" if island else "bone island or metastasis: not told apart"]
     return Observation(
         tool=NAME, finding="bone_lesion", presence="present" if sure else "uncertain", side=side,
-        site=levels(case).site_at(z) if site == "spine" else site, attributes=DENSE,
+        site=levels(case).site_at(z) if site == "spine" else site, attributes=look,
         measurements=(
             Measurement(quantity="diameter", value=lesion.long_mm, plus_minus=3.0),
             Measurement(quantity="short_axis", value=lesion.short_mm, plus_minus=3.0),
