@@ -477,3 +477,13 @@ def test_a_name_in_a_list_is_not_bent_by_the_site_of_its_neighbour() -> None:
 def test_a_scan_of_one_lung_has_an_impression_of_that_lung() -> None:
     gone = effusion_search("left", covered=0.0, smallest=None, sensitivity=None, failed=("not_covered",))
     assert texts(written(effusion_search("right"), gone), "impression") == ["No right pleural effusion."]
+
+
+def test_a_lytic_lesion_of_bone_is_told_as_one() -> None:
+    size = (Measurement(quantity="diameter", value=20.0), Measurement(quantity="short_axis", value=19.0))
+    hole = Observation(
+        tool="bone_lesions", finding="bone_lesion", presence="present", site="L2", measurements=size, region=region(),
+        attributes={"density": "lytic"},
+    )  # fmt: skip
+    (told,) = [s for s in written(hole) if s.section == "bones"]
+    assert told.text == "Lytic bone lesion of 20 x 19 mm, L2." and told.verdict == "supported"
