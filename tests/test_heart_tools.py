@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.scans import real_case
-from vlm.anatomy.aorta import blood_hu
+from vlm.anatomy.aorta import aorta, blood_hu
 from vlm.anatomy.contrast import ENHANCED_HU, PLAIN_BLOOD_HU
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case, Evidence, Measured, Observation, Search
@@ -17,10 +17,11 @@ from vlm.phantom.torso import AORTA_RADIUS_MM
 from vlm.tools.registry import TOOLS, load_tools
 
 SPACING = (1.0, 1.0, 2.5)
-LUMEN_MM = 2 * (AORTA_RADIUS_MM - 1.5)
+LUMEN_MM, WALL_TO_WALL_MM = 2 * (AORTA_RADIUS_MM - 1.5), 2 * AORTA_RADIUS_MM
 MINE = (
     "heart", "pericardium", "heart_calcification", "aortic_calcification", "devices", "catheter", "bile",
     "aorta_size", "peritoneum", "liver_density", "spine", "hernia", "stones",
+    "dissection",
 )  # fmt: skip
 
 
@@ -49,6 +50,11 @@ def with_block(volume: Volume, centre_mm: tuple[float, float, float], size_mm: t
 @pytest.fixture(scope="module")
 def plain() -> Volume:
     return chest(spacing_mm=SPACING, seed=3).volume
+
+
+@pytest.fixture(scope="module")
+def enhanced() -> Volume:
+    return chest(spacing_mm=SPACING, blood_hu=250.0, seed=3).volume
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +120,36 @@ def test_calcium_of_the_arch_is_found_there() -> None:
     assert found.site == "aortic_arch"
 
 
-@pytest.mark.parametrize("blood_hu", [42.0, 250.0])
-def test_the_aorta_is_measured_at_its_stations(blood_hu: float) -> None:
-    evidence = run("aorta_size", chest(spacing_mm=SPACING, blood_hu=blood_hu, seed=3).volume)
+@pytest.mark.parametrize("which", ["plain", "enhanced"])
+def test_the_aorta_is_measured_at_its_stations(which: str, request: pytest.FixtureRequest) -> None:
+    evidence = run("aorta_size", request.getfixturevalue(which))
     widths = {e.site: e.measurements[0].value for e in evidence if isinstance(e, Measured)}
     for site in ("ascending_aorta", "aortic_arch", "descending_aorta"):
-        assert widths[site] == pytest.approx(LUMEN_MM, abs=4.0), site
+        assert widths[site] == pytest.approx(WALL_TO_WALL_MM, abs=4.0), site
+
+
+def test_a_flap_in_the_enhanced_descending_aorta_is_a_dissection(enhanced: Volume) -> None:
+    case = Case(enhanced)
+    clear = searches(run("dissection", case), "aortic_dissection")
+    assert {e.site: e.looked for e in clear} == {
+        "ascending_aorta": False, "aortic_arch": False, "descending_aorta": True, "abdominal_aorta": False,
+    }  # fmt: skip
+    traced, hu = aorta(case), enhanced.hu.copy(order="F")
+    x, y = (enhanced.grid.affine[n, 3] + enhanced.grid.affine[n, n] * np.arange(hu.shape[n]) for n in range(2))
+    for k in range(hu.shape[2]):
+        height = enhanced.grid.to_mm([0, 0, k])[2]
+        at = int(np.argmin(np.abs(traced.centres_mm[:, 2] - height)))
+        if traced.sure[at] and 0.0 < height - traced.centres_mm[traced.sure, 2].min() < 60.0:
+            middle = traced.centres_mm[at]
+            inside = np.hypot(x[:, None] - middle[0], y[None] - middle[1]) < LUMEN_MM / 2
+            hu[:, :, k][inside & (np.abs(x - middle[0]) < 1.2)[:, None]] = 60
+    torn = run("dissection", Volume(hu, enhanced.grid, enhanced.scan))
+    assert [e.site for e in seen(torn, "aortic_dissection")] == ["descending_aorta"]
+
+
+def test_without_contrast_no_flap_is_looked_for(plain: Volume) -> None:
+    told = searches(run("dissection", plain), "aortic_dissection")
+    assert told and all(e.failed == ("no_contrast",) or "not_covered" in e.failed for e in told)
 
 
 @pytest.mark.parametrize(("lumen_hu", "phase"), [(300, "enhanced"), (42, "plain")])
@@ -202,7 +232,9 @@ def test_a_line_down_the_superior_vena_cava_is_a_catheter(plain: Volume) -> None
 def test_fatty_liver_is_judged_without_contrast_only() -> None:
     arterial = Case(chest(spacing_mm=(2.0, 2.0, 3.0), blood_hu=300.0, seed=1).volume)
     assert searches(run("liver_density", arterial), "hepatic_steatosis")[0].failed == ("contrast",)
-    assert searches(run("unseen", arterial), "varices")[0].failed == ("phase",)
+    told = run("unseen", arterial)
+    assert searches(told, "varices")[0].failed == ("phase",)
+    assert searches(told, "pulmonary_embolism")[0].failed == ("not_implemented",)
 
 
 def test_what_no_tool_observes_is_said_to_be_unassessed(plain: Volume) -> None:
@@ -244,6 +276,14 @@ ABSENT = (
     ("rider-pilot-0117", "pericardium", "pericardial_effusion"),
     ("cmb-crc-01068", "aortic_calcification", "aortic_calcification"),
     ("cmb-crc-01068", "aorta_size", "aortic_aneurysm"),
+    ("acrin-nsclc-042", "aorta_size", "abdominal_aortic_aneurysm"),
+    ("totalseg-abdomen-3mm", "aorta_size", "abdominal_aortic_aneurysm"),
+    ("acrin-flt-breast-001-day4-abdomen", "aorta_size", "abdominal_aortic_aneurysm"),
+    ("pyradiomics-lung2", "aorta_size", "abdominal_aortic_aneurysm"),
+    ("cmb-crc-01068", "dissection", "aortic_dissection"),
+    ("cptac-pda-00189", "dissection", "aortic_dissection"),
+    ("rider-pilot-0117", "dissection", "aortic_dissection"),
+    ("totalseg-dicom-j2k", "dissection", "aortic_dissection"),
     ("acrin-flt-breast-013", "pericardium", "pericardial_effusion"),
     ("acrin-flt-breast-013", "peritoneum", "ascites"),
     ("cptac-pda-00189", "peritoneum", "ascites"),

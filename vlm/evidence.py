@@ -118,6 +118,7 @@ CONDITIONS: Mapping[str, str] = {
     "thick_slices": "slices too thick",
     "coarse_pixels": "pixels too coarse",
     "noise": "too much noise",
+    "motion": "motion of the heart",
     "metal": "metal artefact",
     "not_found": "the structure was not found",
     "organ_cut": "the organ is cut by the edge of the scan",

@@ -20,7 +20,7 @@ NEEDS_CONTRAST = frozenset({
 })  # fmt: skip
 
 ASKED_FOR = frozenset({"thrombosis", "metastatic_disease"})  # wider than what stands below them
-NEEDS_PORTAL = frozenset({"varices"})  # veins are filled in the portal phase alone
+PHASES = {"varices": ("venous",), "pulmonary_embolism": ("pulmonary", "arterial")}  # in which its vessels are filled
 
 
 @tool(NAME, observes=())
@@ -54,6 +54,6 @@ def _reason(case: Case, key: str, site: str | None, vocabulary: Vocabulary) -> s
             return "not_covered"
     if key in NEEDS_CONTRAST and contrast(case).enhanced is not True:
         return "no_contrast"
-    if key in NEEDS_PORTAL and contrast(case).phase != "venous":
+    if contrast(case).phase not in PHASES.get(key, (contrast(case).phase,)):
         return "phase"
     return "not_implemented"
