@@ -9,6 +9,7 @@ from vlm.anatomy.aortic_wall import Section
 from vlm.ct.volume import Grid, Scan, Volume
 from vlm.evidence import Case
 from vlm.tools.dissection import Line, flap, longest_run, valley_hu
+from vlm.tools.intimal_calcium import INWARD_MM, plate
 
 GRID = Grid((80, 80, 1), np.diag([0.9, 0.9, 2.0, 1.0]))
 MIDDLE = np.array([36.0, 36.0])
@@ -79,3 +80,14 @@ def test_lines_that_do_not_go_on_are_not_one_flap() -> None:
     assert set(longest_run(together, 2.0)) == set(range(6))
     assert set(longest_run({k: together[k] for k in (0, 1, 3, 4)}, 2.0)) == {0, 1, 3, 4}  # one slice may miss
     assert len(longest_run({k: line(20.0 * (k % 2)) for k in range(6)}, 2.0)) == 1
+
+
+@pytest.mark.parametrize(("inward_mm", "displaced"), [(1.0, False), (4.0, False), (9.0, True)])
+def test_a_plate_of_calcium_is_displaced_where_it_lies_well_inside_the_wall(inward_mm: float, displaced: bool) -> None:
+    x, y = np.meshgrid(*(np.arange(80) * 0.9 - MIDDLE[axis] for axis in range(2)), indexing="ij")
+    hu = np.where(np.hypot(x, y) < WIDTH / 2, 42.0, -100.0)
+    hu[(np.abs(x - (WIDTH / 2 - inward_mm)) < 0.6) & (np.abs(y) < 4.5)] = 500.0
+    case = Case(Volume(np.asfortranarray(hu[..., None].astype(np.int16)), GRID, Scan(source="phantom")))
+    seen = plate(case, 0, section())
+    assert (seen is not None) == displaced
+    assert not displaced or np.hypot(*(seen.middle_mm - MIDDLE)) < WIDTH / 2 - INWARD_MM

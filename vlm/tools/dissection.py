@@ -140,7 +140,7 @@ def flap(case: Case, k: int, section: Section) -> Line | None:
     at = [(mm - grid.affine[axis, 3]) / grid.affine[axis, axis] for axis, mm in enumerate((x, y))]
     hu = np.asarray(case.volume.hu[:, :, k], dtype=np.float32)
     patch = ndimage.map_coordinates(hu, np.meshgrid(*at, indexing="ij"), order=1, mode="nearest")
-    inside = _within(section, x, y)
+    inside = within(section, x, y, WALL_MM)
     if not inside.any():
         return None
     blood = float(np.median(patch[inside]))
@@ -161,12 +161,14 @@ def flap(case: Case, k: int, section: Section) -> Line | None:
     return Line(points.mean(axis=0), np.clip(voxels, 0, np.array(grid.shape[:2]) - 1))
 
 
-def _within(section: Section, x: NDArray[np.float64], y: NDArray[np.float64]) -> Bools:
-    """(X, Y) what the contour holds at these mm, without the wall."""
+def within(section: Section, x: NDArray[np.float64], y: NDArray[np.float64], inward_mm: float) -> Bools:
+    """(X, Y) what the contour holds at these evenly spaced mm, without so much along its border."""
     from skimage.draw import polygon2mask
 
-    inner = section.centre_mm + (section.points_mm - section.centre_mm) * (1 - 2 * WALL_MM / section.short_mm)
-    return np.asarray(polygon2mask((x.size, y.size), inner - (x[0], y[0])), dtype=bool)
+    share = max(0.0, 1 - 2 * inward_mm / section.short_mm)
+    inner = section.centre_mm + (section.points_mm - section.centre_mm) * share
+    steps = np.array([x[1] - x[0], y[1] - y[0]])
+    return np.asarray(polygon2mask((x.size, y.size), (inner - (x[0], y[0])) / steps), dtype=bool)
 
 
 def valley_hu(patch: NDArray[np.float32], most_hu: float) -> Floats:
