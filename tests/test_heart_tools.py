@@ -8,6 +8,7 @@ import pytest
 from tests.scans import real_case
 from vlm.anatomy.aorta import aorta, blood_hu
 from vlm.anatomy.contrast import ENHANCED_HU, PLAIN_BLOOD_HU
+from vlm.anatomy.coverage import coverage
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case, Evidence, Measured, Observation, Search
 from vlm.findings.vocabulary import load_vocabulary
@@ -130,16 +131,17 @@ def test_the_aorta_is_measured_at_its_stations(which: str, request: pytest.Fixtu
 
 def test_a_flap_in_the_enhanced_descending_aorta_is_a_dissection(enhanced: Volume) -> None:
     case = Case(enhanced)
-    clear = searches(run("dissection", case), "aortic_dissection")
-    assert {e.site: e.looked for e in clear} == {
-        "ascending_aorta": False, "aortic_arch": False, "descending_aorta": True, "abdominal_aorta": False,
-    }  # fmt: skip
-    traced, hu = aorta(case), enhanced.hu.copy(order="F")
+    clear = run("dissection", case)
+    looked = {e.site: e.looked for e in searches(clear, "aortic_dissection")}
+    assert not seen(clear, "aortic_dissection") and looked["descending_aorta"]
+    assert not looked["ascending_aorta"] and not looked["aortic_arch"]  # the heart moves them
+    dome, traced, hu = coverage(case).dome_mm, aorta(case), enhanced.hu.copy(order="F")
+    assert dome is not None
     x, y = (enhanced.grid.affine[n, 3] + enhanced.grid.affine[n, n] * np.arange(hu.shape[n]) for n in range(2))
     for k in range(hu.shape[2]):
         height = enhanced.grid.to_mm([0, 0, k])[2]
         at = int(np.argmin(np.abs(traced.centres_mm[:, 2] - height)))
-        if traced.sure[at] and 0.0 < height - traced.centres_mm[traced.sure, 2].min() < 60.0:
+        if traced.sure[at] and dome < height < dome + 60.0:
             middle = traced.centres_mm[at]
             inside = np.hypot(x[:, None] - middle[0], y[None] - middle[1]) < LUMEN_MM / 2
             hu[:, :, k][inside & (np.abs(x - middle[0]) < 1.2)[:, None]] = 60
