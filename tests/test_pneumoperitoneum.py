@@ -10,6 +10,7 @@ from tests.scans import real_case
 from vlm.ct.volume import Grid, Scan, Volume
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import chest
+from vlm.phantom.implant import Implant, implant
 from vlm.tools.pneumoperitoneum import NAME, pneumoperitoneum
 
 CENTRE_MM = (0.0, -8.0, -110.0)  # lung bases to below the liver
@@ -90,3 +91,13 @@ def test_air_alone_is_not_assessed() -> None:
 )
 def test_bowel_of_real_scans_is_no_free_air(name: str) -> None:
     assert not seen(pneumoperitoneum(real_case(name)))
+
+
+@pytest.mark.realct
+def test_free_air_put_into_a_real_scan_opens_no_bowel_and_is_told_as_possible() -> None:
+    case = real_case("pyradiomics-lung2")
+    made = implant(case, [Implant(finding="pneumoperitoneum", size=100.0)], seed=2)
+    (truth,) = made.masks.values()
+    near = ndimage.binary_dilation(truth.voxels, np.ones((5, 5, 1), dtype=bool))
+    assert not (near & (case.volume.hu < -500)).any()
+    assert [e.presence for e in seen(pneumoperitoneum(Case(made.volume)))] in (["uncertain"], ["present"])

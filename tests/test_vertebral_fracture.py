@@ -9,7 +9,7 @@ from tests.scans import real_case
 from vlm.ct.volume import Grid, Scan, Volume
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import chest
-from vlm.tools.vertebral_fracture import Body, loss_of, vertebral_fracture
+from vlm.tools.vertebral_fracture import Body, bodies_of, loss_of, vertebral_fracture
 
 
 def seen(evidence: list[Evidence]) -> list[Observation]:
@@ -86,3 +86,15 @@ def test_thick_slices_and_air_are_not_assessed() -> None:
 )
 def test_spines_of_real_scans_have_no_fracture(name: str) -> None:
     assert not seen(vertebral_fracture(real_case(name)))
+
+
+def test_discs_between_dense_end_plates_are_placed_by_their_middle() -> None:
+    fine_mm = np.arange(0.0, 290.0, 0.1)
+    away = np.abs(np.mod(fine_mm, 24.0) - 12.0)  # from the middle of a body
+    course = np.where(away > 9.0, 75.0, np.where(away > 7.5, 620.0, 190.0))  # disc, end plates, marrow
+    slices = np.arange(0.0, 290.0, 1.8)
+    seen = [course[np.abs(fine_mm - middle) <= 0.9].mean() for middle in slices]
+    image = np.repeat(np.interp(np.arange(0.0, 288.0), slices, seen)[:, None], 46, axis=1)
+    pitches = [body.pitches_mm[1] for body in bodies_of(image)[1:-1]]
+    assert len(pitches) >= 9
+    assert pitches == pytest.approx([24.0] * len(pitches), abs=2.5)

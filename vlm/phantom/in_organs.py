@@ -34,6 +34,7 @@ RIM_MM = 28.0  # fluid and free air are put in so near to the liver
 BESIDE_MM = 10.0  # fluid beside the liver and in its rim, which gives way
 WALL_MM = 8.0  # muscles of the front and of the side of the abdomen, at least
 BESIDE_WALL_MM = 4.0  # diaphragm and muscle inside of ribs and below lung
+GAS_HU, BOWEL_WALL_MM = -500, 3.0  # gas of bowel, and its wall
 PLAQUE_MM = 2.5  # so deep a wall of the aorta holds them
 CORONARY_MM = 4.5  # a coronary artery is thinner
 TRIES = 40  # places that are tried for a ball
@@ -209,7 +210,9 @@ def beside_liver(host: Host, name: str, each: Implant) -> None:
         _lay(host, name, each, window, allowed, (cavity + 0.1 * up).astype(np.float32), FLUID_HU)
     else:
         levels = np.broadcast_to(inside.any(axis=(0, 1)), inside.shape)
-        allowed = (cavity > 0) & levels
+        gas = host.hu[window] < GAS_HU  # of bowel: free air lies in front of its wall and does not open it
+        closed = edt.edt(np.asfortranarray(~gas), anisotropy=steps, black_border=False, parallel=2) > BOWEL_WALL_MM
+        allowed = (cavity > 0) & levels & closed
         _lay(host, name, each, window, allowed, -np.broadcast_to(up, allowed.shape), FREE_AIR_HU, noise=0.5)
 
 

@@ -21,9 +21,10 @@ from vlm.anatomy.coverage import coverage
 from vlm.anatomy.liver import liver
 from vlm.anatomy.lungs import lungs
 from vlm.ct.volume import Grid, Mask
-from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.evidence import Case, Evidence, Measurement, Observation, once
 from vlm.tools.ground import search
 from vlm.tools.nodule_measure import box_grid
+from vlm.tools.organs import organ
 from vlm.tools.registry import tool
 
 NAME = "pneumoperitoneum"
@@ -109,13 +110,20 @@ def _pieces(case: Case, dome_mm: float) -> tuple[NDArray[np.uint32], NDArray[np.
     return labels, sizes
 
 
+@once
+def _liver(case: Case) -> Bools:
+    """(Z, Y, X) the liver: what the rule finds, and the whole of it where it is outlined well."""
+    ruled, outlined = liver(case).mask.voxels.T, organ(case, "liver")
+    return np.asarray(ruled | outlined.voxels if outlined.mask is not None and outlined.measurable else ruled)
+
+
 def layer_of(case: Case, labels: NDArray[np.uint32], number: int) -> Layer:
     """The shape and the borders of one piece of gas."""
     grid = case.working.grid
     piece = labels == number
     z, _, x = (slice(int(p.min()), int(p.max()) + 1) for p in np.nonzero(piece))
     near, hu = piece[z, :, x], case.working.hu.T[z, :, x]
-    solid = liver(case).mask.voxels.T[z, :, x]
+    solid = _liver(case)[z, :, x]
     columns = near.any(axis=1)  # (Z, X), seen from the front
     step_z, step_y, step_x = grid.spacing_mm[::-1]
     seen = np.pad(columns, 1)[None]

@@ -33,6 +33,7 @@ PITCH_MM = (18.0, 44.0)  # from disc to disc, of the neighbours: upper thoracic 
 NEAREST_MM = 9.0  # discs of a crushed body
 DISC_MM = 5.0  # of that pitch is disc
 DISC_SHIFT_MM = 5  # the same disc in front and behind, on the straightened spine
+CENTRED = 3  # steps from the strongest place to the middle; the end plates of a disc are up to 8 mm apart
 MARROW_HU = 60.0  # bodies are denser, fat and gas behind a lost canal are not
 PLACES_MM = ((26.0, 31.0), (20.0, 25.0), (14.0, 19.0))  # front, middle and back of a body, from the canal
 NAMES = ("anterior", "middle", "posterior")
@@ -123,9 +124,15 @@ def _energy(row: Floats) -> Floats:
 
 
 def _near(energy: Floats, disc: int) -> float:
-    """The place of a disc in another row: where it stands out most, not far away."""
+    """The place of a disc in another row: the middle of what stands out there, so that neither end plate draws it."""
     low = max(0, disc - DISC_SHIFT_MM)
-    return float(low + int(np.argmax(energy[low : disc + DISC_SHIFT_MM + 1])))
+    at = float(low + int(np.argmax(energy[low : disc + DISC_SHIFT_MM + 1])))
+    for _ in range(CENTRED):
+        low = max(0, round(at) - DISC_SHIFT_MM)
+        near = energy[low : round(at) + DISC_SHIFT_MM + 1]
+        weight = near - near.min() + 1e-6
+        at = float(((low + np.arange(near.size)) * weight).sum() / weight.sum())
+    return at
 
 
 def loss_of(three: list[Body]) -> tuple[float, str] | None:
