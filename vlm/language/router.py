@@ -1,8 +1,9 @@
 """What a question asks for: an intent of ``prompts/intents.toml`` and the findings, places and side it names.
 
-Without a language model this is how words reach the tools. A linear head over MiniLM's embedding, the rules' cues and
-what was named decides where the extra ``encoder`` is installed; otherwise the rules alone do: the first intent in the
-order of the file whose cue fits. An unsure choice comes back with the next best, so that somebody can be asked.
+Without a language model this is how words reach the tools. A linear head over MiniLM's embedding (by a LoRA trained
+with it), the rules' cues and what was named decides where the extra ``encoder`` is installed; otherwise the rules alone
+do: the first intent in the order of the file whose cue fits. An unsure choice comes back with the next best, so that
+somebody can be asked.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlm.encoder.minilm import installed, minilm
+from vlm.encoder.minilm import MiniLM, installed
 from vlm.findings.reader import read_sentence
 from vlm.findings.spelling import tokens_of
 from vlm.language.topic import Topic, topic_of
@@ -29,6 +30,7 @@ from vlm.language.topic import Topic, topic_of
 HEAD = "intents.safetensors"  # beside this file; written by python -m vlm.train.intents
 SURE = 0.45  # of the head's choice; below it two intents are offered instead
 MEANING, FLAGS = 384, 4  # places of the embedding; a finding, a place, a side named, somebody points
+SCALES = (5.0, 0.5, 0.5, 0.3)  # of the embedding, the cues, the flags and the words: how fast each is learned
 WORDS = 2048  # places of words and pairs
 NEXT = 2  # the head's choices that are offered; a cue of the rules decides between them
 FINDING, PLACE = "finding", "organ"  # what stands for the names of findings and of places
@@ -90,8 +92,8 @@ def _by_rules(text: str, topic: Topic, pointed: bool) -> Asked:
 def _by_head(text: str, topic: Topic, pointed: bool) -> Asked:
     known = head()
     assert known is not None
-    weights, bias = known
-    logits = features([text], [pointed])[0] @ weights + bias
+    said = np.concatenate([known.encoder.embed([without_names(text)]) * SCALES[0], said_plainly([text], [pointed])], 1)
+    logits = said[0] @ known.weights + known.bias
     names = list(intents())
     logits[[not possible(key, topic, pointed) for key in names]] = -np.inf
     shares = np.exp(logits - logits.max())
@@ -131,18 +133,24 @@ def cues(plain: str) -> list[bool]:
 # ---- the head
 
 
-def features(texts: Sequence[str], pointed: Sequence[bool]) -> NDArray[np.float32]:
-    """(N, 384 + intents + flags + WORDS) float32: meaning with names taken out, cues, what is named, words."""
-    bare = [without_names(text) for text in texts]
-    meaning = minilm().embed(bare)
-    words = np.stack([_words(text) for text in bare])
+class Head(NamedTuple):
+    """What decides: an encoder, and weights (features, intents) and bias over its vector and ``said_plainly``."""
+
+    encoder: MiniLM
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def said_plainly(texts: Sequence[str], pointed: Sequence[bool]) -> NDArray[np.float32]:
+    """(N, intents + flags + WORDS) float32: cues that fit, what is named, the words beside the names."""
     hits = np.array([cues(plainly(text)) for text in texts], dtype=np.float32)
     named = [topic_of(text) for text in texts]
     flags = np.array(
         [[bool(t.findings), bool(t.sites), bool(t.side), at] for t, at in zip(named, pointed, strict=True)],
         dtype=np.float32,
     )
-    return np.concatenate([meaning, 0.5 * hits, 0.5 * flags, 0.3 * words], axis=1)
+    words = np.stack([_words(without_names(text)) for text in texts])
+    return np.concatenate([SCALES[1] * hits, SCALES[2] * flags, SCALES[3] * words], axis=1)
 
 
 def _words(text: str) -> NDArray[np.float32]:
@@ -171,21 +179,23 @@ def _within(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
 
 
 @functools.cache
-def head() -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Weights (features, intents) and bias of the head; None where MiniLM is not installed or the head is another's."""
+def head() -> Head | None:
+    """The trained head; None where MiniLM is not installed or the head is another's."""
     path = files("vlm.language") / HEAD
     if not installed() or not path.is_file():
         return None
-    from safetensors.numpy import load
+    from safetensors.torch import load
 
     data = path.read_bytes()
-    kept: dict[str, Any] = load(data)
-    header = int.from_bytes(data[:8], "little")
-    told = json.loads(data[8 : 8 + header]).get("__metadata__", {})
+    kept = {name: tensor.float() for name, tensor in load(data).items()}
+    size = int.from_bytes(data[:8], "little")
+    told = json.loads(data[8 : 8 + size]).get("__metadata__", {})
     length = MEANING + len(intents()) + FLAGS + WORDS
     if told.get("intents") != json.dumps(list(intents())) or len(kept["weights"]) != length:
         return None  # trained for other intents or other features: the rules answer
-    return kept["weights"].astype(np.float32), kept["bias"].astype(np.float32)
+    layers = [name.removesuffix(".up") for name in kept if name.endswith(".up")]
+    added = {f"{layer}.weight": kept[f"{layer}.up"] @ kept[f"{layer}.down"] for layer in layers}
+    return Head(MiniLM(added), kept["weights"].numpy(), kept["bias"].numpy())
 
 
 def words_in(text: str) -> int:
