@@ -34,6 +34,11 @@ SCALES = (5.0, 0.5, 0.5, 0.3)  # of the embedding, the cues, the flags and the w
 WORDS = 2048  # places of words and pairs
 NEXT = 2  # the head's choices that are offered; a cue of the rules decides between them
 FINDING, PLACE = "finding", "organ"  # what stands for the names of findings and of places
+# "Is there one?": all of it is said by the turn before, and there is nothing in it for a head to weigh.
+BARE = re.compile(
+    r"(?:is|are|do|does|did|have|has) (?:there|i|you|we|he|she|it|they)(?: have| see| find| got)? (?:one|any|some)"
+    r"(?: of (?:it|them|those|these))?[ ?.!]*"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,8 @@ def intents() -> Mapping[str, Intent]:
 def route(text: str, *, pointed: bool = False) -> Asked:
     """Take a question for one intent. Never raises; what fits nothing is "unknown" and not sure."""
     topic = topic_of(text)
+    if BARE.fullmatch(plainly(text)):
+        return Asked(intent="presence", topic=topic, by="rules")
     if head() is None:
         return _by_rules(text, topic, pointed)
     return _by_head(text, topic, pointed)
