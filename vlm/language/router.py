@@ -29,6 +29,7 @@ from vlm.language.topic import Topic, topic_of
 
 HEAD = "intents.safetensors"  # beside this file; written by python -m vlm.train.intents
 SURE = 0.45  # of the head's choice; below it two intents are offered instead
+SURE_TO_DECLINE = 0.6  # where the choice is to decline: what can be answered should not be
 MEANING, FLAGS = 384, 4  # places of the embedding; a finding, a place, a side named, somebody points
 SCALES = (5.0, 0.5, 0.5, 0.3)  # of the embedding, the cues, the flags and the words: how fast each is learned
 WORDS = 2048  # places of words and pairs
@@ -107,7 +108,7 @@ def _by_head(text: str, topic: Topic, pointed: bool) -> Asked:
     shares /= shares.sum()
     best = np.argsort(-shares)[:NEXT]
     first, second = best[:2]
-    sure = bool(shares[first] >= SURE)
+    sure = bool(shares[first] >= (SURE_TO_DECLINE if intents()[names[first]].declined else SURE))
     ruled = _by_rules(text, topic, pointed)
     if not sure and ruled.intent in [names[n] for n in best]:
         return ruled  # a cue fits, and the head does not speak against it
