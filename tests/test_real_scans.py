@@ -14,6 +14,10 @@ import pytest
 from app.reading import read_scan
 from benchmarks.real_scans import judge_scan, scan_path
 from tests.conftest import SHARED
+from vlm.evidence import Ledger
+from vlm.findings.packs import load_pack
+from vlm.language.query import queries_of_pack
+from vlm.language.standing import stands
 from vlm.report import FINDINGS_SECTIONS, Report
 
 KNOWN = SHARED / "ct" / "findings.json"
@@ -35,8 +39,13 @@ TWICE = {("cptac-pda-00189", "renal cyst"): 2}  # missed more often than once
 
 
 @cache
+def told_of(name: str) -> tuple[Report, Ledger]:
+    reading = read_scan(scan_path(name))
+    return reading.report, reading.case.ledger
+
+
 def report_of(name: str) -> Report:
-    return read_scan(scan_path(name)).report
+    return told_of(name)[0]
 
 
 @pytest.mark.realct
@@ -67,3 +76,23 @@ def test_an_abdomen_is_not_denied_what_only_a_chest_could_show(name: str) -> Non
         if sentence.section in FINDINGS_SECTIONS and sentence.text.lower().startswith(DENIALS):
             assert "nodule" not in sentence.text
             assert "covered" in sentence.text or "pneumothorax" not in sentence.text
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize("name", ["totalseg-abdomen-3mm", "acrin-flt-breast-001-day4-abdomen", "cptac-pda-00189"])
+def test_each_of_the_30_findings_of_an_abdomen_is_answered_or_says_why_not(name: str) -> None:
+    ledger = told_of(name)[1]
+    told = {query.words: stands(query, ledger) for query in queries_of_pack(load_pack("merlin-30"))}
+    assert len(told) == 30
+    assert not [words for words, standing in told.items() if standing.status == "not_assessed" and not standing.why]
+    clear = (
+        "ascites",
+        "pleural_effusion",
+        "splenomegaly",
+        "free_air",
+        "hydronephrosis",
+        "bowel_obstruction",
+        "fracture",
+    )
+    assert not [words for words in clear if told[words].status in ("present", "uncertain")]
+    assert "not covered" not in told["hepatic_steatosis"].why
