@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from app.early import Early, Teller
+from app.early import Early, Teller, sections_of
 from app.reopen import Opened
+from app.running import LATE, LONGEST, turn
 from tests.page_case import Finished
 from vlm.evidence import Ledger, Search
 from vlm.report import FINDINGS_SECTIONS, Sentence
-from vlm.tools import Tool
+from vlm.tools import Tool, load_tools
 
 
 def test_what_is_told_early_stands_in_the_finished_report(finished: Finished) -> None:
@@ -27,7 +28,13 @@ def test_sections_come_one_after_the_other_until_all_of_them_stand(finished: Fin
     assert [s.section for s in finished.early[0].sentences] == ["technique"]
     assert all(later < earlier for earlier, later in pairwise(waiting))
     assert waiting[-1] == set()
-    assert waiting[-2] == {"abdomen"}  # its organs take longest
+
+
+def test_the_tools_of_the_abdomen_begin_last() -> None:
+    ordered = [tool for tool in sorted(load_tools().values(), key=turn) if tool.name not in LONGEST]
+    abdomen = [sections_of(tool) == {LATE} for tool in ordered]
+    assert any(abdomen) and not all(abdomen)
+    assert abdomen == sorted(abdomen)
 
 
 def test_a_section_waits_for_each_of_its_tools() -> None:

@@ -215,9 +215,10 @@ def under_way(site: Site, finished: Finished) -> Callable[[str], str]:
             for name in SCAN_FILES:
                 shutil.copyfile(finished.reading / name, folder / "scan" / name)
         if stage in ("early", "draft"):
-            whole = Draft(sentences=Opened(finished.reading).report.sentences)
-            part = Draft(sentences=finished.early[-2].sentences, waiting=finished.early[-2].waiting)
-            write_draft(folder / "scan", part if stage == "early" else whole)
+            told = Opened(finished.reading).report.sentences
+            lungs = tuple(s for s in told if s.section == "lungs_and_pleura")
+            part = Draft(sentences=lungs, waiting=("heart_and_vessels", "abdomen"))
+            write_draft(folder / "scan", part if stage == "early" else Draft(sentences=told))
         if stage == "ready":
             shutil.copytree(finished.reading, folder / "reading")
             with desk.store.write() as db:
