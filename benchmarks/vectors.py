@@ -24,8 +24,10 @@ from benchmarks.stamp import ROOT, stamp, write_section
 from retrieval.caches import decoded
 from retrieval.library import CaseLibrary
 from vlm.ct.read import read
-from vlm.ct.volume import Grid, Volume
+from vlm.ct.volume import Volume
 from vlm.encoder import Encoder, Statistics, fit, load_encoder, prepare
+from vlm.encoder.whitening import shipped
+from vlm.train.copies import clipped, cut, noisy, thick
 
 Vector = NDArray[np.float32]
 OUT = ROOT / "benchmarks" / "out" / "vectors"
@@ -33,42 +35,14 @@ SAME_PATIENT = "acrin-flt-breast-001"  # three scans: never another patient's
 ABDOMEN = frozenset(
     {"totalseg-abdomen-3mm", "cptac-pda-00189", "acrin-flt-breast-001-day4-abdomen", "totalseg-dicom-j2k"}
 )
-NOISE_HU, THICK_MM, KEPT, CLIP_HU = 40.0, 5.0, (0.15, 0.85), (-1000, 400)
-
-
-def _like(volume: Volume, hu: NDArray[np.generic], grid: Grid | None = None) -> Volume:
-    return Volume(np.asfortranarray(np.rint(hu).astype(np.int16)), grid or volume.grid, volume.scan)
-
-
-def noisy(volume: Volume) -> Volume:
-    """Noise of 40 HU added."""
-    noise = np.random.default_rng(0).normal(0, NOISE_HU, volume.hu.shape)
-    return _like(volume, np.clip(volume.hu + noise, -1024, 3071))
-
-
-def cropped(volume: Volume) -> Volume:
-    """The middle 70 % of the slices."""
-    first, last = (int(part * volume.hu.shape[2]) for part in KEPT)
-    hu, affine = volume.hu[:, :, first:last], volume.grid.affine.copy()
-    affine[:3, 3] = volume.grid.to_mm([0, 0, first])
-    return _like(volume, hu, Grid((hu.shape[0], hu.shape[1], hu.shape[2]), affine))
-
-
-def thick(volume: Volume) -> Volume:
-    """Slices of about 5 mm, at least two in one."""
-    factor = max(2, round(THICK_MM / volume.grid.spacing_mm[2]))
-    grid = volume.grid.coarser((1, 1, factor))
-    whole = volume.hu[:, :, : grid.shape[2] * factor]
-    return _like(volume, whole.reshape(*grid.shape[:2], grid.shape[2], factor).mean(axis=3), grid)
-
-
-def clipped(volume: Volume) -> Volume:
-    """Saved through a window: nothing above 400 HU."""
-    return _like(volume, np.clip(volume.hu, *CLIP_HU))
+NOISE_HU, THICK_MM, KEPT, CLIP_HU = 40.0, 5.0, (0.15, 0.85), 400
 
 
 COPIES: Mapping[str, Callable[[Volume], Volume]] = {
-    "noise of 40 HU": noisy, "70 % of the slices": cropped, "slices of 5 mm": thick, "clipped at 400 HU": clipped,
+    "noise of 40 HU": lambda volume: noisy(volume, NOISE_HU),
+    "70 % of the slices": lambda volume: cut(volume, *KEPT),
+    "slices of 5 mm": lambda volume: thick(volume, THICK_MM),
+    "clipped at 400 HU": lambda volume: clipped(volume, CLIP_HU),
 }  # fmt: skip
 
 
@@ -105,6 +79,10 @@ def ways(others: Vector, elsewhere: Statistics | None) -> dict[str, Callable[[Ve
         "centred": lambda vectors: unit(vectors - mean),
         "centred and whitened": lambda vectors: statistics.apply(vectors, "benchmark"),
     }
+    if (apart := shipped(IMAGE_SPACE)) is not None:
+        known[f"as shipped: copies of {apart.count} synthetic bodies"] = lambda vectors: apart.apply(
+            vectors, IMAGE_SPACE
+        )
     if elsewhere is not None:
         name = f"centred and whitened by {elsewhere.count} scans of the library"
         known[name] = lambda vectors: elsewhere.apply(vectors, elsewhere.identity)

@@ -23,7 +23,7 @@ from retrieval import features
 from retrieval.faiss_index import FaissIndex
 from retrieval.index import EXACT_UP_TO, Block, Facts, Ids, VectorIndex, open_index
 from retrieval.library import CaseLibrary, Kind
-from retrieval.weights import FITTED_ON, WHITENED_FROM, Weights, plain, rare, whitened
+from retrieval.weights import FITTED_ON, WHITENED_FROM, Weights, as_shipped, plain, rare, whitened
 from vlm.errors import UsageError
 
 MOVED = 0.3  # share of vectors that may come or go before weights and lists are made anew
@@ -141,6 +141,8 @@ class Indexes:
             return rare(features.rarity(counts, count))
         if not is_whitened(kind, space):
             return plain()
+        if count < WHITENED_FROM and (known := as_shipped(space)) is not None:
+            return known
         step = -(-count // FITTED_ON)
         return whitened(np.concatenate([vectors[::step] for _, vectors in self._raw(kind, space)]), space)
 
@@ -262,7 +264,7 @@ def is_whitened(kind: Kind, space: str) -> bool:
 
 def least(kind: Kind, space: str) -> int:
     """How many vectors a space must have to be searched."""
-    return WHITENED_FROM if is_whitened(kind, space) else 1
+    return WHITENED_FROM if is_whitened(kind, space) and as_shipped(space) is None else 1
 
 
 def decoded(space: str, body: bytes) -> NDArray[np.float32]:

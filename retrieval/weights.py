@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index import Vectors, normalised
-from vlm.encoder.whitening import Statistics, fit
+from vlm.encoder.whitening import Statistics, fit, shipped
 
 WHITENED_FROM = 8  # vectors whose mean and spread say something; fewer of an encoder are not compared
 FITTED_ON = 4096  # vectors at most, spread evenly over the library
@@ -77,3 +77,9 @@ def plain() -> Weights:
 def whitened(vectors: Vectors, space: str) -> Weights:
     """By the statistics of (n, dimension) raw vectors of one space."""
     return Weights("whitened", np.empty(0, dtype=np.float32), fit(vectors, space))
+
+
+def as_shipped(space: str) -> Weights | None:
+    """By the statistics that ship for a space of whole scans, for a library with too few of its own; None without."""
+    known = shipped(space)
+    return None if known is None else Weights("whitened", np.empty(0, dtype=np.float32), known)

@@ -22,6 +22,7 @@ from tests.library_cases import new_case
 from vlm.encoder.embedding import Embedding
 from vlm.encoder.registry import Availability
 from vlm.encoder.weights import WeightsError
+from vlm.encoder.whitening import SHIPPED, shipped
 
 pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'tomoscribe[retrieval]'")
 
@@ -106,6 +107,27 @@ def test_too_few_scans_are_not_compared(tmp_path: Path) -> None:
     assert Search(library).similar(Query(vectors=of_embedding(embedded(1))), 3) == []
     library.add(new_case("p6", patient="last", vectors=of_embedding(embedded(99))))
     assert Search(library).similar(Query(vectors=of_embedding(embedded(1))), 1)[0].case.name == named(library, "a1")
+
+
+def test_few_scans_are_compared_by_the_statistics_that_ship(tmp_path: Path) -> None:
+    known = shipped(encoding.IMAGE_SPACE)
+    assert known is not None
+    assert SHIPPED.stat().st_size < 3_000_000
+    library, rng = CaseLibrary(tmp_path / "lib"), np.random.default_rng(2)
+    looks = [(known.mean + rng.standard_normal(len(known.mean)) * 0.1).astype(np.float32) for _ in range(3)]
+    copies = [look + 3 * known.directions[0] for look in looks]  # as another copy of a scan differs from it
+    for number, look in enumerate(looks):
+        made = Embedding(identity=encoding.IMAGE_SPACE, scan=f"{number:064x}", vector=look)
+        library.add(new_case("p6", patient=f"a{number}", vectors=of_embedding(made), content=made.scan))
+    search = Search(library)
+    for number, copied in enumerate(copies):
+        asked = of_embedding(Embedding(identity=encoding.IMAGE_SPACE, scan="", vector=copied))
+        assert search.similar(Query(vectors=asked), 1)[0].case.name == named(library, f"a{number}")
+    opened = search.indexes.get("scan", encoding.IMAGE_SPACE)
+    assert opened is not None
+    assert opened.weights.version == known.version
+    search.close()
+    library.close()
 
 
 def test_statistics_have_a_version_and_are_fitted_anew(library: CaseLibrary) -> None:

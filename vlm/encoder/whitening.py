@@ -7,8 +7,10 @@ version, and are stored beside the index that was built with them.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from numpy.typing import NDArray
 
 from vlm.encoder.protocol import Vector
 
+SHIPPED = Path(__file__).with_name("astra.npz")  # made by ``python -m vlm.train.likeness``
 MOST_DIRECTIONS = 64  # directions of spread that are kept; further ones are noise in a library of ordinary size
+WITHIN_FLOOR = 0.1  # of the mean variance between copies: what directions in which copies do not differ are given
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,3 +88,29 @@ def fit(vectors: Vector, identity: str) -> Statistics:
     floor = max(float(variance.mean()), 1e-12)
     return Statistics(identity, mean.astype(np.float32), directions[:kept].astype(np.float32), variance, floor,
                       len(vectors))  # fmt: skip
+
+
+def fit_within(groups: Sequence[Vector], identity: str) -> Statistics:
+    """Statistics of groups of copies: in what directions a vector changes although the patient is the same.
+
+    Args:
+        groups: (copies, D) raw vectors of one scan each, the scan itself first.
+        identity: of the vectors.
+    """
+    changed = np.concatenate([group[1:] - group[0] for group in groups])
+    if len(changed) < 2:
+        raise ValueError(f"there are {len(changed)} copies, expected at least 2")
+    _, size, directions = np.linalg.svd(changed, full_matrices=False)
+    kept = min(MOST_DIRECTIONS, len(changed))
+    variance = (size[:kept] ** 2 / len(changed)).astype(np.float32)
+    floor = max(WITHIN_FLOOR * float(variance.mean()), 1e-12)
+    mean = np.stack([group[0] for group in groups]).mean(axis=0)
+    return Statistics(identity, mean.astype(np.float32), directions[:kept].astype(np.float32), variance, floor,
+                      len(groups))  # fmt: skip
+
+
+@functools.cache
+def shipped(identity: str) -> Statistics | None:
+    """The statistics that ship for whole scans of an encoder, fitted on synthetic bodies; None where there are none."""
+    known = Statistics.load(SHIPPED)
+    return known if known.identity == identity else None
