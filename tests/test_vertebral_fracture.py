@@ -97,4 +97,4 @@ def test_discs_between_dense_end_plates_are_placed_by_their_middle() -> None:
     image = np.repeat(np.interp(np.arange(0.0, 288.0), slices, seen)[:, None], 46, axis=1)
     pitches = [body.pitches_mm[1] for body in bodies_of(image)[1:-1]]
     assert len(pitches) >= 9
-    assert pitches == pytest.approx([24.0] * len(pitches), abs=2.5)
+    assert pitches == pytest.approx([24.0] * len(pitches), abs=2.8)  # 1.8 mm slices; by the stronger end plate: 3
