@@ -28,7 +28,7 @@ from vlm.tools.dense_lung import dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.glass_nodules import glass_nodules, is_sound
 from vlm.tools.lung_field import ZONES, Bools, field, search, zones
-from vlm.tools.nodule_candidates import DOME_ELONGATION, ELONGATION, Lump, lumps, ways_on
+from vlm.tools.nodule_candidates import DOME_ELONGATION, ELONGATION, STEP, Lump, lumps, ways_on
 from vlm.tools.nodule_measure import GLASS_BORDER_HU, Nodule, box_grid, measured
 from vlm.tools.nodule_scene import Scene, near_mask, scene
 from vlm.tools.registry import measured_error, tool
@@ -37,7 +37,7 @@ NAME = "nodules"
 FINDINGS = ("lung_nodule", "lung_mass")
 TISSUE_HU = -450.0  # halfway between lung (-870) and soft tissue (0)
 LEAST_RADIUS_MM = 1.8  # of the inscribed ball of a nodule of 4 mm
-BLURRED_RADIUS_MM = 1.4  # the same of one of 6 mm that blur or thick slices have thinned, where it is free
+BLURRED_RADIUS_MM = LEAST_RADIUS_MM / STEP  # the same of one of 6 mm that blur or thick slices have thinned
 LEAST_MM = 4.0  # Fleischner 2017 starts at 6 mm; smaller than 4 mm are not reported
 MASS_MM = 30.0  # Fleischner glossary (Hansell 2008): above, it is a mass
 HIDES_ML = 14.0  # airless lung or fluid as large as a ball of MASS_MM; at most 12 in clear sides of real scans
@@ -179,7 +179,7 @@ def _small(case: Case, searched: Scene) -> list[tuple[Mask, float, bool]]:
     step = searched.grid.spacing_mm[::-1]
     out = []
     tissue = searched.space & ~air
-    least_mm = min(LEAST_RADIUS_MM, max(BLURRED_RADIUS_MM, *step[1:]))
+    least_mm = BLURRED_RADIUS_MM if max(step[1:]) < BLURRED_RADIUS_MM else LEAST_RADIUS_MM
     for lump in lumps(tissue, searched.space, air, step, least_mm=least_mm, dome_elongation=DOME_ELONGATION):
         hu = float(np.percentile(searched.hu[lump.box][lump.voxels], 75))
         if hu < LONE_HU or lump.air < 0.3:
@@ -239,7 +239,7 @@ def _is_sound(nodule: Nodule, slice_mm: float, *, way: float, thin: bool) -> boo
         return nodule.core_hu > SOLID_CORE_HU
     held = max(long, nodule.solid_mm)  # however blurred, it holds as much as a solid ball of that size
     blurred = way <= FREE and nodule.core_hu >= FREE_CORE_HU and nodule.short_axis_mm >= FREE_ROUND * long
-    blurred = blurred and held >= max(FREE_MM, FREE_SLICES * slice_mm)
+    blurred = blurred and long < THINNED_MM and held >= max(FREE_MM, FREE_SLICES * slice_mm)
     if blurred or thin:
         return blurred
     dense = nodule.core_hu >= (LONE_CORE_HU if way == 0 and long >= LONE_LEAST_MM else SMALL_HU)
