@@ -28,7 +28,8 @@ from vlm.tools.dense_lung import dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.glass_nodules import glass_nodules, is_sound
 from vlm.tools.lung_field import ZONES, Bools, field, search, zones
-from vlm.tools.nodule_candidates import DOME_ELONGATION, ELONGATION, STEP, Lump, lumps, ways_on
+from vlm.tools.nodule_candidates import DOME_ELONGATION, STEP, Lump, lumps, ways_on
+from vlm.tools.nodule_gates import BLOOD_MARGIN_HU, FREE, is_dense_and_round, is_nodule, is_way
 from vlm.tools.nodule_measure import GLASS_BORDER_HU, Nodule, box_grid, measured
 from vlm.tools.nodule_scene import Scene, near_mask, scene
 from vlm.tools.registry import measured_error, tool
@@ -38,37 +39,15 @@ FINDINGS = ("lung_nodule", "lung_mass")
 TISSUE_HU = -450.0  # halfway between lung (-870) and soft tissue (0)
 LEAST_RADIUS_MM = 1.8  # of the inscribed ball of a nodule of 4 mm
 BLURRED_RADIUS_MM = LEAST_RADIUS_MM / STEP  # the same of one of 6 mm that blur or thick slices have thinned
-LEAST_MM = 4.0  # Fleischner 2017 starts at 6 mm; smaller than 4 mm are not reported
 MASS_MM = 30.0  # Fleischner glossary (Hansell 2008): above, it is a mass
 HIDES_ML = 14.0  # airless lung or fluid as large as a ball of MASS_MM; at most 12 in clear sides of real scans
-SOLID_HU = -250.0  # upper quartile of a solid lump of a few mm, after blur
-COMPACT = 0.62  # diameter of the ball of the same volume over the longest diameter; an ellipsoid 1:1:2 has 0.63
-SMALL_MM = 10.0  # below, borders of two voxels leave little to judge a shape by, so the rest is judged harder
-SMALL_ROUND = 0.6  # short over long axis
-SMALL_HU = -130.0  # core of a small solid nodule with its partial volume; crossing vessels lie below
-SOLID_CORE_HU = -100.0
-SLICES = 1.3  # a small nodule is wider than so many slices are thick, else one slice shows it
-PLAIN_HU = 90.0  # upper quartile: no vessel of an enhanced lung is as dark
-BLOOD_MARGIN_HU = 70.0  # below enhanced blood by this, it is no vessel
-OPEN_AIR = 0.45  # share of a nodule's shell that is air of the lung
-OPEN_TISSUE = 0.45  # share that is tissue which goes on: beyond, it is a crossing of vessels
-TIGHT_TISSUE = 0.36  # the same against a vessel that only a large opening cuts off
-HILUM_MM, HILUM_TISSUE = 45.0, 0.25  # near the hilum vessels crowd, so the share is smaller
-ROUND_MM, ROUND = 3.0, 1.4  # no vessel there is as round as this at such an inscribed radius
-DOME_AIR, DOME_WALL, DOME_HU = 0.5, 0.3, 300.0  # a flat dome stands free, and is no spur of bone
 LONE_MM = 3.5  # inscribed radius up to which a lump is asked for the vessels that go on from it
-LONE_HU, LONE_CORE_HU, LONE_LEAST_MM = -350.0, -200.0, 5.5  # where none does, blur may take more of its density
-THINNED_MM = 7.0  # of a larger one blur leaves some of the density
-FREE = 0.75  # of the inscribed radius: thinner vessels that go on do not make a lump
-FREE_CORE_HU, FREE_ROUND, FREE_MM, FREE_SLICES = -240.0, 0.75, 5.0, 1.1  # a free round lump, however blurred
+LONE_HU = -350.0  # upper quartile of one from which none does; of others SOLID_HU is asked
+HILUM_MM = 45.0  # from the middle of a hilum: there vessels crowd
 HILUM_X_MM = (18.0, 75.0)  # from the midline
-BROAD_MM = 9.0  # inscribed radius beyond any vessel of the lung (interlobar artery: to 8 mm, Sharma 2004)
 THIN_MM = 2.65  # inscribed radius up to which a bend or a fork of a vessel looks like a lump
-WAYS = (1.05, 0.45)  # of the inscribed radius: thickest and second vessel that go on from such a place
-LEAST_BALL_MM = 3.6  # diameter of the ball of the same volume, for LEAST_MM less a rim of partial volume
 TRIM = 0.8  # of the inscribed radius
 HUNG = (1.6, 2.2)  # longest extent over inscribed diameter: rounder has nothing hanging on it, longer is a long mass
-BROAD_ELONGATION = 1.9  # the trunk of a hilum is longer
 CENTRAL_MM = 11.5  # inscribed radius of a mass at hilum or mediastinum
 CENTRAL_ELONGATION = 3.0  # masses may be long; vessels of that width do not lie in the lung
 CENTRAL_CLOSING_MM = 30.0  # the lung's border is drawn across a hilar mass by a ball of this radius
@@ -157,7 +136,7 @@ def lumps_found(case: Case) -> tuple[_Found, ...]:
     central = ((near, around, 1.0, False) for near, around in _central(case))
     solid = (*central, *((near, space, way, thin) for near, way, thin in _small(case, searched)))
     measures = ((measured("nodule", case.volume, near, around), way, thin) for near, around, way, thin in solid)
-    sound = [n for n, way, thin in measures if n is not None and _is_sound(n, slice_mm, way=way, thin=thin)]
+    sound = [n for n, way, thin in measures if n is not None and is_dense_and_round(n, slice_mm, way=way, thin=thin)]
     glass = (
         measured("nodule", case.volume, near, space, border_hu=GLASS_BORDER_HU) for near in glass_nodules(searched)
     )
@@ -188,65 +167,16 @@ def _small(case: Case, searched: Scene) -> list[tuple[Mask, float, bool]]:
         centre = searched.grid.to_mm(lump.centre[::-1])
         near_hilum = any(float(np.linalg.norm(centre - hilum)) < HILUM_MM for hilum in hila)
         way = max(ways, default=0.0) / lump.radius_mm
-        through = _is_way(lump, ways)
+        through = is_way(lump, ways)
         free = way <= FREE and not through
         thin = lump.radius_mm < LEAST_RADIUS_MM
         if thin and not free:
             continue
-        if not _is_nodule(lump, hu, blood, near_hilum=near_hilum, free=free):
+        if not is_nodule(lump, hu, blood, near_hilum=near_hilum, free=free):
             continue
         if lump.domed or lump.radius_mm > THIN_MM or not through:
             out.append((near_mask(lump, searched.grid, searched.space, capped=True), way, thin))
     return out
-
-
-def _is_nodule(lump: Lump, hu: float, blood: float | None, *, near_hilum: bool, free: bool) -> bool:
-    """Whether a compact lump is a nodule and not a part of a vessel, the chest wall or the mediastinum."""
-    if hu < SOLID_HU and not free:
-        return False
-    if blood is not None and lump.radius_mm > 2.5 and hu > blood - BLOOD_MARGIN_HU:
-        return False
-    if lump.radius_mm >= BROAD_MM:
-        return lump.wall < 0.2 and lump.elongation < BROAD_ELONGATION
-    if blood is not None and near_hilum and lump.radius_mm > 2.5 and hu < PLAIN_HU:
-        return lump.air >= 0.5 and lump.tissue <= OPEN_TISSUE  # not as bright as vessels, so lymph node or nodule
-    if lump.elongation > ELONGATION and (lump.air < DOME_AIR or lump.wall > DOME_WALL or hu > DOME_HU):
-        return False
-    if free:
-        return lump.air >= OPEN_AIR  # the tissue beside it is its own rim
-    crowded = near_hilum and (lump.radius_mm < ROUND_MM or lump.elongation > ROUND)
-    most = HILUM_TISSUE if crowded else TIGHT_TISSUE if lump.tight else OPEN_TISSUE
-    return lump.air >= OPEN_AIR and lump.tissue <= most
-
-
-def _is_way(lump: Lump, radii_mm: list[float]) -> bool:
-    """Whether a vessel goes through a thin lump: two ways lead on, or one as thick as the lump."""
-    return any(r > share * lump.radius_mm for r, share in zip(radii_mm, WAYS, strict=False))
-
-
-def _is_sound(nodule: Nodule, slice_mm: float, *, way: float, thin: bool) -> bool:
-    """Whether what was measured is as compact and as dense as a nodule of its size.
-
-    Args:
-        way: the thickest vessel that goes on from it, as a share of its radius; 0 where none does.
-        thin: it is thinner than a nodule of 4 mm, unless blur made it so.
-    """
-    long = nodule.diameter_mm
-    sphere_mm = 2.0 * (nodule.volume_ml * 1000.0 * 3.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
-    if long < LEAST_MM or sphere_mm < max(LEAST_BALL_MM, COMPACT * nodule.diameter_3d_mm):
-        return False
-    if long >= SMALL_MM:
-        return nodule.core_hu > SOLID_CORE_HU
-    held = max(long, nodule.solid_mm)  # however blurred, it holds as much as a solid ball of that size
-    blurred = way <= FREE and nodule.core_hu >= FREE_CORE_HU and nodule.short_axis_mm >= FREE_ROUND * long
-    blurred = blurred and long < THINNED_MM and held >= max(FREE_MM, FREE_SLICES * slice_mm)
-    if blurred or thin:
-        return blurred
-    dense = nodule.core_hu >= (LONE_CORE_HU if way == 0 and long >= LONE_LEAST_MM else SMALL_HU)
-    if way == 0:
-        dense, long = dense or (nodule.solid_mm >= LEAST_MM and long < THINNED_MM), held
-    # A vessel that crosses one thick slice looks like a smaller one.
-    return dense and nodule.short_axis_mm >= SMALL_ROUND * nodule.diameter_mm and long >= SLICES * slice_mm
 
 
 def _central(case: Case) -> list[tuple[Mask, Mask]]:
