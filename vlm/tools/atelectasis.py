@@ -21,6 +21,7 @@ FINDINGS = ("atelectasis", "lobar_collapse", "lung_volume_loss")
 COLLAPSED_HU = (-60.0, 160.0)  # airless lung; enhanced, it reaches the upper value
 LEAST_ML = 10.0  # less airless lung behind is common in health; 5 to 7 mL at the cut edge of clear scans
 OF_A_MASS = 0.5  # share of a place in a nodule or mass that is told: the place is that mass
+NOT_APART = "the lung has lost volume beside a mass: no border between mass and collapsed lung shows"
 LOBE_ML = 40.0  # a lobe without air is about as large (collapsed lobes: 40 to 150 mL)
 
 
@@ -31,7 +32,9 @@ def atelectasis(case: Case) -> list[Evidence]:
     for side in SIDES:
         seen = field(case, side)
         ready = seen.seen and not {"density_withheld", "length_withheld"} & set(seen.failed)
-        places = [place for place in dense_places(case) if ready and place.side == side and _collapsed(case, place)]
+        airless = [place for place in dense_places(case) if ready and place.side == side and _collapsed(case, place)]
+        apart = [place for place in airless if not _of_a_mass(case, place)]
+        places = apart or [place for place in airless if volume_lost(case, side)]
         large = [_may_be_lobe(case, place) for place in places]
         found = [_airless(case, p, n) for n, (p, lobe) in enumerate(zip(places, large, strict=True), 1) if not lobe]
         lobes = [_lobe(case, p, n) for n, (p, lobe) in enumerate(zip(places, large, strict=True), 1) if lobe]
@@ -45,12 +48,10 @@ def atelectasis(case: Case) -> list[Evidence]:
 
 
 def _collapsed(case: Case, place: Dense) -> bool:
-    """Whether an airless place is collapse rather than nodule, mass or consolidation."""
+    """Whether an airless place is collapse, or a mass that may hold some, rather than nodule or consolidation."""
     low, high = COLLAPSED_HU
     airless = low <= place.mean_hu <= high and not place.round and place.volume_ml >= LEAST_ML
-    if not airless or not (place.collapsed or volume_lost(case, place.side)):
-        return False
-    return not _of_a_mass(case, place)
+    return airless and (place.collapsed or volume_lost(case, place.side))
 
 
 def _of_a_mass(case: Case, place: Dense) -> bool:
@@ -59,7 +60,9 @@ def _of_a_mass(case: Case, place: Dense) -> bool:
 
 
 def _may_be_lobe(case: Case, place: Dense) -> bool:
-    return not place.collapsed and place.volume_ml >= LOBE_ML and volume_lost(case, place.side)
+    if place.collapsed or _of_a_mass(case, place):
+        return False
+    return place.volume_ml >= LOBE_ML and volume_lost(case, place.side)
 
 
 def _airless(case: Case, place: Dense, number: int) -> Observation:
@@ -68,7 +71,7 @@ def _airless(case: Case, place: Dense, number: int) -> Observation:
     return Observation(
         tool=NAME,
         finding="atelectasis",
-        presence="present" if place.collapsed else "uncertain",  # tumour loses no less volume
+        presence="present" if place.collapsed and not _of_a_mass(case, place) else "uncertain",  # tumour, too
         side=place.side,
         site=zone_of(case, place.side, place.voxels),
         measurements=(
@@ -77,6 +80,7 @@ def _airless(case: Case, place: Dense, number: int) -> Observation:
         ),
         attributes={"kind": kind},
         region=case.keep(Mask(f"atelectasis_{place.side}_{number}", place.voxels.T, case.working.grid)),
+        note=NOT_APART if _of_a_mass(case, place) else "",
     )
 
 
