@@ -85,7 +85,8 @@ def fast() -> bool:
 
 def network(case: Case, weights: Path = WEIGHTS) -> NDArray[np.uint8]:
     """(X, Y, Z) of ``case.working``: an index of CLASSES a voxel, as the network has it, before anatomy judges it."""
-    return labelled(case.working.hu, body(case).voxels, case.working.grid, load(weights))
+    net = load(weights)  # first: torch is imported while another thread finds the body
+    return labelled(case.working.hu, body(case).voxels, case.working.grid, net)
 
 
 def labelled(hu: NDArray[np.int16], inside: NDArray[np.bool_], grid: Grid, net: UNet) -> NDArray[np.uint8]:
