@@ -112,8 +112,8 @@ def test_nothing_hides_in_a_clear_lung(name: str) -> None:
     assert not any("collapse" in r.failed for r in evidence if isinstance(r, Search))
 
 
-@pytest.mark.parametrize("name", ["nlst-101287", "acrin-nsclc-042"])
-def test_nodules_of_6_mm_put_into_a_real_scan_are_found_in_coarse_voxels_too(name: str) -> None:
+@pytest.mark.parametrize("name", ["nlst-101287", "acrin-nsclc-042", "cmb-crc-01068"])
+def test_nodules_of_6_mm_put_into_a_real_scan_are_found_in_coarse_voxels_and_blur_too(name: str) -> None:
     wanted = [
         Implant(finding="lung_nodule", size=6.0, margin=margin, place=place)
         for margin, place in (("smooth", "pleural"), ("lobulated", "inside"), ("spiculated", "inside")) * 3
