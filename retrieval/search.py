@@ -246,9 +246,15 @@ class Search:
         """Of the cases that are allowed, those that cover a region, too, or of which no region is known."""
         if not regions:
             return allowed
-        rows = self.library.tables.rows("select id, regions from cases order by id")
-        alike = {row["id"] for row in rows if not row["regions"] or set(row["regions"].split()) & set(regions)}
-        return np.array([case for case in sorted(alike) if allowed is None or case in allowed], dtype=np.int64)
+        tables = self.library.tables
+        kinds = [row["regions"] for row in tables.rows("select distinct regions from cases")]
+        alike = [covers for covers in kinds if not covers or set(covers.split()) & set(regions)]
+        if len(alike) == len(kinds):
+            return allowed
+        marks = ", ".join("?" * len(alike))
+        rows = tables.rows(f"select id from cases where regions in ({marks}) order by id", alike)
+        within = np.array([row["id"] for row in rows], dtype=np.int64)
+        return within if allowed is None else np.intersect1d(within, allowed)
 
     def _vector_ids(
         self, kind: Kind, space: str, part: str, allowed: NDArray[np.int64] | None
