@@ -11,7 +11,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,12 @@ from app.image_columns import NOT_UNDERSTOOD, Chance, Column, ImageColumns, comp
 from app.neighbours import neighbours, off
 from app.opening import open_read, open_report
 from app.opinions import with_encoder, with_library
-from app.reopen import context_of, evidence_of, ledger_of
-from app.running import Progress, silent
+from app.reopen import evidence_of
 from vlm.encoder import Encoder
 from vlm.encoder.heat import heat
 from vlm.errors import UsageError, shown
-from vlm.evidence import Case, Ledger, Observation
+from vlm.evidence import Ledger, Observation
 from vlm.findings.packs import load_pack
-from vlm.grounding import Context
 from vlm.language.conversation import Conversation, Turn, as_dict
 from vlm.language.events import Event, Question
 from vlm.language.models import EMBEDDED, LanguageModel, load_model
@@ -40,56 +38,14 @@ from vlm.language.query import Query, queries_of_pack, queries_of_vocabulary, re
 from vlm.language.router import route
 from vlm.language.scene import OpenCase
 from vlm.language.standing import Standing, stands
-from vlm.report import EvidenceRecord, Report, evidence_record
+from vlm.report import EvidenceRecord, evidence_record
 
 if TYPE_CHECKING:
-    from app.reading import Reading
+    from app.known import Known
+
 
 LOOKS_VERSION = "1"  # of what a conversation measures
 AskWords = Callable[[Query], dict[str, Any]]  # a query -> the column of neighbours' votes
-
-
-@dataclass(frozen=True)
-class Known:
-    """A scan that has been read: its report and its evidence."""
-
-    report: Report
-    ledger: Ledger
-    context: Context
-    case: Case | None = None  # voxels and masks; None when a report was opened
-    folder: Path = Path()  # of a report that was opened
-
-
-def know(path: Path, *, series: str | None = None, prior: Path | None = None, progress: Progress = silent) -> Known:
-    """Open a report that was written, or read a scan; nothing is written.
-
-    Raises:
-        IntakeError: the scan is refused.
-        UsageError: the folder's report is damaged, or of another version.
-    """
-    written = path / "report.json"
-    if not written.is_file():
-        from app.reading import read_scan  # loads every tool
-
-        return known_of(read_scan(path, series=series, prior=prior, progress=progress))
-    if series is not None or prior is not None:
-        option = "--series" if series is not None else "--prior"
-        raise UsageError(f"E_USAGE: {option} is for a scan; PATH holds a report already. Leave {option} out.")
-    try:
-        report = Report.model_validate_json(written.read_text(encoding="utf-8"))
-        return Known(report, ledger_of(report), context_of(report), folder=path)
-    except (ValueError, OSError) as error:
-        why = type(error).__name__
-        raise UsageError(
-            f"E_USAGE: {path.name}/report.json cannot be opened ({why}), expected one that tomoscribe read wrote. "
-            "Read the scan again."
-        ) from None
-
-
-def known_of(reading: Reading) -> Known:
-    """What a reading that was just made knows."""
-    context = context_of(reading.report, reading.prior)
-    return Known(reading.report, ledger_of(reading.report), context, reading.case)
 
 
 def query_scan(

@@ -83,8 +83,8 @@ def survey(order: Mapping[str, Any], say: Say) -> None:
 
 def read(order: Mapping[str, Any], say: Say) -> None:
     """Read the upload into ``out``, whole or not at all; its voxels are on disk before anything is looked for."""
-    from app.asking import known_of
     from app.export import write_report
+    from app.known import known_of
     from app.page.pictures import write_pictures
     from app.page.scanned import SCAN_FILES, Draft, kept_volume, write_draft, write_scan
     from app.page.scored import write_scores

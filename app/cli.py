@@ -14,7 +14,20 @@ import typer
 
 from app.commands import library as case_library
 from app.commands import synthetic, talking, training, tuning
-from app.commands.terminal import AsJson, named_steps, put_json
+from app.commands.options import (
+    Anatomy,
+    AnsweringModel,
+    AsJson,
+    KnownPath,
+    Learned,
+    LibraryFolder,
+    Prior,
+    RemoteModel,
+    ScanPath,
+    Series,
+    WordsCheckpoint,
+)
+from app.commands.terminal import named_steps, put_json
 from vlm.errors import TomoscribeError, UsageError
 
 app = typer.Typer(
@@ -24,16 +37,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-ScanPath = Annotated[Path, typer.Argument(metavar="PATH", help="DICOM folder or file, zip, or NIfTI.")]
-KnownPath = Annotated[Path, typer.Argument(metavar="PATH", help="A scan, or a folder that tomoscribe read wrote.")]
-Series = Annotated[
-    str | None, typer.Option("--series", metavar="UID", help="The series to read, where there are several.")
-]
-Anatomy = Annotated[
-    str | None,
-    typer.Option("--anatomy", metavar="ENGINE", help="Who finds structures first: labels:FILE, or any of doctor's."),
-]
 
 
 def put_version(asked: bool) -> None:
@@ -74,9 +77,7 @@ def read(
     path: ScanPath,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the report goes.")],
     series: Series = None,
-    prior: Annotated[
-        Path | None, typer.Option("--prior", metavar="PATH", help="An earlier scan of the patient.")
-    ] = None,
+    prior: Prior = None,
     prior_series: Annotated[
         str | None, typer.Option("--prior-series", metavar="UID", help="The series of the prior to read.")
     ] = None,
@@ -90,10 +91,8 @@ def read(
     adapter: Annotated[
         Path | None, typer.Option("--adapter", metavar="DIR", help="Of a local model, made by tomoscribe tune.")
     ] = None,
-    remote_model: Annotated[
-        bool, typer.Option("--remote-model", help="Allow a model's URL that is not this machine.")
-    ] = False,
-    library: case_library.LibraryFolder = None,
+    remote_model: RemoteModel = False,
+    library: LibraryFolder = None,
     patient: Annotated[
         str, typer.Option("--patient", metavar="ID", help="Whose cases never come back from the library.")
     ] = "",
@@ -180,23 +179,20 @@ def query(
     pack: Annotated[
         str | None, typer.Option("--pack", metavar="P", help="Every column of ct-rate-18, merlin-30, or a file.")
     ] = None,
-    encoder: Annotated[
-        Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words.")
-    ] = None,
-    adapter: Annotated[
-        Path | None, typer.Option("--adapter", metavar="FILE", help="What tomoscribe adapt learned: heads and words.")
-    ] = None,
+    encoder: WordsCheckpoint = None,
+    adapter: Learned = None,
     heatmap: Annotated[
         Path | None,
         typer.Option("--heatmap", metavar="FILE", help="Where the first query's score is from: a .nii.gz."),
     ] = None,
-    library: case_library.LibraryFolder = None,
+    library: LibraryFolder = None,
     patient: Annotated[str, typer.Option("--patient", metavar="ID", help="Whose cases do not vote.")] = "",
     series: Series = None,
     as_json: AsJson = False,
 ) -> None:
     """Say for each finding, in anyone's words, whether it is there, is not, or was not assessed."""
-    from app.asking import check_heat, know, query_scan, write_heat
+    from app.asking import check_heat, query_scan, write_heat
+    from app.known import know
     from app.showing import show_queries
     from vlm.findings.packs import load_pack
 
@@ -273,13 +269,10 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option("--name", help="A further host name under which browsers reach the page.")
     ] = None,
-    library: case_library.LibraryFolder = None,
-    encoder: Annotated[
-        Path | None,
-        typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words, beside the tools."),
-    ] = None,
-    model: talking.AnsweringModel = "none",
-    remote_model: talking.RemoteModel = False,
+    library: LibraryFolder = None,
+    encoder: WordsCheckpoint = None,
+    model: AnsweringModel = "none",
+    remote_model: RemoteModel = False,
 ) -> None:
     """Serve the page: read scans, look, ask and edit in a browser."""
     from app.serving import serve_page, write_user
@@ -300,7 +293,7 @@ def mcp(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Where cases are kept; a folder of its own by default.")
     ] = None,
-    library: case_library.LibraryFolder = None,
+    library: LibraryFolder = None,
 ) -> None:
     """Serve an agent over stdin and stdout: open a scan, read it, ask, query and search."""
     from app.serving import serve_agent

@@ -18,7 +18,7 @@ from retrieval.votes import LEAST_PAIRS, Calibration, Vote, calibrated, vote_on
 from vlm.errors import TomoscribeError
 
 if TYPE_CHECKING:
-    from app.asking import Known
+    from app.known import Known
     from vlm.language.query import Query
 
 Column = Callable[["Query"], dict[str, Any]]
@@ -32,7 +32,7 @@ def off(why: str) -> dict[str, Any]:
 @contextmanager
 def neighbours(known: Known, folder: Path | None, patient: str = "") -> Iterator[Column]:
     """How neighbours are asked, while the library is open."""
-    from app.searching import of_case_in, of_report
+    from app.case_queries import of_case_in, of_report
 
     if folder is None:
         yield lambda _: off("no library is open")

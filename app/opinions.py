@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from app.case_queries import of_case_in, of_report
 from app.image_columns import ImageColumns
-from app.searching import of_case_in, of_report
 from app.showing_cases import name_of
 from retrieval.caches import Indexes
 from retrieval.library import CaseLibrary

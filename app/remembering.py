@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.case_queries import of_case_in
 from app.running import failed_search
-from app.searching import of_case_in
 from retrieval.caches import Indexes
 from retrieval.library import CaseLibrary
 from retrieval.proposals import Proposal, propose

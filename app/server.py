@@ -28,7 +28,7 @@ from app.page.routes import STATIC, case_routes, reading_routes, static_routes
 from app.page.similar_routes import similar_routes
 from app.page.uploads import UploadError
 from app.page.users import LOCAL, Users
-from app.serving import Settings
+from app.settings import Settings
 from app.store import MissingCaseError
 from vlm.errors import TomoscribeError, UsageError
 

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import nibabel
 
-from app.asking import know, opened
+from app.asking import opened
+from app.known import know
 from app.measuring.intervals import wilson
 from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.findings.vocabulary import load_vocabulary

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from app.asking import know, query_scan
+from app.asking import query_scan
+from app.known import know
 from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.encoder import Encoder, load_encoder
 from vlm.encoder.adapter import Adapted, load_adapter

@@ -196,7 +196,8 @@ def declare(name: str, document: dict[str, Any], *, keep: bool) -> None:
     target = None if (file := COHORTS[name].limits) is None else TOOLS / file
     if target is not None:
         before = json.loads(target.read_text(encoding="utf-8")) if keep and target.is_file() else {}
-        text = json.dumps(before | document["tools"], indent=1, sort_keys=True)
+        document = document | {"tools": dict(sorted((before | document["tools"]).items()))}
+        text = json.dumps(document["tools"], indent=1, sort_keys=True)
         target.write_text(text + "\n", encoding="utf-8")
     write_section(ROOT / "docs" / "limits.md", name, markdown(document))
 

@@ -34,7 +34,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from app.page.desk import Desk
 from app.page.users import add_user
 from app.server import free_port, running
-from app.serving import Settings
+from app.settings import Settings
 from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.phantom.chest import chest
 from vlm.phantom.dicom_series import write_dicom_series

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from app.page.users import LOCAL
 from app.server import free_port, running
-from app.serving import Settings
+from app.settings import Settings
 from benchmarks.page import FLAGS
 from benchmarks.stamp import ROOT
 from vlm.phantom.sample import write_sample

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from app.asking import answer, know
+from app.asking import answer
+from app.known import know
 from benchmarks.real_scans import KINDS, SHARED
 from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.findings.vocabulary import load_vocabulary

@@ -22,7 +22,7 @@ from app.page.desk import Desk
 from app.page.routes import NIIVUE, STATIC
 from app.page.users import add_user
 from app.server import free_port, running
-from app.serving import Settings
+from app.settings import Settings
 from tests.page_case import Finished, put_case
 
 CHROMIUM = shutil.which("chromium")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.asking import ask_scan, know, load_session, opened, save_session
+from app.asking import ask_scan, load_session, opened, save_session
+from app.known import know
 from app.opening import open_page
 from app.reopen import Opened
 from tests.page_case import Finished

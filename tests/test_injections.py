@@ -10,7 +10,7 @@ import nibabel
 import pydicom
 import pytest
 
-from app.asking import know
+from app.known import know
 from app.opening import open_page
 from app.reopen import Opened
 from tests.page_case import Finished

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from app.asking import answering_model, know
+from app.asking import answering_model
 from app.cli import app
+from app.known import know
 from app.opening import open_page
 from app.opinions import with_encoder
 from app.page.talks import Talks

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from app.page.desk import Desk
 from app.page.users import Users, add_user
 from app.server import application, serve
-from app.serving import Settings
+from app.settings import Settings
 from tests.page_case import Finished
 from vlm.errors import UsageError
 

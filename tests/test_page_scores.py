@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from app.asking import Known
+from app.known import Known
 from app.page import console
 from app.page.pictures import heat_maps
 from app.page.scored import NOT_ASKED, SCORES, scored, scores_of, write_heat_maps, write_scores

@@ -12,7 +12,8 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from app.asking import ask_scan, know, opened
+from app.asking import ask_scan, opened
+from app.known import know
 from app.page.desk import Desk
 from app.page.similar import NO_LIBRARY
 from app.page.similar_routes import similar_routes

@@ -25,7 +25,7 @@ from app.page.scanned import kept_volume, write_scan
 from app.page.seal import seal
 from app.reopen import Opened
 from app.server import application, free_port, running
-from app.serving import Settings
+from app.settings import Settings
 from app.store import Store
 from app.worker import Child
 from tests.model_server import Behaviour, dies, says, sends, serving, stalls

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.asking import answer, ask_scan, know, query_scan
+from app.asking import answer, ask_scan, query_scan
+from app.known import know
 from vlm.encoder import minilm
 from vlm.encoder.words import meant_by
 from vlm.errors import UsageError

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.asking import know, query_scan
+from app.asking import query_scan
+from app.known import know
 from retrieval.facts import from_text
 from retrieval.library import CaseLibrary
 from retrieval.search import Query, Search

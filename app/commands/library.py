@@ -10,21 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.terminal import AsJson, counted_cases, put_json
+from app.commands.options import AsJson, Checkpoint, IndexPlace, Learned, LibraryFolder
+from app.commands.terminal import counted_cases, put_json
 from vlm.errors import UsageError
 
 if TYPE_CHECKING:
     from retrieval.caches import Indexes
 
 index = typer.Typer(help="A library of cases, for similar cases.", no_args_is_help=True, add_completion=False)
-
-LibraryFolder = Annotated[
-    Path | None,
-    typer.Option("--library", metavar="DIR", help="The case library; TOMOSCRIBE_LIBRARY or your data folder."),
-]
-IndexPlace = Annotated[
-    str | None, typer.Option("--index", metavar="URL", help="milvus://host:port instead of FAISS files.")
-]
 
 
 def library_for_reading(given: Path | None) -> Path | None:
@@ -33,14 +26,6 @@ def library_for_reading(given: Path | None) -> Path | None:
 
     folder = library_folder(given)
     return folder if given is not None or (folder / "library.sqlite").exists() else None
-
-
-Checkpoint = Annotated[
-    Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint instead of the embedded encoder.")
-]
-Learned = Annotated[
-    Path | None, typer.Option("--adapter", metavar="FILE", help="What tomoscribe adapt learned: words for images.")
-]
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from app.commands.terminal import AsJson, counted_cases, put_json
+from app.commands.options import AsJson
+from app.commands.terminal import counted_cases, put_json
 
 
 def phantom(

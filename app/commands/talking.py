@@ -10,29 +10,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.library import LibraryFolder, library_for_reading
-from app.commands.terminal import AsJson, named_steps, put_json
+from app.commands.library import library_for_reading
+from app.commands.options import (
+    AnsweringModel,
+    AsJson,
+    KnownPath,
+    Learned,
+    LibraryFolder,
+    Prior,
+    RemoteModel,
+    Series,
+    WordsCheckpoint,
+)
+from app.commands.terminal import named_steps, put_json
 from app.commands.training import tower
 from vlm.errors import UsageError
 
 if TYPE_CHECKING:
-    from app.asking import Known
+    from app.known import Known
     from vlm.language.conversation import Conversation
     from vlm.language.events import Question
 
 Numbers = tuple[float, ...]
-AnsweringModel = Annotated[
-    str,
-    typer.Option(
-        "--model", metavar="MODEL",
-        help="none (rules), a folder of a local model, or a server's address: a language model that looks and answers.",
-    ),
-]  # fmt: skip
-RemoteModel = Annotated[bool, typer.Option("--remote-model", help="Allow a model's address that is not this machine.")]
 
 
 def ask(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A scan, or a folder that tomoscribe read wrote.")],
+    path: KnownPath,
     question: Annotated[
         str | None, typer.Argument(metavar="[QUESTION]", help="In anyone's words; a conversation when left out.")
     ] = None,
@@ -48,20 +51,12 @@ def ask(
     session: Annotated[
         Path | None, typer.Option("--session", metavar="FILE", help="A conversation to go on with; written again.")
     ] = None,
-    prior: Annotated[
-        Path | None, typer.Option("--prior", metavar="PATH", help="An earlier scan, where PATH is a scan.")
-    ] = None,
-    series: Annotated[
-        str | None, typer.Option("--series", metavar="UID", help="The series to read, where there are several.")
-    ] = None,
+    prior: Prior = None,
+    series: Series = None,
     model: AnsweringModel = "none",
     remote_model: RemoteModel = False,
-    encoder: Annotated[
-        Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint that knows images and words.")
-    ] = None,
-    adapter: Annotated[
-        Path | None, typer.Option("--adapter", metavar="FILE", help="What tomoscribe adapt learned: heads and words.")
-    ] = None,
+    encoder: WordsCheckpoint = None,
+    adapter: Learned = None,
     library: LibraryFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -69,7 +64,8 @@ def ask(
 
     Without a QUESTION, questions are read from the terminal, or a line at a time from a pipe.
     """
-    from app.asking import answering_model, know, load_session, make_ready, opened, save_session
+    from app.asking import answering_model, load_session, make_ready, opened, save_session
+    from app.known import know
 
     point, corners, ends = numbers("--at", at, 3), numbers("--box", box, 6), numbers("--line", line, 6)
     answers, seen = answering_model(model, remote=remote_model), tower(encoder, adapter)

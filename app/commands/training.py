@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.commands.terminal import AsJson, counted_cases, put_json
+from app.commands.options import AsJson, Checkpoint, Learned
+from app.commands.terminal import counted_cases, put_json
 from vlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ finding = typer.Typer(
 )
 
 Packs = Annotated[list[str] | None, typer.Option("--pack", metavar="P", help="ct-rate-18, merlin-30, or a file.")]
-Checkpoint = Annotated[
-    Path | None, typer.Option("--encoder", metavar="FILE", help="A checkpoint instead of the embedded encoder.")
-]
 
 
 def tower(encoder: Path | None, adapter: Path | None) -> Encoder | None:
@@ -65,7 +63,7 @@ def calibrate(
     pack: Annotated[str, typer.Argument(metavar="PACK", help="ct-rate-18, merlin-30, or a file.")],
     cases: Annotated[Path, typer.Option("--cases", metavar="DIR|CSV", help="Scans with reports or labels.")],
     encoder: Checkpoint = None,
-    adapter: Annotated[Path | None, typer.Option("--adapter", metavar="FILE", help="Whose heads or words.")] = None,
+    adapter: Learned = None,
     score: Annotated[str, typer.Option("--score", help="heads or zero-shot.")] = "heads",
     sensitivity: Annotated[float, typer.Option("--sensitivity", help="Wanted at the threshold, 0 to 1.")] = 0.9,
     as_json: AsJson = False,

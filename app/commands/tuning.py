@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from app.commands.terminal import AsJson, put_json
+from app.commands.options import AsJson
+from app.commands.terminal import put_json
 from vlm.errors import UsageError
 
 NEEDED = ("torch", "transformers", "peft", "accelerate")

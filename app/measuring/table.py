@@ -25,7 +25,16 @@ def markdown(document: dict[str, Any]) -> str:
         "the cohort's median size, its mean place, every scan called ill. Left out are findings in scans where "
         "the tool says itself that it cannot judge, or that have the same already."
     )
-    return "\n".join(lines) + f"\n\n{notes}{failed}\n\n{document['made_by']}"
+    return "\n".join(lines) + f"\n\n{notes}{failed}\n\n{document['made_by']}{_apart(document)}"
+
+
+def _apart(document: dict[str, Any]) -> str:
+    """Which tools' rows another run measured, and which run that was."""
+    runs: dict[str, list[str]] = {}
+    for tool, findings in document["tools"].items():
+        for made_by in {row["made_by"] for row in findings.values()} - {document["made_by"]}:
+            runs.setdefault(made_by, []).append(tool)
+    return "".join(f"\n\n{', '.join(tools)}: {made_by}" for made_by, tools in sorted(runs.items()))
 
 
 def _cells(row: Row) -> list[str]:

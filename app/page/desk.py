@@ -18,6 +18,7 @@ from threading import RLock
 from typing import Any
 
 from app.asking import make_ready
+from app.case_queries import of_report, query_of_words
 from app.export.footnotes import footnote
 from app.jobs import ACTIVE, Job, Jobs
 from app.page import console, reviews
@@ -32,7 +33,6 @@ from app.page.uploads import UploadError, check_announced
 from app.page.verdict import verdict_of
 from app.page.words import step_words
 from app.reopen import Opened, summary_of
-from app.searching import of_report, query_of_words
 from app.store import CaseRow, MissingCaseError, Store, now
 from app.worker import ReadingWorker, survey_upload
 from vlm.ct import Point

@@ -23,7 +23,7 @@ from vlm.evidence import Observation
 from vlm.language.query import queries_of_vocabulary
 
 if TYPE_CHECKING:
-    from app.asking import Known
+    from app.known import Known
     from vlm.encoder import Encoder
 
 SCORES = "scores.json"

@@ -16,9 +16,9 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from app.case_queries import of_report
 from app.page.scanned import Scanned, geometry_of
 from app.reopen import Opened
-from app.searching import of_report
 from app.showing_cases import name_of, similar_rows
 from retrieval.caches import Indexes
 from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary
