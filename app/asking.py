@@ -31,9 +31,10 @@ from vlm.encoder.heat import heat
 from vlm.errors import UsageError, shown
 from vlm.evidence import Ledger, Observation
 from vlm.findings.packs import load_pack
+from vlm.language.choice import EMBEDDED, load_model
 from vlm.language.conversation import Conversation, Turn, as_dict
 from vlm.language.events import Event, Question
-from vlm.language.models import EMBEDDED, LanguageModel, load_model
+from vlm.language.models import LanguageModel
 from vlm.language.query import Query, queries_of_pack, queries_of_vocabulary, read_query
 from vlm.language.router import route
 from vlm.language.scene import OpenCase

@@ -14,7 +14,8 @@ from pathlib import Path
 from vlm.errors import UsageError
 from vlm.evidence import Ledger
 from vlm.grounding import Context
-from vlm.language.models import NONE, LanguageModel, ModelError, known_choice, load_model
+from vlm.language.choice import NONE, known_choice, load_model
+from vlm.language.models import LanguageModel, ModelError
 from vlm.language.rewording import reword
 from vlm.language.rows import STYLES, Style
 from vlm.report import CapabilityOff, Draft

@@ -19,6 +19,7 @@ from tests.tiny_model import tiny_model
 from vlm.errors import UsageError
 from vlm.language.asking_rows import ask_for
 from vlm.language.calling import called, turns_of
+from vlm.language.choice import load_model
 from vlm.language.decoding import Line, decode
 from vlm.language.embedded import LocalModel, local_model
 from vlm.language.models import (
@@ -29,7 +30,6 @@ from vlm.language.models import (
     ModelLateError,
     ModelMissingError,
     ToolOffer,
-    load_model,
 )
 from vlm.language.rows import Row
 

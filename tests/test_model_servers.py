@@ -11,6 +11,7 @@ pytest.importorskip("httpx")
 
 from tests.model_server import Behaviour, calls, dies, floods, says, sends, serving, stalls
 from vlm.errors import UsageError
+from vlm.language.choice import load_model
 from vlm.language.models import (
     Ask,
     Budget,
@@ -21,7 +22,6 @@ from vlm.language.models import (
     ModelLateError,
     ModelMissingError,
     ToolOffer,
-    load_model,
 )
 from vlm.language.servers import ServerModel, fitting, parse_address
 
