@@ -122,11 +122,9 @@ def draw_chest(folder: Path, number: int) -> None:
     staging.rename(folder / name_of(number))
 
 
-def draw_bodies(
-    folder: Path, cases: int, workers: int, *, prevalence: str, spacing_mm: tuple[float, float, float] | None = None
-) -> None:
+def draw_bodies(folder: Path, cases: int, workers: int, *, prevalence: str) -> None:
     """Bodies by the seeds for tests."""
-    settings = Settings(count=cases, prevalence=prevalence, spacing_mm=spacing_mm)
+    settings = Settings(count=cases, prevalence=prevalence, spacing_mm=BODY_MM)
     told(write_cohort(folder, settings, workers=workers).failed)
 
 
@@ -142,12 +140,9 @@ def told(failed: dict[str, str]) -> None:
         print(f"{name} is left out: {reason}", file=sys.stderr, flush=True)
 
 
-graded_bodies = functools.partial(draw_bodies, prevalence="graded", spacing_mm=BODY_MM)
 COHORTS = {
     "chests": Cohort(60, draw_chests, "limits.json"),
-    "bodies": Cohort(
-        200, functools.partial(draw_bodies, prevalence="graded", spacing_mm=BODY_MM), "limits_bodies.json"
-    ),
+    "bodies": Cohort(200, functools.partial(draw_bodies, prevalence="graded"), "limits_bodies.json"),
     "implants": Cohort(200, draw_implants, "limits_real.json"),
     "ct-rate": Cohort(200, functools.partial(draw_bodies, prevalence="ct-rate"), None),
 }
