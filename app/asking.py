@@ -38,7 +38,7 @@ from vlm.language.models import LanguageModel
 from vlm.language.query import Query, queries_of_pack, queries_of_vocabulary, read_query
 from vlm.language.router import route
 from vlm.language.scene import OpenCase
-from vlm.language.standing import Standing, stands
+from vlm.language.standing import Standing, neither, stands
 from vlm.report import EvidenceRecord, evidence_record
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def answer(
 ) -> dict[str, Any]:
     """One query with its columns. ``holds`` is whether the words are true; None where nobody can say."""
     not_understood = Standing(status="not_assessed", why=NOT_UNDERSTOOD)
-    standing = stands(query, ledger) if query.understood else not_understood
+    standing = stands(query, ledger) if query.understood else neither(query, ledger) or not_understood
     there = {"present": True, "absent": False, "limited": False}.get(standing.status)
     seen = columns or ImageColumns()
     zero_shot, heads = seen.zero_shot(query), seen.heads(query)

@@ -9,11 +9,13 @@ from tests.scans import real_case
 from vlm.anatomy.aorta import aorta, blood_hu
 from vlm.anatomy.contrast import ENHANCED_HU, PLAIN_BLOOD_HU
 from vlm.anatomy.coverage import coverage
+from vlm.anatomy.structures import structure
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case, Evidence, Measured, Observation, Search
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.phantom.calcium import perfect_score
 from vlm.phantom.chest import chest
+from vlm.phantom.implant import Implant, implant
 from vlm.phantom.torso import AORTA_RADIUS_MM
 from vlm.tools.registry import TOOLS, load_tools
 
@@ -294,6 +296,7 @@ ABSENT = (
     ("cptac-pda-00189", "peritoneum", "ascites"),
     ("totalseg-abdomen-3mm", "peritoneum", "ascites"),
     ("acrin-flt-breast-001-day4-abdomen", "peritoneum", "ascites"),
+    ("lidc-idri-0314", "peritoneum", "ascites"),  # its pleural fluid lies behind the liver
     ("acrin-flt-breast-001-day1-chest", "devices", "port"),
     ("acrin-flt-breast-001-day1-chest", "catheter", "central_venous_catheter"),
     ("nlst-101287", "catheter", "central_venous_catheter"),
@@ -306,6 +309,21 @@ ABSENT = (
 def test_what_real_scans_do_not_show_is_not_reported(name: str, tool: str, finding: str) -> None:
     evidence = run(tool, real_case(name))
     assert not seen(evidence, finding) and not seen(evidence, finding, "uncertain")
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize("beside", ["liver", "spleen"])
+def test_a_layer_of_fluid_beside_liver_and_spleen_is_found(beside: str) -> None:
+    case = real_case("cptac-pda-00189")
+    organ = structure(case, beside).mask
+    assert organ
+    made = implant(case, [Implant(finding="ascites", size=200.0)], seed=3, organs={"liver": organ})
+    evidence = run("peritoneum", made.volume)
+    (found,) = seen(evidence, "ascites")
+    assert found.region
+    assert found.measured("volume").value == pytest.approx(200.0, rel=0.5)  # type: ignore[union-attr]
+    away = np.subtract(found.region.centroid_mm, made.masks["ascites_1"].centre_mm)
+    assert np.linalg.norm(away) < 25.0
 
 
 @pytest.mark.realct

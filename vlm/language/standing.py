@@ -7,7 +7,7 @@ speaks; a place or size that the evidence cannot tell apart from the one asked f
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vlm.evidence import CONDITIONS, Evidence, Ledger, Observation, Search
@@ -75,6 +75,19 @@ def stands(query: Query, ledger: Ledger) -> Standing:
         why = dict.fromkeys(fits[n][1] or "the tool itself is not sure" for n in maybe)
         return _found("uncertain", maybe, "; ".join(why))
     return _not_found(query, kinds, ledger)
+
+
+def neither(query: Query, ledger: Ledger) -> Standing | None:
+    """How words stand that may mean one of several findings: not found where none of them is, else nobody can say."""
+    each = [stands(replace(query, findings=(key,), either=()), ledger) for key in query.either]
+    if not each or any(standing.status not in ("absent", "limited") for standing in each):
+        return None
+    names = " or ".join(load_vocabulary().finding(key).name for key in query.either)
+    why = "; ".join(dict.fromkeys(standing.why for standing in each if standing.why))
+    return Standing(
+        status="limited", why="; ".join(filter(None, (f"the words may mean {names}", why))),
+        cites=tuple(dict.fromkeys(name for standing in each for name in standing.cites)),
+    )  # fmt: skip
 
 
 def kinds_of(query: Query) -> frozenset[str]:
