@@ -149,9 +149,8 @@ def in_images(library: CaseLibrary, words: str, encoder: Encoder) -> tuple[InIma
         wanted = denies - says if query.denied else says - denies
     else:
         wanted = np.asarray(text.embed([words])[0])
-    return InImages(
-        identity=identity, structure=structure, score=lambda raw: encoder.project(raw, structure) @ wanted
-    ), ""  # fmt: skip
+    project = functools.partial(encoder.project, organ=structure)
+    return InImages(identity=identity, structure=structure, wanted=wanted, project=project), ""
 
 
 def remove_patient(library: CaseLibrary, who: str) -> int:

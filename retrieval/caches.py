@@ -13,7 +13,7 @@ import os
 import secrets
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,20 @@ from retrieval import features
 from retrieval.faiss_index import FaissIndex
 from retrieval.index import EXACT_UP_TO, Block, Facts, Ids, VectorIndex, open_index
 from retrieval.library import CaseLibrary, Kind
-from retrieval.weights import FITTED_ON, WHITENED_FROM, Weights, as_shipped, plain, rare, whitened
+from retrieval.weights import (
+    FITTED_ON,
+    WHITENED_FROM,
+    Project,
+    Weights,
+    among_words,
+    as_shipped,
+    plain,
+    rare,
+    whitened,
+)
 from vlm.errors import UsageError
 
+WORDS_MARK = "-among-words"  # of the index of an encoder's vectors brought among its words
 MOVED = 0.3  # share of vectors that may come or go before weights and lists are made anew
 
 Log = Callable[[str], None]
@@ -48,7 +59,7 @@ class Indexes:
         """``place`` is None for FAISS files beside the library, or that of a Milvus server."""
         self.library, self.place, self.log = library, place, log
         self.folder = library.folder / "index"
-        self._open: dict[tuple[str, str], Opened] = {}
+        self._open: dict[tuple[str, str, bool], Opened] = {}
 
     def close(self) -> None:
         """Let go of every index."""
@@ -61,28 +72,46 @@ class Indexes:
 
         None where the library has no such vector, or too few of an encoder's to compare them.
         """
-        generation = self.library.generation
-        opened = self._open.get((kind, space))
-        if opened is None or opened.generation != generation:
-            opened = self._current(kind, space, opened, generation)
-            if opened is None:
-                return None
-            self._open[kind, space] = opened
+        return self._kept_open(kind, space, None)
+
+    def among_words(self, kind: Kind, space: str, project: Project) -> Opened | None:
+        """The index of an encoder's vectors brought among its words; written as soon as it is made.
+
+        ``index add`` and ``rebuild`` do not make it, as they may not have the encoder that knows the way.
+        """
+        known = self._open.get((kind, space, True))
+        opened = self._kept_open(kind, space, project)
+        if opened is not None and opened is not known:
+            with self.library.alone():
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+                self._save(kind, space, opened, opened.removals)
         return opened
 
-    def _current(self, kind: Kind, space: str, held: Opened | None, generation: int) -> Opened | None:
+    def _kept_open(self, kind: Kind, space: str, project: Project | None) -> Opened | None:
+        generation, key = self.library.generation, (kind, space, project is not None)
+        opened = self._open.get(key)
+        if opened is None or opened.generation != generation:
+            opened = self._current(kind, space, opened, generation, project)
+            if opened is None:
+                return None
+            self._open[key] = opened
+        return opened
+
+    def _current(
+        self, kind: Kind, space: str, held: Opened | None, generation: int, project: Project | None
+    ) -> Opened | None:
         removals, wanted = self.library.removals, self._ids(kind, space)
-        if len(wanted) < least(kind, space):
+        if len(wanted) < (least(kind, space) if project is None else 1):
             return None
-        opened = held or self._loaded(kind, space)
+        opened = held or self._loaded(kind, space, project)
         if opened is None or opened.removals != removals:
-            return self._built(kind, space, len(wanted), generation)
+            return self._built(kind, space, len(wanted), generation, project)
         if opened.generation != generation:
             there = opened.index.ids()
             gone, new = np.setdiff1d(there, wanted), np.setdiff1d(wanted, there)
             outgrown = isinstance(opened.index, FaissIndex) and opened.index.is_exact and len(wanted) > EXACT_UP_TO
             if len(gone) + len(new) > MOVED * len(wanted) or outgrown:
-                return self._built(kind, space, len(wanted), generation)
+                return self._built(kind, space, len(wanted), generation, project)
             opened.index.remove(gone)
             for ids, vectors in self._blocks(kind, space, opened.weights, new):
                 opened.index.add(ids, vectors)
@@ -99,7 +128,7 @@ class Indexes:
                 removals, generation = self.library.removals, self.library.generation
                 opened = self._built(kind, space, count, generation) if anew else self.get(kind, space)
                 if opened is not None:
-                    self._open[kind, space] = opened
+                    self._open[kind, space, False] = opened
                     self._save(kind, space, opened, removals)
                     found[f"{kind}-{space}"] = opened.index.facts()
             self.library.sweep()
@@ -146,11 +175,14 @@ class Indexes:
         step = -(-count // FITTED_ON)
         return whitened(np.concatenate([vectors[::step] for _, vectors in self._raw(kind, space)]), space)
 
-    def _built(self, kind: Kind, space: str, count: int, generation: int) -> Opened:
-        self.log(f"index of {count} {kind} vectors, {space}")
-        removals, weights = self.library.removals, self._weights(kind, space, count)
-        first = next(iter(self._raw(kind, space)))[1]
-        index = open_index(self.place or self.folder, f"{self._collection(kind, space)}", first.shape[1])
+    def _built(
+        self, kind: Kind, space: str, count: int, generation: int, project: Project | None = None
+    ) -> Opened:
+        self.log(f"index of {count} {kind} vectors, {space}{' among words' if project else ''}")
+        removals = self.library.removals
+        weights = self._weights(kind, space, count) if project is None else among_words(project)
+        dimension = weights.prepared(next(iter(self._raw(kind, space)))[1][:1]).shape[1]
+        index = open_index(self.place or self.folder, self._collection(kind, space, weights), dimension)
 
         def blocks() -> Iterator[Block]:
             return self._blocks(kind, space, weights)
@@ -161,24 +193,26 @@ class Indexes:
             index.build(blocks(), count)
         return Opened(index, weights, generation, removals)
 
-    def _collection(self, kind: Kind, space: str) -> str:
+    def _collection(self, kind: Kind, space: str, weights: Weights) -> str:
         """The name of a collection in a server that several libraries may share."""
-        return f"tomoscribe_{self.library.token('library', '')[:8]}_{kind}_{space}"
+        return f"tomoscribe_{self.library.token('library', '')[:8]}_{kind}_{space}{_mark(weights)}"
 
     # ---- files
 
-    def _row_name(self, kind: Kind, space: str) -> str:
-        return f"{kind} {space} {self.place or 'faiss'}"
+    def _row_name(self, kind: Kind, space: str, mark: str) -> str:
+        return f"{kind} {space}{mark} {self.place or 'faiss'}"
 
-    def _loaded(self, kind: Kind, space: str) -> Opened | None:
+    def _loaded(self, kind: Kind, space: str, project: Project | None) -> Opened | None:
         """The index as it was written; None where there is none or it is not what was written."""
-        rows = self.library.tables.rows("select * from indexes where name = ?", (self._row_name(kind, space),))
+        name = self._row_name(kind, space, "" if project is None else WORDS_MARK)
+        rows = self.library.tables.rows("select * from indexes where name = ?", (name,))
         if not rows or rows[0]["generation"] < 0:
             return None
-        row, weights = rows[0], Weights.of(rows[0]["weights"])
-        dimension = json.loads(row["facts"])["dimension"]
+        row, weights = rows[0], replace(Weights.of(rows[0]["weights"]), project=project)
+        told = json.loads(row["facts"])
+        dimension = told.pop("dimension")
         if row["engine"] != "faiss":
-            index = open_index(self.place or "", self._collection(kind, space), dimension)
+            index = open_index(self.place or "", self._collection(kind, space, weights), dimension)
             return Opened(index, weights, row["generation"], self.library.removals) if len(index) else None
         path = self.folder / row["file"]
         try:
@@ -187,7 +221,7 @@ class Indexes:
             if not whole:
                 raise ValueError("its checksum is another")
             loaded = FaissIndex(dimension)
-            loaded.load(path, ids=_ids_of(row["ids"]), recall=json.loads(row["facts"])["recall"])
+            loaded.load(path, ids=_ids_of(row["ids"]), told=Facts(**told))
         except (OSError, ValueError) as error:
             self.log(f"index file {row['file']} cannot be used ({type(error).__name__}); it is built again")
             return None
@@ -197,7 +231,7 @@ class Indexes:
         """Write an index, unless a patient was removed since it was begun: it may hold what is gone."""
         file, digest = "", ""
         if isinstance(opened.index, FaissIndex):
-            file = f"{kind}-{space}-{secrets.token_hex(6)}.faiss"
+            file = f"{kind}-{space}{_mark(opened.weights)}-{secrets.token_hex(6)}.faiss"
             digest = _written(opened.index, self.folder / file)
         dimension = getattr(opened.index, "dimension", 0)
         facts = json.dumps({**asdict(opened.index.facts()), "dimension": dimension})
@@ -208,7 +242,7 @@ class Indexes:
                 "insert or replace into indexes "
                 "(name, engine, file, sha256, generation, ids, weights, facts, statistics) "
                 "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (self._row_name(kind, space), opened.index.facts().engine, file, digest, opened.generation,
+                (self._row_name(kind, space, _mark(opened.weights)), opened.index.facts().engine, file, digest, opened.generation,
                  _ids_kept(opened.index.ids()) if file else b"", opened.weights.kept(), facts, opened.weights.version),
             )  # fmt: skip
 
@@ -227,6 +261,10 @@ class Indexes:
         return bad
 
 
+def _mark(weights: Weights) -> str:
+    return WORDS_MARK if weights.how == "among words" else ""
+
+
 def _written(index: FaissIndex, path: Path) -> str:
     """Write an index to the disk; the sha256 of its file.
 
@@ -239,7 +277,7 @@ def _written(index: FaissIndex, path: Path) -> str:
         with path.open("rb+") as stream:
             os.fsync(stream.fileno())
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (OSError, RuntimeError):  # FAISS says RuntimeError
+    except OSError:
         path.unlink(missing_ok=True)
         raise UsageError(
             "E_USAGE: --library cannot keep its index: the disk is full or the folder cannot be written. Free space, "

@@ -20,7 +20,7 @@ Vectors = NDArray[np.float32]  # (n, dimension), each row of length 1
 Ids = NDArray[np.int64]  # (n,)
 Block = tuple[Ids, Vectors]
 
-EXACT_UP_TO = 200_000  # vectors that are compared one by one; beyond, lists of 8-bit codes
+EXACT_UP_TO = 200_000  # vectors that are compared one by one; beyond, lists of codes
 RECALL = 0.98  # of the true ten nearest, what an approximate index must find; told beside it
 PROBES = 200  # vectors of the index itself on which its recall is measured
 NEIGHBOURS = 10
@@ -36,6 +36,7 @@ class Facts:
     bytes_per_vector: float | None = None  # None: the engine does not say
     recall: float | None = None  # at NEIGHBOURS, measured on the index's own vectors; None: exact
     probes: int = 0  # lists looked through for each query; 0: exact
+    candidates: int = 0  # compared as vectors for each query of NEIGHBOURS; 0: exact
 
 
 class VectorIndex(Protocol):

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import features
-from retrieval.caches import Indexes
+from retrieval.caches import Indexes, Opened
 from retrieval.facts import Fact, from_text, status
 from retrieval.filters import Filters, kinds_of
 from retrieval.images import structure_of
-from retrieval.in_images import InImages, best
+from retrieval.in_images import InImages
 from retrieval.library import SHIFT_DAYS, CaseLibrary, CaseVector, Kind, StoredCase
 from vlm.evidence import Presence
 from vlm.findings.vocabulary import load_vocabulary
@@ -29,6 +29,8 @@ FETCHED = 50  # neighbours asked of each ranking at least: some fall away by exc
 WORDS = "words"  # the ranking of full text, whose scores are no cosines
 COMMON = "and any are for from has have not other the this that there was were which with without"
 STOP_WORDS = frozenset(COMMON.split())
+
+Scored = tuple[int, float]  # vector, cosine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +124,7 @@ class Search:
                 among = alike if v.kind == "scan" else allowed
                 yield self._nearest(v.kind, v.space, part, v.values, among, wanted, drop_denials=drop)
         if query.in_images is not None:
-            found = best(self.library, query.in_images, allowed, wanted)
-            yield _Ranking(query.in_images.name, [case for _, case in found], {case: score for score, case in found})
+            yield self._in_images(query.in_images, allowed, wanted)
         if query.text:
             if said := from_text(query.text):
                 yield self._nearest("sentence", features.space(), "", features.vector(said), allowed, wanted)
@@ -147,8 +148,7 @@ class Search:
             return ranking
         among = self._vector_ids(kind, space, part, allowed)
         unit = opened.weights.prepared(values[None, :].astype(np.float32))
-        scores, ids = opened.index.search(unit, k if kind == "scan" else 4 * k, among=among)
-        found = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0 and s > 0]
+        found = [(i, s) for i, s in _found(opened, unit, k if kind == "scan" else 4 * k, among) if s > 0]
         owners = self._owners([i for i, _ in found])
         if drop_denials:
             denied = self._denying([at for _, at in owners.values() if at is not None])
@@ -160,6 +160,18 @@ class Search:
                 ranking.scores[case] = score
                 if sentence is not None:
                     ranking.sentences[case] = sentence
+        return ranking
+
+    def _in_images(self, asked: InImages, allowed: NDArray[np.int64] | None, k: int) -> _Ranking:
+        """Cases whose image agrees most with words; also where none agrees, as no score of theirs means "no"."""
+        ranking = _Ranking(asked.name)
+        opened = self.indexes.among_words(asked.kind, asked.space, asked.project)
+        if opened is not None:
+            among = self._vector_ids(asked.kind, asked.space, asked.structure, allowed)
+            found = _found(opened, asked.wanted[None, :].astype(np.float32), k, among)
+            owners = self._owners([i for i, _ in found])
+            ranking.scores = {owners[i][0]: score for i, score in reversed(found) if i in owners}
+            ranking.cases = list(reversed(ranking.scores))
         return ranking
 
     def _by_words(self, text: str, allowed: NDArray[np.int64] | None, k: int) -> _Ranking:
@@ -319,6 +331,12 @@ class Search:
     def _sentences(self, ids: Sequence[int]) -> dict[int, str]:
         rows = self.library.tables.rows(f"select id, text from sentences where id in ({_marks(ids)})", ids)
         return {row["id"]: row["text"] for row in rows}
+
+
+def _found(opened: Opened, unit: NDArray[np.float32], k: int, among: NDArray[np.int64] | None) -> list[Scored]:
+    """Vectors with their scores, nearest first."""
+    scores, ids = opened.index.search(unit, k, among=among)
+    return [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0]
 
 
 def compared(

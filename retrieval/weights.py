@@ -1,13 +1,15 @@
 """How the vectors of a space become unit vectors that can be compared, as the library keeps it beside an index.
 
 Findings are weighted by how rare they are in this library; an encoder's vectors are centred and whitened with
-statistics of this library's own, which carry a version; sentences are compared as they are.
+statistics of this library's own, which carry a version, or brought among words by the encoder itself; sentences are
+compared as they are.
 """
 
 from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,19 +23,24 @@ WHITENED_FROM = 8  # vectors whose mean and spread say something; fewer of an en
 FITTED_ON = 4096  # vectors at most, spread evenly over the library
 ARRAYS = ("mean", "directions", "variance")
 
+Project = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # (n, D) raw vectors -> (n, W) among words
+
 
 @dataclass(frozen=True, eq=False)
 class Weights:
     """What raw vectors go through before they are compared."""
 
-    how: Literal["rarity", "whitened", "plain"]
+    how: Literal["rarity", "whitened", "plain", "among words"]
     values: NDArray[np.float32]  # (dimension,) of "rarity", else empty
     statistics: Statistics | None = None  # of "whitened"
+    project: Project | None = None  # of "among words": the encoder's, which is not kept
 
     def prepared(self, vectors: Vectors) -> Vectors:
         """(n, dimension) raw vectors -> unit vectors."""
         if self.statistics is not None:
             return self.statistics.apply(vectors, self.statistics.identity)
+        if self.project is not None:
+            return normalised(self.project(vectors))
         return normalised(vectors * self.values if self.how == "rarity" else vectors)
 
     @property
@@ -72,6 +79,11 @@ def rare(values: NDArray[np.float32]) -> Weights:
 def plain() -> Weights:
     """As they are, of length one."""
     return Weights("plain", np.empty(0, dtype=np.float32))
+
+
+def among_words(project: Project) -> Weights:
+    """By an encoder's own way into the space of its words."""
+    return Weights("among words", np.empty(0, dtype=np.float32), project=project)
 
 
 def whitened(vectors: Vectors, space: str) -> Weights:

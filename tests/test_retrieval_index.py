@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrieval.faiss_index import FaissIndex
-from retrieval.index import VectorIndex, exact_neighbours, normalised, open_index, recall_of
+from retrieval.index import Facts, VectorIndex, exact_neighbours, normalised, open_index, recall_of
 
 pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'tomoscribe[retrieval]'")
 
@@ -93,7 +93,7 @@ def test_lists_of_codes_reach_their_recall_and_say_it() -> None:
     fresh = centres[rng.integers(0, 50, 100)] + 0.4 * rng.standard_normal((100, 32))
     queries = normalised(fresh.astype(np.float32))
     true = exact_neighbours([(ids, vectors)], queries, 10)[1]
-    assert recall_of(index.search(queries, 10)[1], true) > facts.recall - 0.02  # what finds itself flatters nothing
+    assert recall_of(index.search(queries, 10)[1], true) > facts.recall - 0.03  # what finds itself flatters nothing
     assert index.ids().tolist() == ids.tolist()
     narrow = np.arange(0, 6000, 100, dtype=np.int64)
     assert index.search(vectors[:1], 60, among=narrow)[1][0].min() >= 0
@@ -102,10 +102,10 @@ def test_lists_of_codes_reach_their_recall_and_say_it() -> None:
 
 
 def test_a_file_of_another_dimension_is_refused(tmp_path: Path) -> None:
-    none = np.empty(0, dtype=np.int64)
+    none, told = np.empty(0, dtype=np.int64), Facts(engine="faiss", layout="exact", count=0)
     FaissIndex(8).save(tmp_path / "index")
     with pytest.raises(ValueError, match="8 dimensions"):
-        FaissIndex(9).load(tmp_path / "index", ids=none, recall=None)
+        FaissIndex(9).load(tmp_path / "index", ids=none, told=told)
     (tmp_path / "index").write_bytes(b"not one")
     with pytest.raises(ValueError, match="not an index"):
-        FaissIndex(8).load(tmp_path / "index", ids=none, recall=None)
+        FaissIndex(8).load(tmp_path / "index", ids=none, told=told)
