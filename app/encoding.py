@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from retrieval.cases import CaseVector
 from retrieval.images import STRUCTURES, WORDS, of_embedding, space_of
 from retrieval.in_images import InImages
-from retrieval.library import CaseLibrary, CaseVector
+from retrieval.library import CaseLibrary
 from retrieval.scrub import scrubbed
 from vlm.encoder.astra import Astra
 from vlm.encoder.embedding import Embedding, embedding, embeddings_folder, holder

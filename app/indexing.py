@@ -17,8 +17,9 @@ from app.export.thumbnails import thumbnail
 from app.reopen import ledger_of
 from app.store import data_folder
 from app.studies import Study
+from retrieval.cases import PREVIEW, THUMBNAIL, CaseVector, NewCase
 from retrieval.facts import from_ledger, phase_in, regions_in, regions_of
-from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary, CaseVector, NewCase
+from retrieval.library import CaseLibrary
 from vlm.ct.read import read
 from vlm.errors import TomoscribeError
 from vlm.evidence import Case

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from retrieval.caches import Indexes, least
-from retrieval.library import THUMBNAIL, CaseLibrary
+from retrieval.cases import THUMBNAIL
+from retrieval.library import CaseLibrary
 from retrieval.likeness import Sharing
 from retrieval.search import Difference, Similar
 from vlm.findings.vocabulary import load_vocabulary

@@ -23,7 +23,8 @@ from typing import Any
 
 from benchmarks.stamp import ROOT, stamp, write_section
 from retrieval.caches import Indexes
-from retrieval.library import CaseLibrary, NewCase
+from retrieval.cases import NewCase
+from retrieval.library import CaseLibrary
 
 WORDS = {
     "kills": "kills at random instants, two processes writing",

@@ -20,9 +20,10 @@ import numpy as np
 
 from app.encoding import of_words, words_asked_of
 from benchmarks.stamp import ROOT, stamp, write_section
+from retrieval.cases import NewCase
 from retrieval.facts import Fact, from_text
 from retrieval.filters import Filters
-from retrieval.library import CaseLibrary, NewCase
+from retrieval.library import CaseLibrary
 from retrieval.search import Query, Search
 from vlm.phantom.cohort import Settings, plan_of
 from vlm.phantom.dictation import dictate

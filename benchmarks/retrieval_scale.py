@@ -60,12 +60,14 @@ def measure(sort: str, count: int) -> dict[str, float | str]:
         for start in range(0, count, BLOCK):
             yield ids[start : start + BLOCK], every[start : start + BLOCK]
 
-    index, begun = FaissIndex(DIMENSION), time.perf_counter()
+    index, begun, worked = FaissIndex(DIMENSION), time.perf_counter(), time.process_time()
     if count > EXACT_UP_TO:
         index.build_lists(blocks, count)
     else:
         index.build(blocks(), count)
-    built = time.perf_counter() - begun
+    built, worked = time.perf_counter() - begun, time.process_time() - worked
+    for query in queries[:2]:  # an exact index makes its codes when it is asked a second time
+        index.search(query[None], NEIGHBOURS)
     plain, ours, true, found = [], [], [], []
     for query in queries:
         begun = time.perf_counter()
@@ -79,7 +81,7 @@ def measure(sort: str, count: int) -> dict[str, float | str]:
         index.save(Path(folder) / "index")
         size = (Path(folder) / "index").stat().st_size
     return {
-        "sort": sort, "count": count, "layout": facts.layout, "probes": facts.probes, "built_s": built,
+        "sort": sort, "count": count, "layout": facts.layout, "probes": facts.probes, "built_s": built, "worked_s": worked,
         "numpy_ms": 1e3 * float(np.median(plain)), "ms": 1e3 * float(np.median(ours)),
         "fast_ms": 1e3 * float(np.percentile(ours, 10)), "slow_ms": 1e3 * float(np.percentile(ours, 95)),
         "recall": recall_of(np.stack(found), np.stack(true)),
@@ -92,7 +94,8 @@ def table(rows: list[dict[str, float | str]]) -> str:
     """The rows as Markdown."""
     lines = [
         "| vectors | how many | index | lists looked through | median query, ms (10th to 95th percentile) "
-        "| numpy, ms | recall@10 | as it says itself | built in, s | bytes a vector |",
+        "| numpy, ms | recall@10 | as it says itself | built in, s (of one processor) "
+        "| bytes a vector |",
         "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
@@ -100,7 +103,7 @@ def table(rows: list[dict[str, float | str]]) -> str:
         lines.append(
             f"| {row['sort']} | {row['count']:,} | {row['layout']} | {row['probes'] or 'all'} | {row['ms']:.1f} "
             f"({fast:.1f} to {slow:.1f}) | {row['numpy_ms']:.1f} | {row['recall']:.3f} | {'exact' if own < 0 else own} "
-            f"| {row['built_s']:.1f} | {row['bytes']:.0f} |"
+            f"| {row['built_s']:.1f} ({row['worked_s']:.1f}) | {row['bytes']:.0f} |"
         )
     return "\n".join(lines)
 
@@ -138,11 +141,12 @@ def main() -> None:
         for size in options.sizes:
             rows.append(measure(sort, size))
             print(rows[-1], flush=True)
-    threads = f"{_faiss().omp_get_max_threads()} threads, load of the machine {os.getloadavg()[1]:.0f}"
+    threads = f"The index in {_faiss().omp_get_max_threads()} thread, numpy in as many as it takes; load of the machine {os.getloadavg()[1]:.0f}"
     text = f"{table(rows)}\n\n{threads}. {made}"
     print(text)
     if options.write_docs:
         plot(rows, PICTURE)
+        text += "\n\n![Query time and memory by how many vectors there are](images/retrieval_scale.png)"
         write_section(ROOT / "docs" / "library.md", "scale", text)
 
 

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import features
+from retrieval.cases import Kind
 from retrieval.faiss_index import FaissIndex
 from retrieval.index import EXACT_UP_TO, Block, Facts, Ids, VectorIndex, open_index
-from retrieval.library import CaseLibrary, Kind
+from retrieval.library import CaseLibrary
 from retrieval.weights import (
     FITTED_ON,
     WHITENED_FROM,
@@ -175,9 +176,7 @@ class Indexes:
         step = -(-count // FITTED_ON)
         return whitened(np.concatenate([vectors[::step] for _, vectors in self._raw(kind, space)]), space)
 
-    def _built(
-        self, kind: Kind, space: str, count: int, generation: int, project: Project | None = None
-    ) -> Opened:
+    def _built(self, kind: Kind, space: str, count: int, generation: int, project: Project | None = None) -> Opened:
         self.log(f"index of {count} {kind} vectors, {space}{' among words' if project else ''}")
         removals = self.library.removals
         weights = self._weights(kind, space, count) if project is None else among_words(project)
@@ -229,7 +228,7 @@ class Indexes:
 
     def _save(self, kind: Kind, space: str, opened: Opened, removals: int) -> None:
         """Write an index, unless a patient was removed since it was begun: it may hold what is gone."""
-        file, digest = "", ""
+        name, file, digest = self._row_name(kind, space, _mark(opened.weights)), "", ""
         if isinstance(opened.index, FaissIndex):
             file = f"{kind}-{space}{_mark(opened.weights)}-{secrets.token_hex(6)}.faiss"
             digest = _written(opened.index, self.folder / file)
@@ -242,7 +241,7 @@ class Indexes:
                 "insert or replace into indexes "
                 "(name, engine, file, sha256, generation, ids, weights, facts, statistics) "
                 "values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (self._row_name(kind, space, _mark(opened.weights)), opened.index.facts().engine, file, digest, opened.generation,
+                (name, opened.index.facts().engine, file, digest, opened.generation,
                  _ids_kept(opened.index.ids()) if file else b"", opened.weights.kept(), facts, opened.weights.version),
             )  # fmt: skip
 

@@ -117,9 +117,7 @@ class FaissIndex:
         self.close()
         pairs = self.dimension // 2 if self.dimension % 2 == 0 else self.dimension
         wanted = 2 ** round(math.log2(math.sqrt(count)))
-        lists = _faiss().index_factory(
-            self.dimension, f"IVF{wanted},PQ{pairs}x4fs", _faiss().METRIC_INNER_PRODUCT
-        )
+        lists = _faiss().index_factory(self.dimension, f"IVF{wanted},PQ{pairs}x4fs", _faiss().METRIC_INNER_PRODUCT)
         lists.cp.niter = ITERATIONS
         lists.train(_sample(blocks(), count, wanted * TRAINING_PER_LIST)[1])
         ids, rows, at = np.empty(count, np.int64), np.empty((count, self.dimension), np.float16), 0
@@ -142,12 +140,13 @@ class FaissIndex:
         def found(part: slice) -> float:
             return recall_of(_others(self.search(sample[part], NEIGHBOURS + 1)[1], own[part]), true[part])
 
+        spare = 1 - RECALL  # more than asked for is aimed at: other queries do a little worse
         self._lists.nprobe = self._lists.nlist
         for self._candidates in CANDIDATES:  # what the codes lose with every list looked through
-            if found(tuning) >= RECALL + 3 * (1 - RECALL) / 4:
+            if found(tuning) >= RECALL + 0.75 * spare:
                 break
         probes = self._lists.nprobe = 1
-        while found(tuning) < RECALL + (1 - RECALL) / 4 and probes < self._lists.nlist:
+        while found(tuning) < RECALL + 0.5 * spare and probes < self._lists.nlist:
             probes = self._lists.nprobe = min(self._lists.nlist, math.ceil(probes * 1.5))
         self._recall = round(found(testing), 4)
 

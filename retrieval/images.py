@@ -6,7 +6,7 @@ of a liver and a spleen, are never compared, and each space has an index and sta
 
 from __future__ import annotations
 
-from retrieval.library import CaseVector
+from retrieval.cases import CaseVector
 from vlm.encoder.embedding import MASKS, Embedding
 
 STRUCTURES = tuple(dict.fromkeys(sides[""] for sides in MASKS.values()))  # what has a vector of its own

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.cases import Kind
 from retrieval.images import space_of
-from retrieval.library import Kind
 from retrieval.weights import Project
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.caches import decoded
-from retrieval.library import CaseLibrary, CaseVector, StoredCase
+from retrieval.cases import CaseVector, StoredCase
+from retrieval.library import CaseLibrary
 from retrieval.search import Query, Search, Similar
 from retrieval.votes import SEED, Calibration, fitted, known_of
 

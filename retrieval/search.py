@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from retrieval import features
 from retrieval.caches import Indexes, Opened
+from retrieval.cases import CaseVector, Kind, StoredCase
 from retrieval.facts import Fact, from_text, status
 from retrieval.filters import Filters, kinds_of
 from retrieval.images import structure_of
 from retrieval.in_images import InImages
-from retrieval.library import SHIFT_DAYS, CaseLibrary, CaseVector, Kind, StoredCase
+from retrieval.library import SHIFT_DAYS, CaseLibrary
 from vlm.evidence import Presence
 from vlm.findings.vocabulary import load_vocabulary
 

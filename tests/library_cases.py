@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
-from retrieval.library import CaseLibrary, NewCase
+from retrieval.cases import NewCase
+from retrieval.library import CaseLibrary
 
 REPORTS = {  # patient -> report; findings are told in words
     "p1": "Findings: 12 mm solid nodule in the right upper lobe. Emphysema. No pleural effusion. Impression: Nodule.",

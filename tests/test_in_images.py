@@ -43,7 +43,10 @@ class Net:
     identity: Identity = IDENTITY
     text: Words | None = field(default_factory=Words)
 
+    projected: int = 0  # vectors that were brought among words
+
     def project(self, features: Vector, organ: str = "") -> Vector:
+        self.projected += len(features)
         return np.asarray(features if organ in ("", "liver") else -features)
 
 
@@ -82,6 +85,21 @@ def test_an_image_that_looks_as_the_words_say_comes_first_though_no_report_says_
     abdomens = first(library, "fatty liver", Filters(region="abdomen"))
     assert abdomens
     assert named(library, ILL) not in abdomens
+
+
+def test_vectors_are_brought_among_words_once(library: CaseLibrary) -> None:
+    net = Net()
+    asked, _ = encoding.in_images(library, "fatty liver", net)  # type: ignore[arg-type]
+    search = Search(library)
+    before = [s.case.name for s in search.similar(Query(in_images=asked), 3)]
+    assert net.projected >= len(NAMES)
+    net.projected = 0
+    assert [s.case.name for s in search.similar(Query(in_images=asked), 3)] == before
+    assert [s.case.name for s in Search(library).similar(Query(in_images=asked), 3)] == before  # from its file
+    assert net.projected == 0
+    library.remove_patient(NAMES[ILL])  # its file is gone, and what another has open does not find the patient
+    assert named(library, ILL) not in [s.case.name for s in search.similar(Query(in_images=asked), 9)]
+    assert net.projected >= len(NAMES) - 1
 
 
 def test_an_encoder_that_cannot_be_asked_says_why(library: CaseLibrary) -> None:

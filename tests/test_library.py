@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from retrieval.caches import Indexes
+from retrieval.cases import CaseVector, NewCase
 from retrieval.facts import Fact, from_text, organ_of, phase_in, regions_in
 from retrieval.features import packed, unpacked, vector
-from retrieval.library import SHIFT_DAYS, CaseLibrary, CaseVector, NewCase
+from retrieval.library import SHIFT_DAYS, CaseLibrary
 from retrieval.schema import VERSION, Tables
 from retrieval.scrub import scrubbed
 from tests.library_cases import make_library, new_case

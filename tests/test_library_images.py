@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 from app import encoding
 from app.cli import app
 from retrieval.caches import Indexes
+from retrieval.cases import CaseVector
 from retrieval.filters import Filters
 from retrieval.images import of_embedding, space_of, structure_of
-from retrieval.library import CaseLibrary, CaseVector
+from retrieval.library import CaseLibrary
 from retrieval.likeness import sharing
 from retrieval.search import Query, Search
 from retrieval.weights import WHITENED_FROM, Weights

@@ -19,7 +19,8 @@ from app.page.similar import NO_LIBRARY
 from app.page.similar_routes import similar_routes
 from app.page.users import LOCAL
 from app.store import MissingCaseError
-from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary
+from retrieval.cases import PREVIEW, THUMBNAIL
+from retrieval.library import CaseLibrary
 from tests.library_cases import make_library, new_case
 from tests.page_case import Finished, put_case
 from tests.test_agents import call

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.library import PREVIEW, THUMBNAIL
+from retrieval.cases import PREVIEW, THUMBNAIL
 from tests.library_cases import make_library, new_case
 from tests.page_site import IN_CHROMIUM, Site, Visit, axe, needs_npm, show_tab
 

@@ -11,7 +11,8 @@ from app.export.markdown import to_markdown
 from app.reading import read_scan, what_a_library_changes
 from app.remembering import carry_out, difference, outcome_of, remember
 from app.reopen import Opened, ledger_of
-from retrieval.library import CaseLibrary, NewCase
+from retrieval.cases import NewCase
+from retrieval.library import CaseLibrary
 from retrieval.proposals import Proposal, propose
 from retrieval.search import Query, Search
 from tests.library_cases import make_library, new_case

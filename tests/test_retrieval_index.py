@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retrieval import faiss_index
 from retrieval.faiss_index import FaissIndex
 from retrieval.index import Facts, VectorIndex, exact_neighbours, normalised, open_index, recall_of
 
@@ -74,7 +75,7 @@ def test_a_filter_leaves_only_what_it_names(opened: Opener) -> None:
     assert index.search(vectors[:1], 3, among=np.empty(0, dtype=np.int64))[1].tolist() == [[-1, -1, -1]]
 
 
-def test_lists_of_codes_reach_their_recall_and_say_it() -> None:
+def test_lists_of_codes_reach_their_recall_and_say_it(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     centres = rng.standard_normal((50, 32))
     vectors = normalised(
@@ -95,10 +96,35 @@ def test_lists_of_codes_reach_their_recall_and_say_it() -> None:
     true = exact_neighbours([(ids, vectors)], queries, 10)[1]
     assert recall_of(index.search(queries, 10)[1], true) > facts.recall - 0.03  # what finds itself flatters nothing
     assert index.ids().tolist() == ids.tolist()
+    index.save(tmp_path / "index")
+    again = FaissIndex(32)
+    again.load(tmp_path / "index", ids=ids, told=facts)
+    assert again.search(queries, 10)[1].tolist() == index.search(queries, 10)[1].tolist()
+    assert again.facts() == facts
+    wide = np.arange(0, 6000, 2, dtype=np.int64)
+    assert (index.search(queries, 10, among=wide)[1] % 2 == 0).all()
     narrow = np.arange(0, 6000, 100, dtype=np.int64)
     assert index.search(vectors[:1], 60, among=narrow)[1][0].min() >= 0
     index.remove(ids[:10])
     assert not set(range(10)) & set(index.search(vectors[:10], 5)[1].ravel().tolist())
+
+
+def test_codes_miss_nothing_however_many_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faiss_index, "FEW", 500)
+    vectors = some(3000, 16)
+    vectors[1000:1800] = normalised(vectors[7] + 1e-3 * some(800, 16, seed=3))  # nearer together than codes tell apart
+    ids = np.arange(3000, dtype=np.int64)
+    index = FaissIndex(16)
+    index.build([(ids, vectors)], 3000)
+    for query in np.concatenate([vectors[5:9], some(20, 16, seed=4)]):
+        scores, found = index.search(query[None], 10)
+        true_scores, true = exact_neighbours([(ids, vectors)], query[None], 10)
+        np.testing.assert_allclose(scores, true_scores, atol=1e-6)
+        assert found[0].tolist() == true[0].tolist() or np.ptp(true_scores) < 1e-5
+    assert index._codes is not None
+    assert 0 < index._codes.error < 0.05
+    index.add(np.array([3000]), vectors[5:6])
+    assert set(index.search(vectors[5:6], 2)[1][0].tolist()) == {5, 3000}
 
 
 def test_a_file_of_another_dimension_is_refused(tmp_path: Path) -> None:

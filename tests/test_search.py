@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retrieval.cases import CaseVector
 from retrieval.facts import Fact, from_text
 from retrieval.filters import Filters, filters_of
-from retrieval.library import CaseLibrary, CaseVector
+from retrieval.library import CaseLibrary
 from retrieval.search import Query, Search, compared
 from tests.library_cases import REPORTS, make_library, new_case
 from vlm.errors import UsageError

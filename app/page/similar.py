@@ -21,7 +21,8 @@ from app.page.scanned import Scanned, geometry_of
 from app.reopen import Opened
 from app.showing_cases import name_of, similar_rows
 from retrieval.caches import Indexes
-from retrieval.library import PREVIEW, THUMBNAIL, CaseLibrary
+from retrieval.cases import PREVIEW, THUMBNAIL
+from retrieval.library import CaseLibrary
 from retrieval.search import Difference, Query, Search, Similar
 from vlm.ct import Grid
 from vlm.errors import TomoscribeError, UsageError

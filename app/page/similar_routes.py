@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from app.page.desk import Desk
 from app.page.routes import Place, body_of, user_of
 from app.page.slices import Look, slice_png
-from retrieval.library import PREVIEW, THUMBNAIL
+from retrieval.cases import PREVIEW, THUMBNAIL
 
 
 def similar_routes(desk: Desk) -> APIRouter:
