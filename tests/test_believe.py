@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vlm.anatomy.believe import Believed, Part, believe, strangers
+from vlm.anatomy.believe import Believed, Part, believe, strangers, without_necks
 from vlm.anatomy.classes import ORGANS
 from vlm.anatomy.engines.protocol import LabelMap
 from vlm.ct.volume import Grid, Mask
@@ -70,6 +70,19 @@ def test_loose_pieces_fall_off(person: tuple[Case, Drawn]) -> None:
     spoilt[:4, :4, :4] = True
     told = judged(person, spleen=spoilt)
     assert np.array_equal(kept(told, "spleen", person[0]), kept(judged(person), "spleen", person[0]))
+
+
+@pytest.mark.parametrize(("bridge_mm", "stays"), [(6.0, False), (30.0, True)])
+def test_what_hangs_on_a_kidney_by_a_thin_neck_falls_off(bridge_mm: float, stays: bool) -> None:
+    grid = Grid((80, 50, 50), np.diag([2.0, 2.0, 2.0, 1.0]))
+    x, y, z = np.indices(grid.shape) * 2.0
+    across = np.hypot(y - 50, z - 50)
+    kidney = np.hypot(x - 40, across) <= 24
+    neighbour = np.hypot(x - 110, across) <= 16
+    neck = (across <= bridge_mm / 2) & (x > 40) & (x < 110)
+    told = without_necks("kidney_left", part_of(kidney | neighbour | neck), grid).on(grid.shape)
+    assert (told & kidney).sum() >= 0.99 * kidney.sum()
+    assert told[neighbour & ~neck].any() == stays
 
 
 def test_left_and_right_exchanged_is_not_believed(person: tuple[Case, Drawn]) -> None:

@@ -1,7 +1,7 @@
 """What a learned label map must keep to before it is believed: rules of anatomy, each with its reason in words.
 
-In: a case and what a network drew of each structure. Out: the same, cleaned (one component, own side), and why a
-structure is not believed: wrong side, far from all its neighbours, out of the order from head to foot, of a volume or a
+In: a case and what a network drew of each structure. Out: the same, cleaned (one component, own side, nothing that
+hangs on it by a thin neck), and why a structure is not believed: wrong side, far from all its neighbours, out of the order from head to foot, of a volume or a
 density that no adult has. Ranges are far wider than normal ones, so that disease is not taken for an error.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vlm.anatomy.ball import grown, opened
 from vlm.anatomy.skeleton import spine
 from vlm.ct.volume import Grid
 from vlm.evidence import Case
@@ -27,6 +28,12 @@ MANY = frozenset({
     "portal_vein_and_splenic_vein",
 })  # fmt: skip
 CRUMB_ML = 1.0  # pieces of those that are smaller fall off
+# What hangs on an organ by a neck thinner than twice this is a neighbour; kidneys and heart have no thin parts of their own.
+NECK_MM: Mapping[str, float] = {
+    "kidney_right": 5.0, "kidney_left": 5.0, "heart": 5.0,
+    "liver": 3.0, "spleen": 3.0, "stomach": 3.0, "aorta": 3.0,
+}  # fmt: skip
+SKIN = 0.6  # of that radius: how far from what is thick its rounded border may lie
 RIGHT, LEFT = (
     frozenset({"liver", "gallbladder"}),
     frozenset({"spleen", "stomach"}),
@@ -119,7 +126,7 @@ def believe(case: Case, drawn: Mapping[str, Part]) -> Believed:
     doubts: dict[str, str] = {}
     trusted = "density_withheld" not in case.volume.scan.limits
     for name, part in drawn.items():
-        kept = one_component(name, own_side(name, part, middle, grid), grid)
+        kept = without_necks(name, one_component(name, own_side(name, part, middle, grid), grid), grid)
         cleaned[name] = kept
         if part:
             doubt = wrong_side(name, part, kept, middle, grid) or volume(name, kept, grid)
@@ -167,6 +174,25 @@ def one_component(name: str, part: Part, grid: Grid) -> Part:
         least = max(2, round(CRUMB_ML / grid.voxel_ml))
         return Part(part.box, np.asarray(cc3d.dust(part.voxels, threshold=least, connectivity=26) > 0))
     return Part(part.box, np.asarray(cc3d.largest_k(part.voxels, k=1, connectivity=6) > 0))
+
+
+def without_necks(name: str, part: Part, grid: Grid) -> Part:
+    """A structure without what hangs on it by a thin neck; as it is where all of it is thin."""
+    radius = NECK_MM.get(name)
+    if radius is None or not part:
+        return part
+    roomy = _with_room(part, grid)
+    thick = cc3d.largest_k(opened(roomy.voxels.T, radius, grid), k=1, connectivity=6) > 0
+    return Part(roomy.box, roomy.voxels & grown(thick, SKIN * radius, grid).T) if thick.any() else part
+
+
+def _with_room(part: Part, grid: Grid) -> Part:
+    """The same in a box one voxel wider, save where the grid ends: there the structure may go on, elsewhere not."""
+    room = [(int(along.start > 0), int(along.stop < size)) for along, size in zip(part.box, grid.shape, strict=True)]
+    right, front, up = (
+        slice(along.start - low, along.stop + high) for along, (low, high) in zip(part.box, room, strict=True)
+    )
+    return Part((right, front, up), np.pad(part.voxels, room))
 
 
 def wrong_side(name: str, part: Part, kept: Part, middle: NDArray[np.float64], grid: Grid) -> str:
