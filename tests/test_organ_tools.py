@@ -14,6 +14,7 @@ from vlm.anatomy.engines.labels import from_file
 from vlm.anatomy.structures import use
 from vlm.ct.volume import Grid
 from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.tools.anasarca import anasarca
 from vlm.tools.bladder import bladder
 from vlm.tools.gallbladder import gallbladder
 from vlm.tools.kidney_lesions import kidney_lesions, pole_of
@@ -26,7 +27,7 @@ SICK = (
     "hepatic steatosis, 25 HU", "splenomegaly 600 ml", "gallstone 12 mm", "right renal cyst 40 mm", "liver cyst 30 mm",
     "prostatomegaly 80 ml", "bladder stone 14 mm",
 )  # fmt: skip
-BLOCKED = ("biliary dilatation 12 mm", "left hydronephrosis, 20 mm")
+BLOCKED = ("biliary dilatation 12 mm", "left hydronephrosis, 20 mm", "anasarca 12 %")
 MAN = 2
 GRID = Grid((60, 60, 40), np.diag([2.0, 2.0, 2.0, 1.0]))
 
@@ -97,6 +98,31 @@ def test_a_wide_renal_pelvis_is_told_and_wide_bile_ducts_are_no_cysts(blocked: C
     (pelvis,) = seen(kidney_lesions(blocked), "hydronephrosis")
     assert pelvis.side == "left"
     assert not seen(liver_lesions(blocked), "liver_cyst")
+
+
+def test_oedema_of_all_the_fat_below_the_skin_is_told(blocked: Case) -> None:
+    evidence = anasarca(blocked)
+    (swollen,) = seen(evidence, "anasarca")
+    assert swollen.region is not None
+    (looked,) = searched(evidence, "anasarca")
+    assert looked.found == 1
+
+
+def test_dry_fat_is_dry(healthy: Case) -> None:
+    evidence = anasarca(healthy)
+    assert not seen(evidence, "anasarca")
+    (looked,) = searched(evidence, "anasarca")
+    assert looked.measured("attenuation").value < -90.0  # type: ignore[union-attr]
+
+
+@pytest.mark.realct
+@pytest.mark.parametrize(
+    "name", ["totalseg-abdomen-3mm", "cptac-pda-00189", "acrin-flt-breast-013", "nlst-101287", "rider-pilot-0117"]
+)
+def test_no_real_scan_here_shows_oedema_of_the_body_wall(name: str) -> None:
+    evidence = anasarca(real_case(name))
+    assert len(searched(evidence, "anasarca")) == 1
+    assert not seen(evidence, "anasarca")
 
 
 def test_a_pole_is_a_third_of_the_height() -> None:

@@ -144,6 +144,14 @@ def test_a_chest_covers_heart_and_lungs_but_not_head_or_pelvis(plain_case: Case)
     assert seen.of("pelvis") == 0.0 and seen.of("head") == 0.0 and seen.of("bladder") == 0.0
 
 
+@pytest.mark.realct
+def test_a_real_scan_that_begins_below_the_dome_covers_half_a_liver_and_the_whole_pelvis() -> None:
+    seen = coverage(real_case("totalseg-abdomen-3mm"))
+    assert seen.landmark == "iliac crest"
+    assert 0.3 < seen.of("liver") < 0.8
+    assert seen.of("prostate") == seen.of("bladder") == 1.0
+
+
 def test_fat_below_the_skin_is_not_visceral_fat(plain_case: Case) -> None:
     found = fat(plain_case)
     assert found.subcutaneous.volume_ml > 500.0

@@ -28,7 +28,7 @@ MANY = frozenset({
     "portal_vein_and_splenic_vein",
 })  # fmt: skip
 CRUMB_ML = 1.0  # pieces of those that are smaller fall off
-# What hangs on an organ by a neck thinner than twice this is a neighbour; kidneys and heart have no thin parts of their own.
+# What hangs on an organ by a neck thinner than twice this is a neighbour; kidneys and heart have no thin parts.
 NECK_MM: Mapping[str, float] = {
     "kidney_right": 5.0, "kidney_left": 5.0, "heart": 5.0,
     "liver": 3.0, "spleen": 3.0, "stomach": 3.0, "aorta": 3.0,

@@ -73,6 +73,9 @@ SKULL_ML = 250.0  # brain enclosed by bone, at least
 WING_MM = (55.0, 150.0)  # iliac wings lie this far from the canal, at its height or in front of it
 WING_MM2 = 280.0  # one piece of bone in one slice, each side; a rib has at most 200 mm2
 WING_HEIGHT_MM = 20.0
+WING_REACH_MM = 80.0  # its upper end, thin and in pieces on coarse grids, lies at most so far above
+RECESS_MM = 70.0  # lung beside the liver reaches so far below the dome
+ROUND_LUNG = 0.6  # of its hull in a slice: beside the dome it is a sickle, above it is whole
 BALL_MM = 28.0  # only the liver (and a full stomach or spleen beside it) holds a ball of this radius
 
 
@@ -134,7 +137,7 @@ def _dome(case: Case) -> tuple[float | None, str]:
     grid = case.working.grid
     pair = lungs(case)
     for side, lift in (("right", 0.0), ("left", 15.0)):
-        if side in pair.present and pair.base_covered[side]:
+        if side in pair.present and pair.base_covered[side] and _reaches_over_dome(pair.of(side).voxels):
             height = dome_of(pair.of(side).voxels, grid)
             if height is not None:
                 return height + lift, "diaphragm"
@@ -149,8 +152,9 @@ def _dome(case: Case) -> tuple[float | None, str]:
     if crest is not None:
         return crest + CREST_BELOW_DOME_MM, "iliac crest"
     if pair.present:  # a piece of lung without landmarks: somewhere in the lower chest
-        top = pair.of(pair.present[0]).slices[1]
-        return float(grid.to_mm([0, 0, top])[2]) - 40.0, "lung"
+        piece = pair.of(pair.present[0])
+        low, top = (float(grid.to_mm([0, 0, k])[2]) for k in piece.slices)
+        return (top - 40.0 if _reaches_over_dome(piece.voxels) else max(top, low + RECESS_MM)), "lung"
     if _skull(case) is not None:
         return None, "skull"
     if spine(case).found:  # soft tissue with a spine, no lung, no pelvis: the middle of the abdomen
@@ -158,6 +162,16 @@ def _dome(case: Case) -> tuple[float | None, str]:
         solid = opened_by((case.working.hu.T > 0) & (case.working.hu.T < 200), grid, BALL_MM)
         return (middle + 60.0, "liver") if solid.any() else (middle + 160.0, "spine")
     return None, "none"
+
+
+def _reaches_over_dome(lung: NDArray[np.bool_]) -> bool:
+    """Whether a lung (X, Y, Z) goes on above the dome: a scan that begins below it shows a sickle beside the liver."""
+    from skimage.morphology import convex_hull_image
+
+    top = lung[:, :, -1]
+    if np.count_nonzero(top) < 10:  # it ends within the scan
+        return True
+    return float(top.sum() / convex_hull_image(top).sum()) >= ROUND_LUNG
 
 
 def dome_of(lung: NDArray[np.bool_], grid: Grid) -> float | None:
@@ -187,13 +201,17 @@ def _iliac_crest(case: Case) -> float | None:
     halves = [np.flatnonzero((x * sign > near) & (x * sign < far)) for sign in (-1, 1)]
     if any(columns.size == 0 for columns in halves):
         return None
-    wing = np.array([_largest_mm2(bones[half[0] : half[-1] + 1], step_x * step_y) for half in halves])  # (2, Z)
-    wing[:, lungs(case).both.voxels.any(axis=(0, 1))] = 0.0
+    sides = [bones[half[0] : half[-1] + 1] for half in halves]
+    below = ~lungs(case).both.voxels.any(axis=(0, 1))
+    wing = below * np.array([_largest_mm2(side, step_x * step_y) for side in sides])  # (2, Z)
+    every = below * np.array([side.sum(axis=(0, 1)) * step_x * step_y for side in sides])
     runs, count = ndimage.label(wing.min(axis=0) > WING_MM2)
     if count == 0 or np.bincount(runs)[1:].max() * grid.spacing_mm[2] < WING_HEIGHT_MM:
         return None
     longest = np.flatnonzero(runs == 1 + int(np.argmax(np.bincount(runs)[1:])))
-    return float(grid.to_mm([0, 0, int(longest[-1])])[2])
+    above = every.min(axis=0)[longest[-1] + 1 :][: round(WING_REACH_MM / grid.spacing_mm[2])] > WING_MM2
+    more = above.size if above.all() else int(np.argmin(above))
+    return float(grid.to_mm([0, 0, int(longest[-1]) + more])[2])
 
 
 def _largest_mm2(bones: NDArray[np.bool_], pixel_mm2: float) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from vlm.anatomy.body import body
@@ -41,15 +42,9 @@ def fat(case: Case) -> Fat:
     inside = body(case).voxels.T
     fatty = (hu >= FAT_HU[0]) & (hu <= FAT_HU[1]) & inside
     step_x, step_y, _ = grid.spacing_mm
-    ry, rx = (max(1, round(WALL_GAP_MM / 2 / step)) for step in (step_y, step_x))
-    y, x = np.mgrid[-ry : ry + 1, -rx : rx + 1]
-    disk = (y * step_y) ** 2 + (x * step_x) ** 2 <= (WALL_GAP_MM / 2) ** 2
     within = np.zeros_like(inside)
     for k in range(inside.shape[0]):
-        firm = ndimage.binary_opening((hu[k] > FAT_HU[1]) & inside[k], np.ones((3, 3)))
-        wall = ndimage.binary_closing(np.pad(firm, ((ry, ry), (rx, rx))), disk)
-        filled = ndimage.binary_fill_holes(wall)
-        within[k] = filled[ry:-ry, rx:-rx]
+        within[k] = enclosed(hu[k], inside[k], step_y, step_x)
     under_skin = fatty & ~within
     visceral = None
     dome = coverage(case).dome_mm
@@ -62,6 +57,16 @@ def fat(case: Case) -> Fat:
         visceral=visceral,
         paraspinal=Mask("paraspinal_muscle", _paraspinal(case), grid),
     )
+
+
+def enclosed(hu: NDArray[np.int16], inside: NDArray[np.bool_], step_y: float, step_x: float) -> NDArray[np.bool_]:
+    """(Y, X) of one slice: the wall of muscle and bone, and all that it encloses; steps in mm."""
+    ry, rx = (max(1, round(WALL_GAP_MM / 2 / step)) for step in (step_y, step_x))
+    y, x = np.mgrid[-ry : ry + 1, -rx : rx + 1]
+    disk = (y * step_y) ** 2 + (x * step_x) ** 2 <= (WALL_GAP_MM / 2) ** 2
+    firm = ndimage.binary_opening((hu > FAT_HU[1]) & inside, np.ones((3, 3)))
+    filled = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(firm, ((ry, ry), (rx, rx))), disk))
+    return np.asarray(filled[ry:-ry, rx:-rx])
 
 
 def _paraspinal(case: Case) -> np.ndarray:
