@@ -1,8 +1,9 @@
 """What a learned label map must keep to before it is believed: rules of anatomy, each with its reason in words.
 
 In: a case and what a network drew of each structure. Out: the same, cleaned (one component, own side, nothing that
-hangs on it by a thin neck), and why a structure is not believed: wrong side, far from all its neighbours, out of the order from head to foot, of a volume or a
-density that no adult has. Ranges are far wider than normal ones, so that disease is not taken for an error.
+hangs on it by a thin neck), and why a structure is not believed: wrong side, far from all its neighbours, out of the
+order from head to foot, of a volume or a density that no adult has. Ranges are far wider than normal ones, so that
+disease is not taken for an error.
 """
 
 from __future__ import annotations
