@@ -153,8 +153,8 @@ def _dome(case: Case) -> tuple[float | None, str]:
         return crest + CREST_BELOW_DOME_MM, "iliac crest"
     if pair.present:  # a piece of lung without landmarks: somewhere in the lower chest
         piece = pair.of(pair.present[0])
-        low, top = (float(grid.to_mm([0, 0, k])[2]) for k in piece.slices)
-        return (top - 40.0 if _reaches_over_dome(piece.voxels) else max(top, low + RECESS_MM)), "lung"
+        lower, upper = (float(grid.to_mm([0, 0, k])[2]) for k in piece.slices)
+        return (upper - 40.0 if _reaches_over_dome(piece.voxels) else max(upper, lower + RECESS_MM)), "lung"
     if _skull(case) is not None:
         return None, "skull"
     if spine(case).found:  # soft tissue with a spine, no lung, no pelvis: the middle of the abdomen
