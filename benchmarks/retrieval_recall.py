@@ -1,12 +1,14 @@
 """Whether similar cases share findings: recall@5 by scan, organ and sentence, beside the label oracle and random.
 
     python -m benchmarks.retrieval_recall [--cases 1000] [--words] [--write-docs]
+    python -m benchmarks.retrieval_recall --images LIBRARY [--write-docs]
 
 Cases are planned at CT-RATE's prevalence (or at graded sizes) and dictated as radiologists word them; nothing is drawn,
 so this is about findings and words, not about images. A case is right among the five when it shares as much (Jaccard
 of finding sets, or of an organ's) as the fifth best of all that share something: the oracle has 1 by definition. The
 query's own case is left out, and of cases with the same words all but the first. ``--words`` adds sentences by
-all-MiniLM-L6-v2.
+all-MiniLM-L6-v2. ``--images`` asks a library that was filled from a drawn cohort (``index add COHORT --encode``) by its
+vectors of images alone, beside its findings; what is true is what the cohort's dictated reports say is there.
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from app.encoding import of_words, words_asked_of
 from benchmarks.stamp import ROOT, stamp, write_section
-from retrieval.cases import NewCase
+from retrieval.caches import decoded
+from retrieval.cases import CaseVector, NewCase
 from retrieval.facts import Fact, from_text
 from retrieval.filters import Filters
 from retrieval.library import CaseLibrary
@@ -86,21 +90,12 @@ class Table:
 
 
 class Bench:
-    """A library of dictated cases, and how its answers compare with the truth."""
+    """A library of cases, and how its answers compare with the truth."""
 
-    def __init__(self, folder: Path, cases: int, *, words: bool) -> None:
-        self.library, self.words = CaseLibrary(folder), words
+    def __init__(self, library: CaseLibrary) -> None:
+        self.library = library
         self.truths: dict[str, tuple[Fact, ...]] = {}
-        self.reports: dict[str, str] = {}
-        for number in range(cases):
-            truth, report = case_of(number)
-            if report in self.reports.values():
-                continue
-            vectors = of_words(report) if words else ()
-            new = NewCase(patient=f"p{number}", study="s", source="plan", report=report, vectors=vectors)
-            name = self.library.add(new)
-            self.truths[name], self.reports[name] = truth, report
-        self.search, self.table, self.chance = Search(self.library), Table(), np.random.default_rng(5)
+        self.search, self.table, self.chance = Search(library), Table(), np.random.default_rng(5)
         self.small: dict[str, list[bool]] = {"whole scan": [], "lung alone": []}
 
     def ask(self, name: str, way: str, query: Query, of: Of, organ: str | None = None) -> list[str]:
@@ -112,6 +107,37 @@ class Bench:
         self.table.add(way, hits, every, self.chance)
         return found
 
+    def note_small(self, name: str, found: Sequence[str], near: Sequence[str]) -> None:
+        """Of a case with a small nodule beside other things: whether another one on that side is among the found."""
+        truth = self.truths[name]
+        sides = tiny(truth)
+        if sides and any(fact.organ != "lung" for fact in truth):
+            for way, names in (("whole scan", found), ("lung alone", near)):
+                self.small[way].append(any(tiny(self.truths[other]) & sides for other in names))
+
+    def told(self) -> str:
+        """Everything as Markdown."""
+        counts = "; ".join(f"{way} {sum(hits)} of {len(hits)}" for way, hits in self.small.items())
+        small = f"Cases with a nodule below {SMALL_MM:.0f} mm beside findings elsewhere: another one on that side is"
+        return f"{self.table.markdown()}\n\n{small} among the five by {counts}."
+
+
+class Dictated(Bench):
+    """Cases that are planned and dictated, not drawn; asked by findings and by sentences."""
+
+    def __init__(self, folder: Path, cases: int, *, words: bool) -> None:
+        super().__init__(CaseLibrary(folder))
+        self.words = words
+        self.reports: dict[str, str] = {}
+        for number in range(cases):
+            truth, report = case_of(number)
+            if report in self.reports.values():
+                continue
+            vectors = of_words(report) if words else ()
+            new = NewCase(patient=f"p{number}", study="s", source="plan", report=report, vectors=vectors)
+            name = self.library.add(new)
+            self.truths[name], self.reports[name] = truth, report
+
     def query(self, name: str) -> None:
         """All ways to search for cases like one."""
         case, truth = self.library.by_name(name), self.truths[name]
@@ -120,10 +146,7 @@ class Bench:
         if of_lung(truth):
             self.ask(name, "the whole scan's, judged by the lung", query, of_lung)
             near = self.ask(name, "the lung's findings", query, of_lung, "lung")
-            sides = tiny(truth)
-            if sides and any(fact.organ != "lung" for fact in truth):
-                for way, names in (("whole scan", found), ("lung alone", near)):
-                    self.small[way].append(any(tiny(self.truths[other]) & sides for other in names))
+            self.note_small(name, found, near)
         if truth:
             self.sentence(name, case.patient, truth[0])
 
@@ -136,11 +159,40 @@ class Bench:
             query = Query(text=said, vectors=words_asked_of(self.library, said), own=patient)
             self.ask(name, way, query, lambda facts: labels(facts) & {(fact.finding, fact.side)})
 
-    def told(self) -> str:
-        """Everything as Markdown."""
-        counts = "; ".join(f"{way} {sum(hits)} of {len(hits)}" for way, hits in self.small.items())
-        small = f"Cases with a nodule below {SMALL_MM:.0f} mm beside findings elsewhere: another one on that side is"
-        return f"{self.table.markdown()}\n\n{small} among the five by {counts}."
+
+class Drawn(Bench):
+    """Cases of a library with vectors of images, asked by those alone; beside them by findings."""
+
+    def __init__(self, library: CaseLibrary) -> None:
+        super().__init__(library)
+        rows = library.tables.rows(
+            "select distinct case_id from vectors where kind = 'scan' and space not like 'find%'"
+        )
+        for case in library.cases([row["case_id"] for row in rows]).values():
+            self.truths[case.name] = tuple(fact for fact in case.facts if fact.presence == "present")
+
+    def query(self, name: str) -> None:
+        """All ways to search for cases like one."""
+        case, truth = self.library.by_name(name), self.truths[name]
+        image = Query(vectors=self.vectors(case.id), own=case.patient, regions=case.regions)
+        found = self.ask(name, "the whole scan's image", image, labels)
+        self.ask(name, "the whole scan's findings", Query(facts=truth, own=case.patient), labels)
+        for organ in ("lung", "liver"):
+            if mine := labels(truth, organ):
+                of: Of = partial(labels, organ=organ)
+                self.ask(name, f"the whole scan's image, judged by the {organ}", image, of)
+                near = self.ask(name, f"the {organ}'s image", image, of, organ)
+                if organ == "lung" and mine:
+                    self.note_small(name, found, near)
+
+    def vectors(self, case: int) -> tuple[CaseVector, ...]:
+        """The vectors of a case's scan and organs."""
+        query = "select kind, space, part, body from vectors where case_id = ? and kind != 'sentence'"
+        rows = self.library.tables.rows(f"{query} and space not like 'findings-%'", (case,))
+        return tuple(
+            CaseVector(kind=r["kind"], space=r["space"], part=r["part"], values=decoded(r["space"], r["body"]))
+            for r in rows
+        )
 
 
 def of_lung(facts: Sequence[Fact]) -> Labels:
@@ -153,18 +205,34 @@ def tiny(facts: Sequence[Fact]) -> set[str | None]:
     return {f.side for f in facts if f.finding == "lung_nodule" and f.size_mm is not None and f.size_mm < SMALL_MM}
 
 
+def by_images(folder: Path, *, write: bool) -> None:
+    """Measure a library's vectors of images; every case is asked for."""
+    made = stamp(f"python -m benchmarks.retrieval_recall --images {folder.name}")
+    bench = Drawn(CaseLibrary(folder, make=False))
+    for name in sorted(bench.truths):
+        bench.query(name)
+    text = f"{bench.told()}\n\n{len(bench.truths)} drawn bodies. {made}"
+    print(text)
+    if write:
+        write_section(ROOT / "docs" / "library.md", "recall-images", text)
+
+
 def main() -> None:
     """Measure, print, and with --write-docs put the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--words", action="store_true")
+    parser.add_argument("--images", type=Path, metavar="LIBRARY")
     parser.add_argument("--write-docs", action="store_true")
     given = parser.parse_args()
+    if given.images is not None:
+        by_images(given.images, write=given.write_docs)
+        return
     more = " --words" if given.words else ""
     made = stamp(f"python -m benchmarks.retrieval_recall --cases {given.cases} --queries {given.queries}{more}")
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder) / "lib", given.cases, words=given.words)
+        bench = Dictated(Path(folder) / "lib", given.cases, words=given.words)
         for name in np.random.default_rng(4).permutation(sorted(bench.truths))[: given.queries]:
             bench.query(str(name))
         bench.search.close()
