@@ -222,7 +222,7 @@ class Indexes:
             loaded = FaissIndex(dimension)
             loaded.load(path, ids=_ids_of(row["ids"]), told=Facts(**told))
         except (OSError, ValueError) as error:
-            self.log(f"index file {row['file']} cannot be used ({str(error) or type(error).__name__}); it is built again")
+            self.log(f"index file {row['file']} cannot be used ({error}); it is built again")
             return None
         return Opened(loaded, weights, row["generation"], self.library.removals)
 

@@ -122,7 +122,8 @@ class FaissIndex:
         lists.cp.niter = ITERATIONS
         lists.train(_sample(blocks(), count, wanted * TRAINING_PER_LIST)[1])
         ids, rows, at = np.empty(count, np.int64), np.empty((count, self.dimension), np.float16), 0
-        for theirs, vectors in blocks():
+        for block, values in blocks():
+            theirs, vectors = block[: count - at], values[: count - at]  # what was written meanwhile comes later
             lists.add_with_ids(np.ascontiguousarray(vectors), theirs)
             ids[at : at + len(theirs)], rows[at : at + len(theirs)] = theirs, vectors
             at += len(theirs)
