@@ -82,13 +82,13 @@ def align(
     torch.manual_seed(recipe.seed)
     parts = {part: [c for c in cases if part_of(c.patient) == part] for part in ("train", "tune", "test")}
     train = parts["train"]
-    heads = [column for column in columns if _learnable(column, train)]
+    heads = [column for column in columns if learnable(column, train)]
     if not heads:
         raise UsageError(
             f"E_USAGE: no finding has {LEAST_OF_A_KIND} training patients with and {LEAST_OF_A_KIND} without. "
             "Give more scans, or another --pack."
         )
-    space = _space(train, name=name, base=base, command=command, trained_on=trained_on) if before is None else before
+    space = space_of(train, name=name, base=base, command=command, trained_on=trained_on) if before is None else before
     learner = Learner(space, heads, stage, recipe, before)
     fit(learner, train, recipe, folder, say)
     adapter = learner.adapter(name, command, trained_on, _farthest(space, [*train, *parts["tune"]]))
@@ -103,13 +103,14 @@ def align(
     return Result(adapter=adapter, rows=rows, lost=lost)
 
 
-def _learnable(column: Column, cases: Sequence[Seen]) -> bool:
+def learnable(column: Column, cases: Sequence[Seen]) -> bool:
+    """Whether enough patients with a finding, and without, are known for a head."""
     known = {c.patient: c.labels[column.name] for c in cases if column.name in c.labels}
     with_it = sum(known.values())
     return min(with_it, len(known) - with_it) >= LEAST_OF_A_KIND
 
 
-def _space(cases: Sequence[Seen], *, name: str, base: str, command: str, trained_on: str) -> Adapter:
+def space_of(cases: Sequence[Seen], *, name: str, base: str, command: str, trained_on: str) -> Adapter:
     """An adapter that only centres and whitens: of the training scans, each structure about its own mean."""
     names = sorted({organ for case in cases for organ in case.vectors})
     held = {organ: np.stack([c.vectors[organ] for c in cases if organ in c.vectors]) for organ in names}

@@ -85,13 +85,15 @@ def seen(
         kept, cells = _map(case, encoder, folder) if maps else (None, {})  # type: ignore[arg-type]
         yield Seen(
             patient=pair.patient, labels=pair.labels, vectors={"": told.vector, **told.organs},
-            report=_said(pair.text) if pair.text else None, kept=kept, cells=cells,
+            report=said(pair.text), kept=kept, cells=cells,
         )  # fmt: skip
         say(f"{number} of {len(pairs)} scans")
 
 
-def _said(text: str) -> Vector | None:
+def said(text: str) -> Vector | None:
     """(384,) mean of the sentences of a report that state a finding, of length one; None where none does."""
+    if not text:
+        return None
     mentions = [mention for reading in read_report(text) for mention in reading.mentions]
     sentences = list(dict.fromkeys(mention.text for mention in mentions if mention.assessed))
     if not sentences:
