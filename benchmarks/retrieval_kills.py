@@ -5,7 +5,7 @@
 A worker adds cases in a fixed order, removes every third patient again and rebuilds the index; it tells each change
 that was promised. SIGKILL comes at a random instant. After every kill the library is opened as a user would open it:
 everything promised is there once, nothing that was removed is, every case and every index file passes its checksum.
-The table goes to docs/retrieval.md.
+The table goes to docs/library.md.
 """
 
 from __future__ import annotations

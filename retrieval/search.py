@@ -364,9 +364,14 @@ def compared(
         return found
 
     shared = tuple(key for key in present(mine) if akin(key, present(its)))
-    only_there = tuple(Difference(finding=k, other=known(k, mine)) for k in present(its) if not akin(k, present(mine)))
-    only_here = tuple(Difference(finding=k, other=known(k, its)) for k in present(mine) if not akin(k, present(its)))
-    return shared, only_there, only_here
+
+    def alone(one: Mapping[str, Presence], other: Mapping[str, Presence]) -> tuple[Difference, ...]:
+        """What the first has and the second has not; of a finding and a kind of it, the kind."""
+        apart = [key for key in present(one) if not akin(key, present(other))]
+        wider = {parent for key in apart for parent in vocabulary.ancestors(key)}
+        return tuple(Difference(finding=key, other=known(key, other)) for key in apart if key not in wider)
+
+    return shared, alone(its, mine), alone(mine, its)
 
 
 def _marks(values: Iterable[object]) -> str:

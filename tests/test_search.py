@@ -105,11 +105,16 @@ def test_what_differs_is_told_both_ways() -> None:
     here = [Fact(finding="lung_nodule", presence="present"), Fact(finding="lung_lesion", presence="present"),
             Fact(finding="pleural_effusion", presence="absent"), Fact(finding="emphysema", presence="present")]
     there = [Fact(finding="lung_mass", presence="present"), Fact(finding="pleural_effusion", presence="present"),
-             Fact(finding="gallstone", presence="present"), Fact(finding="emphysema", presence="absent")]
+             Fact(finding="gallstone", presence="present"), Fact(finding="emphysema", presence="absent"),
+             Fact(finding="lymph_node", presence="present"), Fact(finding="lymphadenopathy", presence="present")]
     # fmt: on
     shared, only_there, only_here = compared(here, there)
     assert shared == ("lung_lesion",)  # their mass is one, and so is the nodule here
-    assert {(d.finding, d.other) for d in only_there} == {("pleural_effusion", "absent"), ("gallstone", None)}
+    assert {(d.finding, d.other) for d in only_there} == {
+        ("pleural_effusion", "absent"),
+        ("gallstone", None),
+        ("lymphadenopathy", None),
+    }
     assert {(d.finding, d.other) for d in only_here} == {("lung_nodule", None), ("emphysema", "absent")}
 
 
