@@ -92,6 +92,9 @@ def read(
         Path | None, typer.Option("--adapter", metavar="DIR", help="Of a local model, made by tomoscribe tune.")
     ] = None,
     remote_model: RemoteModel = False,
+    impressions: Annotated[
+        bool, typer.Option("--impressions", help="Let the embedded model say what it sees, under To review.")
+    ] = False,
     library: LibraryFolder = None,
     patient: Annotated[
         str, typer.Option("--patient", metavar="ID", help="Whose cases never come back from the library.")
@@ -115,7 +118,7 @@ def read(
         cases = case_library.library_for_reading(library)
         reading = read_scan(
             path, series=series, prior=prior, prior_series=prior_series, patient=patient, writer=writer,
-            anatomy=anatomy, progress=progress,
+            anatomy=anatomy, progress=progress, impressions=impressions,
             library=None if without_library else cases,
         )  # fmt: skip
         progress("export")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.comparing import Comparison, compare_with
 from app.early import Early, Teller
+from app.impressions import impressions_of, reviewed
 from app.records import anatomy_record, capabilities_off, case_record, evidence, provenance
 from app.remembering import Memory, difference, remember
 from app.running import Clock, Progress, find_anatomy, run_tools, silent
@@ -62,6 +63,7 @@ def read_scan(
     patient: str = "",
     anatomy: str | None = None,
     writer: Writer | None = None,
+    impressions: bool = False,
     progress: Progress = silent,
     opened: Callable[[Volume], object] | None = None,
     early: Callable[[Early], object] | None = None,
@@ -77,6 +79,7 @@ def read_scan(
         patient: whose cases never come back from the library.
         anatomy: the engine to prefer for structures; None: the best measured one for each.
         writer: who words the report; None: the composer alone.
+        impressions: whether a language model says what it sees in the image, beside the tools; never evidence.
         progress: called with the name of each step.
         opened: called with the volume as soon as it is there, before anything is looked for.
         early: called with the sections whose tools have ended, each time that another one stands.
@@ -112,15 +115,23 @@ def read_scan(
         memory = remember(case, tools, library, patient=patient)
     with clock.step("write"):
         sentences = draft(case.ledger, facts, comparison, writer)
+    opinion = None
+    if impressions:
+        with clock.step("impressions"):
+            opinion = impressions_of(case, case.ledger)
+            sentences = reviewed(sentences, opinion)
     report = Report(
         case=case_record(scan.volume),
         intake=intake(scan),
-        capabilities_off=capabilities_off(case, failures, writer.off, memory.off or memory.images_off),
+        capabilities_off=capabilities_off(
+            case, failures, writer.off, memory.off or memory.images_off, opinion.off if opinion else None
+        ),
         sentences=tuple(sentences),
         evidence=evidence(case, tools) | memory.records(len(case.ledger)),
         provenance=provenance(scan.volume, tools, comparison.record if comparison else None)
         | {"anatomy": anatomy_record(case)}
         | {"language": writer.provenance}
+        | ({} if opinion is None else {"impressions": opinion.record()})
         | ({} if memory.off else {"library": memory.provenance()}),
         timings_s=clock.seconds,
     )

@@ -61,6 +61,7 @@ def capabilities_off(
     failures: Mapping[str, str],
     language: CapabilityOff | None = None,
     similar: CapabilityOff | None = None,
+    impressions: CapabilityOff | None = None,
 ) -> tuple[CapabilityOff, ...]:
     """What the product can or will do that had no part in this report.
 
@@ -69,6 +70,7 @@ def capabilities_off(
         failures: tool -> kind of exception.
         language: why no language model worded it, or not all of it; None: one did.
         similar: why there are no similar cases, or none by their images; None: there are.
+        impressions: why the language model says nothing of the image although it was asked to.
     """
     off = [
         CapabilityOff(
@@ -96,7 +98,7 @@ def capabilities_off(
             remedy=encoder.remedy or "Nothing to do; the report is made from measurements alone.",
         )
     )
-    return (*off, *(part for part in (language, similar) if part is not None))
+    return (*off, *(part for part in (language, similar, impressions) if part is not None))
 
 
 def anatomy_record(case: Case) -> dict[str, object]:

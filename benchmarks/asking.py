@@ -1,11 +1,11 @@
 """Questions in anyone's words: what the router takes them for, what is declined, and whether the answers are true.
 
-    python -m benchmarks.asking [--questions held|fresh|third] [--rules] [--write-docs]
+    python -m benchmarks.asking [--questions held|fresh|third|fourth] [--rules] [--write-docs]
 
-The questions of ``questions/held.txt``, ``fresh.txt`` and ``third.txt`` were written apart from the examples that train
-the router, and it is not tuned on them. Truth of the answers comes from phantoms: a question after a finding, its side
-or its size is right when the answer says what was put in. "Cannot say" is counted apart. ``--rules`` leaves the head
-out, as without the extra.
+The questions of ``questions/held.txt``, ``fresh``, ``third`` and ``fourth`` were written apart from the examples that
+train the router, and it is not tuned on them. Truth of the answers comes from phantoms: a question after a finding, its
+side or its size is right when the answer says what was put in. "Cannot say" is counted apart. ``--rules`` leaves the
+head out, as without the extra.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def share(right: int, of: int) -> str:
 def main() -> None:
     """Ask, print, and with --write-docs put the table into its page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--questions", choices=("held", "fresh", "third"), default="held")
+    parser.add_argument("--questions", choices=("held", "fresh", "third", "fourth"), default="held")
     parser.add_argument("--rules", action="store_true", help="without the head")
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()

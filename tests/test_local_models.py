@@ -197,15 +197,17 @@ def test_patients_are_split_by_name_and_never_shared(data: Path, tmp_path: Path)
 def test_a_projector_learns_to_say_what_its_vectors_mean_in_two_stages(folder: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from vlm.language.projector import Shape
     from vlm.train.couple import Coupled, Coupling, couple
     from vlm.train.resumable import losses
 
+    small = Shape(tokens=4, hidden=32, heads=2)
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(2, 16)).astype(np.float32)
     cases = [
         Coupled(
             patient=str(n), organs=(centres[n % 2] + rng.normal(0, 0.1, (1 + n % 3, 16))).astype(np.float32),
-            question="?", answer="yes" if n % 2 else "no",
+            question="?", answer=("yes" if n % 2 else "no",),
         )
         for n in range(20)
     ]  # fmt: skip
@@ -215,10 +217,10 @@ def test_a_projector_learns_to_say_what_its_vectors_mean_in_two_stages(folder: P
         couple(cases, net, AutoTokenizer.from_pretrained(folder), out, coupling, start=start)
         return losses(out)
 
-    first = Coupling(steps=40, hidden=32, tokens=4, heads=2, batch=8, rate=1e-2, every=20)
+    first = Coupling(steps=40, shape=small, batch=8, rate=1e-2, every=20)
     whole = run(tmp_path / "one", first)
     assert np.mean(whole[-5:]) < np.mean(whole[:5]) - 0.5
-    second = Coupling(steps=6, hidden=32, tokens=4, heads=2, batch=8, stage="both", every=3, rate=1e-3)
+    second = Coupling(steps=6, shape=small, batch=8, stage="both", every=3, rate=1e-3)
     both = run(tmp_path / "two", second, tmp_path / "one")
     assert both[0] < whole[0]  # stage two begins where stage one ended
     assert (tmp_path / "two" / "adapter" / "adapter_model.safetensors").is_file()

@@ -78,7 +78,7 @@ class LocalModel:
         self._preamble = Preamble()
         self._threads = most_threads or free_threads()
         with threads(self._threads):
-            self._net, self._tokenizer = _load(folder, adapter, eight_bits=eight_bits)
+            self._net, self._tokenizer = load_weights(folder, adapter, eight_bits=eight_bits)
         self._end = _ends(self._net, self._tokenizer)
         self._guiding = _guide(self._tokenizer, self._net.config.vocab_size)
 
@@ -204,7 +204,7 @@ def _matcher(guide: Any, schema: Schema) -> Any:
     return LLMatcher(guide, LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=compact))
 
 
-def _load(folder: Path, adapter: Path | None, *, eight_bits: bool) -> tuple[Any, Any]:
+def load_weights(folder: Path, adapter: Path | None, *, eight_bits: bool = False) -> tuple[Any, Any]:
     """Weights and tokenizer of a folder, with an adapter merged into them."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
