@@ -67,7 +67,7 @@ def told(said: Sequence[tuple[Impression, bool | None]]) -> list[str]:
     for there, end in ((True, "which no measurement supports"), (False, "which was measured")):
         names = [_named(one) for one, tools in known if one.present == there and tools != there]
         if names:
-            lines.append(f"It {'suggests' if there else 'does not see'} {', '.join(names)}, {end}.")
+            lines.append(f"The model {'suggests' if there else 'does not see'} {', '.join(names)}, {end}.")
     return lines
 
 

@@ -183,7 +183,10 @@ def main() -> None:
         f"{len(bodies)} synthetic bodies of the test seeds, {len(STATEMENTS)} statements each; trained on "
         f"{note['bodies']}, threshold from {note.get('tune', 0)} of the tune seeds."
     )
-    text = "\n".join([trained, "", *lines, "", stamp(f"python -m benchmarks.coupled --bodies {len(bodies)}")])
+    command = f"python -m benchmarks.coupled BODIES --bodies {len(bodies)}" + (
+        " --scans SCANS" if options.scans else ""
+    )
+    text = "\n".join([trained, "", *lines, "", stamp(command)])
     print(text)
     if options.write_docs:
         write_section(ROOT / "docs" / "language.md", "coupled", text)

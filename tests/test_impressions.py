@@ -30,8 +30,8 @@ def test_agreement_is_told_and_each_disagreement_with_its_side() -> None:
     )  # fmt: skip
     assert lines == [
         "From the image alone the language model says the same as the tools in 2 of 4 statements.",
-        "It suggests pneumothorax on the left, which no measurement supports.",
-        "It does not see pleural effusion on the right, which was measured.",
+        "The model suggests pneumothorax on the left, which no measurement supports.",
+        "The model does not see pleural effusion on the right, which was measured.",
     ]
     assert told([(said("emphysema", 1.0), None)]) == []
 
@@ -50,7 +50,7 @@ def test_impressions_stand_under_to_review_and_change_no_other_sentence() -> Non
         return Sentence(id="S9", section=section, text="x.", cites=("E1",), author="compose", verdict="supported")
 
     before = [sentence("abdomen"), sentence("impression"), sentence("not_assessed")]
-    after = reviewed(before, Opinion(sentences=["It suggests ascites, which no measurement supports."]))
+    after = reviewed(before, Opinion(sentences=["The model suggests ascites, which no measurement supports."]))
     assert [s.section for s in after] == ["abdomen", "impression", "to_review", "not_assessed"]
     assert [s.id for s in after] == ["S1", "S2", "S3", "S4"]
     late = after[2]
