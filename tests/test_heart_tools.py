@@ -24,7 +24,7 @@ LUMEN_MM, WALL_TO_WALL_MM = 2 * (AORTA_RADIUS_MM - 1.5), 2 * AORTA_RADIUS_MM
 MINE = (
     "heart", "pericardium", "heart_calcification", "aortic_calcification", "devices", "catheter", "bile",
     "aorta_size", "peritoneum", "liver_density", "spine", "hernia", "stones",
-    "dissection",
+    "dissection", "pulmonary_embolism",
 )  # fmt: skip
 
 
@@ -238,18 +238,17 @@ def test_fatty_liver_is_judged_without_contrast_only() -> None:
     assert searches(run("liver_density", arterial), "hepatic_steatosis")[0].failed == ("contrast",)
     told = run("unseen", arterial)
     assert searches(told, "varices")[0].failed == ("phase",)
-    assert searches(told, "pulmonary_embolism")[0].failed == ("not_implemented",)
 
 
 def test_what_no_tool_observes_is_said_to_be_unassessed(plain: Volume) -> None:
     evidence = run("unseen", plain)
     named = {e.finding for e in evidence if isinstance(e, Search)}
     observed = {finding for tool in TOOLS.values() for finding in tool.observes}
-    assert {"pulmonary_embolism", "appendicitis", "ureter_stone", "thrombosis", "metastatic_disease"} <= named
+    assert {"varices", "appendicitis", "ureter_stone", "thrombosis", "metastatic_disease"} <= named
     assert not named & observed and named <= set(load_vocabulary().findings)
     assert not any(e.looked for e in evidence if isinstance(e, Search))
     reasons = {e.finding: e.failed for e in evidence if isinstance(e, Search)}
-    assert reasons["pulmonary_embolism"] == ("no_contrast",)
+    assert reasons["varices"] == ("no_contrast",)
     assert ("not_covered",) in reasons.values()  # the pelvis lies outside the scan
 
 
@@ -288,6 +287,8 @@ ABSENT = (
     ("cptac-pda-00189", "dissection", "aortic_dissection"),
     ("rider-pilot-0117", "dissection", "aortic_dissection"),
     ("totalseg-dicom-j2k", "dissection", "aortic_dissection"),
+    ("cmb-crc-01068", "pulmonary_embolism", "pulmonary_embolism"),
+    ("rider-pilot-0117", "pulmonary_embolism", "pulmonary_embolism"),
     ("acrin-nsclc-042", "intimal_calcium", "aortic_dissection"),
     ("pyradiomics-lung2", "intimal_calcium", "aortic_dissection"),
     ("nlst-101287", "intimal_calcium", "aortic_dissection"),

@@ -17,9 +17,10 @@ from vlm.anatomy.heart import heart
 from vlm.anatomy.laterality import laterality
 from vlm.anatomy.levels import levels
 from vlm.anatomy.liver import liver
-from vlm.anatomy.skeleton import skeleton, spine
+from vlm.anatomy.skeleton import bone_near_spine, skeleton, spine
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case
+from vlm.phantom.body import body
 from vlm.phantom.chest import Phantom, chest
 from vlm.phantom.torso import LAST_RIB_MM, VERTEBRA_MM
 
@@ -131,6 +132,14 @@ def test_phase_is_told_from_the_blood(blood_hu: float, phase: str) -> None:
     found = contrast(Case(chest(spacing_mm=(2.0, 2.0, 3.0), blood_hu=blood_hu, seed=1).volume))
     assert found.phase == phase
     assert found.enhanced is (phase != "none")
+
+
+@pytest.mark.parametrize("seed", [61])
+def test_an_enhanced_aorta_that_touches_the_spine_is_no_bone(seed: int) -> None:
+    person = body(seed=seed, phase="arterial", region="chest", spacing_mm=(2.5, 2.5, 3.0))
+    case = Case(person.volume)
+    assert contrast(case).phase == "arterial"
+    assert np.mean(bone_near_spine(case).voxels[person.mask("aorta").on(case.working.grid).voxels]) < 0.08
 
 
 def test_heart_and_liver_lie_where_they_were_drawn(plain: Phantom, plain_case: Case) -> None:

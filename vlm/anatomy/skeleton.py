@@ -31,6 +31,9 @@ BODY_FORWARD_MM = 24.0  # canal to the middle of the vertebral body, towards the
 BODY_RADIUS_MM = 16.0  # radius of a thoracolumbar vertebral body
 SMOOTH_BLOB_MM = 6.0  # enhanced heart, aorta and kidneys hold a ball of this radius; cortical bone does not
 RIM_MM = 5.0  # trabeculated rim of enhanced heart chambers that the opening leaves
+STREAM_MM = 3.0  # what an enhanced aorta leaves of a blob beside a vertebral body, radius
+STREAM_RIM_MM = 3.0
+BEFORE_CANAL_MM = 5.0  # no aorta lies further back
 MINIMUM_BONE_ML = 1.0  # smaller dense components are calcifications, stones or bowel content
 SURE_SCORE = 0.5  # of a true canal on 15 real scans: 0.7-1.0; of humerus, femur or skull: below 0.35
 LEAST_SPINE_MM = 30.0  # about one vertebra with its discs
@@ -177,8 +180,10 @@ def skeleton(case: Case) -> Mask:
     volume = case.working
     hu = volume.hu.T
     dense = (hu > BONE_HU) & (hu < METAL_HU) & body(case).voxels.T
-    keep_smooth = spine_region(case)
     blobs = opened_by(dense, volume.grid, SMOOTH_BLOB_MM)
+    beside = _beside_bodies(case)
+    streams = opened_by(blobs & beside, volume.grid, STREAM_MM)
+    keep_smooth = spine_region(case) & ~(grown(streams, STREAM_RIM_MM, volume.grid) & beside)
     dense &= ~grown(blobs, RIM_MM, volume.grid) | keep_smooth
     labels, count = cc3d.connected_components(dense, connectivity=6, return_N=True)
     if count == 0:
@@ -208,6 +213,20 @@ def spine_region(case: Case) -> Bools:
         body = dx**2 + dy**2 < (BODY_RADIUS_MM + 5.0) ** 2
         arch = (np.abs(dx) < 45.0) & (dy < -5.0) & (dy > -75.0)
         out[k] = body | arch
+    return out
+
+
+def _beside_bodies(case: Case) -> Bools:
+    """(Z, Y, X): what lies beside and before the vertebral bodies, where an enhanced aorta touches them."""
+    volume, axis = case.working, spine(case)
+    body_ijk, canal_ijk = (volume.grid.to_ijk(points) for points in (axis.bodies_mm, axis.canal_mm))
+    step_x, step_y, _ = volume.grid.spacing_mm
+    nz, ny, nx = volume.hu.T.shape
+    out = np.zeros((nz, ny, nx), dtype=bool)
+    y, x = np.ogrid[:ny, :nx]
+    for k in range(nz):
+        away = ((x - body_ijk[k, 0]) * step_x) ** 2 + ((y - body_ijk[k, 1]) * step_y) ** 2
+        out[k] = (away > BODY_RADIUS_MM**2) & ((y - canal_ijk[k, 1]) * step_y > BEFORE_CANAL_MM)
     return out
 
 

@@ -20,7 +20,7 @@ NEEDS_CONTRAST = frozenset({
 })  # fmt: skip
 
 ASKED_FOR = frozenset({"thrombosis", "metastatic_disease"})  # wider than what stands below them
-PHASES = {"varices": ("venous",), "pulmonary_embolism": ("pulmonary", "arterial")}  # in which its vessels are filled
+PHASES = {"varices": ("venous",)}  # in which its vessels are filled
 
 
 @tool(NAME, observes=())
