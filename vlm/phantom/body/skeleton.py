@@ -165,13 +165,15 @@ class Skeleton:
     def rib_line(self, sign: float, number: int) -> list[Triple]:
         """The middle line of a rib from its head to its front end."""
         bottom, height, width, depth = VERTEBRAE[f"T{number}"]
-        z = bottom + height * 0.8
+        floating = number >= 11  # its head meets its own body alone, and its neck leans back as the arch does
+        z = bottom + height * {11: 0.65, 12: 0.5}.get(number, 0.8)
         x, y = self.trunk.side.at(z), self.trunk.spine.at(z)
         drop, end = RIBS[number - 1]
         out = 5.0
         start = float(np.clip(30 - number * 0.4, 22, 34))
+        lean = (self.trunk.spine.at(z + 8) - self.trunk.spine.at(z - 8)) / 16 * (depth + 6) if floating else 1.0
         line: list[Triple] = [
-            (x + sign * (width + 2), y - depth * 0.6, z), (x + sign * (width + 12), y - depth - 6, z + 1),
+            (x + sign * (width + 2), y - depth * 0.6, z), (x + sign * (width + 12), y - depth - 6, z + lean),
         ]  # fmt: skip
         for degrees in np.linspace(start, end, 14):
             s = (degrees - start) / (end - start)

@@ -12,7 +12,7 @@ from vlm.phantom.body.heart import Heart
 from vlm.phantom.body.labels import LOBES
 from vlm.phantom.body.lungs import Lungs
 from vlm.phantom.body.scene import Field, Place, Scene, Window
-from vlm.phantom.body.shapes import Floats, Triple, both, ellipsoid, join, smooth_line, squircle
+from vlm.phantom.body.shapes import Floats, Triple, ellipsoid, join, meet, smooth_line, squircle
 from vlm.phantom.body.trunk import Trunk
 
 ROPES = ("aorta", "superior_vena_cava", "inferior_vena_cava", "pulmonary_artery")  # the first line of each
@@ -180,8 +180,9 @@ class Thorax:
 
     def _beside_spine(self, p: Place) -> Floats:
         """What fills the room between the arches, the heads of the ribs and the lung: muscle, not fat."""
-        room = both(np.abs(p.x - self.trunk.side(p.z)) - 36, p.y - self.trunk.spine(p.z) + 13)
-        return both(room, p["wall"])
+        behind = self.trunk.spine(p.z) - 9 - p.y  # the lung's gutter reaches back beside the body, along the ribs
+        room = meet(0.8 * (np.abs(p.x - self.trunk.side(p.z)) - 19 - 0.75 * behind), -behind, 5)
+        return meet(room, p["wall"], 4)
 
     def _neck(self) -> None:
         scene = self.scene
