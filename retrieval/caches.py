@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from retrieval import features
 from retrieval.cases import Kind
+from retrieval.engines import open_index
 from retrieval.faiss_index import FaissIndex
-from retrieval.index import EXACT_UP_TO, Block, Facts, Ids, VectorIndex, open_index
+from retrieval.index import EXACT_UP_TO, Block, Facts, Ids, VectorIndex
 from retrieval.library import CaseLibrary
 from retrieval.weights import (
     FITTED_ON,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -125,18 +124,3 @@ def in_blocks(ids: Sequence[int] | Ids, size: int) -> Iterator[Ids]:
     held = np.asarray(ids, dtype=np.int64)
     for start in range(0, len(held), size):
         yield held[start : start + size]
-
-
-def open_index(place: str | Path, name: str, dimension: int) -> VectorIndex:
-    """An index by its place: a folder for FAISS; ``milvus://host:port`` or a ``.db`` file for Milvus.
-
-    Raises:
-        UsageError: the engine's package is not installed, or its server does not answer.
-    """
-    if str(place).startswith("milvus://") or str(place).endswith(".db"):
-        from retrieval.milvus_index import MilvusIndex
-
-        return MilvusIndex(str(place), name, dimension)
-    from retrieval.faiss_index import FaissIndex
-
-    return FaissIndex(dimension)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from retrieval import faiss_index
+from retrieval.engines import open_index
 from retrieval.faiss_index import FaissIndex
-from retrieval.index import Facts, VectorIndex, exact_neighbours, normalised, open_index, recall_of
+from retrieval.index import Facts, VectorIndex, exact_neighbours, normalised, recall_of
 
 pytest.importorskip("faiss", reason="needs faiss-cpu: pip install 'tomoscribe[retrieval]'")
 
