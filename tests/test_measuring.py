@@ -217,13 +217,14 @@ def test_every_cohort_that_limits_come_from_has_its_section_of_the_page() -> Non
     assert {cohort.limits for cohort in COHORTS.values() if cohort.limits} == set(QUOTED)
 
 
-def test_a_cohort_without_the_finding_takes_no_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cohort_that_holds_the_finding_never_or_seldom_takes_no_licence(monkeypatch: pytest.MonkeyPatch) -> None:
     from vlm.tools import registry
 
     known = {"nodules": {"lung_nodule": {"n": 40, "smallest": 8.0, "sensitivity": 0.95, "quantity": "diameter"}}}
     clear = {"nodules": {"lung_nodule": {"n": 0, "smallest": None, "false_positives_per_scan": 0.1}}}
     missed = {"nodules": {"lung_nodule": {"n": 40, "smallest": None}}}
-    for cohorts, size in (((known, clear), 8.0), ((known, missed), None)):
+    seldom = {"nodules": {"lung_nodule": {"n": 4, "smallest": None}}}
+    for cohorts, size in (((known, clear), 8.0), ((known, seldom), 8.0), ((known, missed), None), ((seldom,), None)):
         monkeypatch.setattr(registry, "_limits", lambda cohorts=cohorts: cohorts)
         limit = registry.measured_limit("nodules", "lung_nodule")[0]
         assert (limit.value if limit else None) == size

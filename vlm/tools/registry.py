@@ -64,6 +64,7 @@ def load_tools() -> dict[str, Tool]:
     return dict(sorted(TOOLS.items()))
 
 
+MANY = 10  # truths in a cohort: fewer, spread over sizes, license none whatever is found
 COHORTS = ("limits.json", "limits_bodies.json", "limits_real.json")  # chests; bodies; findings put into real scans
 
 
@@ -76,12 +77,13 @@ def _limits() -> tuple[Mapping[str, Any], ...]:  # JSON: {"nodules": {"lung_nodu
 def measured_limit(name: str, finding: str) -> tuple[Measurement | None, float | None]:
     """The smallest size that a tool finds, and the sensitivity from that size on, as measured.
 
-    Where several cohorts were measured, the worst of them speaks. Returns
-    (None, None) when nobody has measured it, or no size was found often enough: a negation then
-    carries that limit.
+    Where several cohorts were measured, the worst of them speaks; one that holds a few truths of every size says
+    nothing beside one that holds many. Returns (None, None) when nobody has measured it, or no size was found often
+    enough: a negation then carries that limit.
     """
     rows = [cohort[name][finding] for cohort in _limits() if finding in cohort.get(name, {})]
-    entries = [row for row in rows if row["n"]]  # a cohort that did not hold the finding has false positives alone
+    held = [row for row in rows if row["n"]]  # a cohort that did not hold the finding has false positives alone
+    entries = [row for row in held if row["n"] >= MANY] or held
     if not entries or any(entry.get("smallest") is None for entry in entries):
         return None, None
     worst = max(entries, key=lambda entry: float(entry["smallest"]))
