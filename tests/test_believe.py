@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vlm.anatomy.believe import Believed, Part, believe, strangers, without_necks
+from vlm.anatomy.believe import Believed, Part, believe, one_component, strangers, without_necks
 from vlm.anatomy.classes import ORGANS
 from vlm.anatomy.engines.protocol import LabelMap
 from vlm.ct.volume import Grid, Mask
@@ -70,6 +70,11 @@ def test_loose_pieces_fall_off(person: tuple[Case, Drawn]) -> None:
     spoilt[:4, :4, :4] = True
     told = judged(person, spleen=spoilt)
     assert np.array_equal(kept(told, "spleen", person[0]), kept(judged(person), "spleen", person[0]))
+
+
+def test_two_crumbs_in_a_box_one_voxel_thin_are_dropped() -> None:
+    crumbs = Part((slice(4, 5), slice(4, 5), slice(2, 5)), np.array([[[True, False, True]]]))
+    assert not one_component("femur", crumbs, Grid((9, 9, 9), np.diag([3.0, 3.0, 3.0, 1.0])))
 
 
 @pytest.mark.parametrize(("bridge_mm", "stays"), [(6.0, False), (30.0, True)])

@@ -173,7 +173,8 @@ def one_component(name: str, part: Part, grid: Grid) -> Part:
         return part
     if name in MANY:
         least = max(2, round(CRUMB_ML / grid.voxel_ml))
-        return Part(part.box, np.asarray(cc3d.dust(part.voxels, threshold=least, connectivity=26) > 0))
+        voxels = part.voxels.view(np.uint8)  # cc3d counts too few labels in thin boxes of bools
+        return Part(part.box, np.asarray(cc3d.dust(voxels, threshold=least, connectivity=26) > 0))
     return Part(part.box, np.asarray(cc3d.largest_k(part.voxels, k=1, connectivity=6) > 0))
 
 

@@ -160,7 +160,8 @@ def _longest(points: NDArray[np.float64]) -> float:
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """The largest connected piece, its holes filled; None of an empty mask."""
-    labels: NDArray[np.uint32] = cc3d.connected_components(np.ascontiguousarray(mask.T), connectivity=26)
+    voxels = np.ascontiguousarray(mask.T).view(np.uint8)  # cc3d counts too few labels in thin boxes of bools
+    labels: NDArray[np.uint32] = cc3d.connected_components(voxels, connectivity=26)
     counts = np.bincount(labels.ravel())
     if counts.size < 2:
         return None
