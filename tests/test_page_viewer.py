@@ -140,6 +140,7 @@ def dragged(page: Page, start: tuple[int, int], end: tuple[int, int]) -> tuple[l
         drawn(page)
         told.append(page.evaluate("tomoscribe.viewer.view.mm()"))
     page.evaluate("document.activeElement.blur()")
+    page.wait_for_function("() => / HU |outside/.test(document.querySelector('#where').textContent)")
     return told[0], told[1]
 
 

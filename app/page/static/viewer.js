@@ -157,7 +157,14 @@ class Viewer {
   // The server is asked what lies under the crosshair, unless it moves on.
   rest() {
     clearTimeout(this.timer);
+    this.drawn = false;
     this.timer = setTimeout(() => this.view && this.askPoint(this.view.mm()), PAUSE_MS);
+  }
+
+  // What was drawn is said in place of the point: an answer that is under way comes too late.
+  drew() {
+    clearTimeout(this.timer);
+    this.drawn = true;
   }
 
   // The corner of the screen: slice and window, as workstations write them.
@@ -173,6 +180,7 @@ class Viewer {
     try {
       const here = await post(address('/point'), { mm });
       if (desk.case?.id !== open.id || this.view?.mm().some((value, i) => Math.abs(value - mm[i]) > 0.05)) return;
+      if (this.drawn) return;
       const seen = open.legend.find((entry) => entry.label === here.label);
       const names = [here.structure, seen && seen.name].filter(Boolean).join(' · ');
       this.where.textContent = `${this.place}   ${here.hu === null ? 'outside the scan' : `${here.hu} HU`}   ${names}`;
@@ -197,6 +205,7 @@ class Viewer {
 
   // Returns what the box holds, in words.
   async boxDrawn(low, high) {
+    this.drew();
     desk.box = [low, high];
     this.offer();
     try {
@@ -214,6 +223,7 @@ class Viewer {
   }
 
   lengthDrawn(mm) {
+    this.drew();
     const text = `Length: ${mm.toFixed(1)} mm`;
     this.where.textContent = `${this.place ?? ''}   ${text}`;
     announce(text);
