@@ -70,7 +70,7 @@ def anasarca(case: Case) -> list[Evidence]:
 
 
 def layer_of(case: Case) -> Layer | None:
-    """The layer with its density; None without a spine, or where the body has too little fat."""
+    """The layer with its density; None without a spine, or where too little of it is as dense as fat."""
     volume, axis = case.working, spine(case)
     if not axis.found:
         return None
@@ -91,6 +91,8 @@ def layer_of(case: Case) -> Layer | None:
         return None
     values = hu[voxels]
     fatty = values[(values > WINDOW_HU[0]) & (values < WINDOW_HU[1])]
+    if not fatty.size:
+        return None
     return Layer(voxels=voxels, fat_hu=float(fatty.mean()), fluid=float(np.mean(np.concatenate(fluid))))
 
 
