@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+import vlm.tools.pulmonary_embolism as tool
 from tests.scans import real_case
+from vlm.anatomy.airways import airways
 from vlm.ct.volume import Grid
 from vlm.evidence import Case, Observation, Search
 from vlm.phantom.chest import chest
@@ -53,6 +55,26 @@ def test_it_says_why_it_does_not_look(blood_hu: float, step_mm: float, why: str)
     told = pulmonary_embolism(Case(chest(spacing_mm=(2.5, 2.5, step_mm), blood_hu=blood_hu, seed=1).volume))
     assert [(type(one), one.covered, one.failed) for one in told if isinstance(one, Search)] == [(Search, 0.0, (why,))]
     assert not any(isinstance(one, Observation) for one in told)
+
+
+@pytest.mark.parametrize(("right_mm", "side"), [(-30.0, "left"), (30.0, "right")])
+def test_a_clot_is_told_on_its_side_and_where_it_lies(
+    monkeypatch: pytest.MonkeyPatch, right_mm: float, side: str
+) -> None:
+    case = Case(chest(spacing_mm=(2.5, 2.5, 3.0), blood_hu=300.0, seed=1).volume)
+    scene = scene_of(case)
+    carina = airways(case).carina_mm
+    assert scene is not None and carina is not None
+    centre = np.add(carina, (right_mm, 20.0, -20.0))
+    at = tuple(np.rint(scene.grid.to_ijk(centre)).astype(int))
+    clot = np.zeros(scene.hu.shape, dtype=bool)
+    clot[at[0] - 1 : at[0] + 2, at[1] - 1 : at[1] + 2, at[2] - 1 : at[2] + 2] = True
+    monkeypatch.setattr(tool, "defects", lambda _: [clot])
+    seen = [one for one in pulmonary_embolism(case) if isinstance(one, Observation)]
+    assert len(seen) == 1 and seen[0].side == side and seen[0].region is not None
+    assert np.linalg.norm(np.subtract(seen[0].region.centroid_mm, centre)) < 3.0
+    volume = seen[0].measured("volume")
+    assert volume is not None and volume.value == pytest.approx(27 * scene.grid.voxel_ml, rel=1e-3)
 
 
 @pytest.mark.realct
