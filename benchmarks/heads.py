@@ -30,20 +30,21 @@ from vlm.encoder.calibration import auroc, expected_error, resampled
 
 SAID = {"present": 1.0, "uncertain": 0.5, "limited": 0.0, "absent": 0.0}
 LEAST = 5
+PACKS = ("ct-rate-18", "merlin-30")
 WAYS = ("tools", "zero_shot", "heads", "joined")
 Row = Mapping[str, Any]
 
 
 def asked(case: Path, pack: str, encoder: Encoder, kept: Path) -> list[Row]:
-    """Every column of a pack for one case, from what was kept where it was asked before."""
+    """Every column of a pack for one case, from what was kept where it was asked before: it is read once for all."""
     path = kept / f"{case.name}.json"
     if not path.is_file():
-        answers = query_scan(know(case / "scan"), (), pack, encoder)["answers"]
+        known = know(case / "scan")
+        answers = {name: query_scan(known, (), name, encoder)["answers"] for name in PACKS}
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps([score_of(row) for row in answers]), encoding="utf-8")
+        path.write_text(json.dumps(answers), encoding="utf-8")
         print(case.name, flush=True)
-    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
-    return rows
+    return [score_of(row) for row in json.loads(path.read_text(encoding="utf-8"))[pack]]
 
 
 def score_of(row: Row) -> dict[str, Any]:

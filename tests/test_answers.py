@@ -1,0 +1,57 @@
+"""How the answers to whole packs are judged on bodies of known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import answers
+from vlm.findings.packs import load_pack
+from vlm.findings.vocabulary import load_vocabulary
+from vlm.language.query import queries_of_pack
+
+COLUMN = {query.words: query for name in answers.PACKS for query in queries_of_pack(load_pack(name))}
+
+
+def saw(*found: tuple[str, str], searched: tuple[str, ...] = ()) -> answers.Row:
+    """What tools saw, as ``tomoscribe measure`` keeps it."""
+    return {
+        "observations": [{"finding": finding, "presence": presence} for finding, presence in found],
+        "searches": [{"finding": finding, "stands": True} for finding in searched],
+    }
+
+
+@pytest.mark.parametrize(("seen", "status"), [
+    (saw(("lung_nodule", "uncertain"), searched=("lung_nodule",)), "uncertain"),
+    (saw(("lung_nodule", "uncertain"), ("lung_nodule", "present")), "present"),
+    (saw(("lung_cyst", "present"), searched=("lung_nodule",)), "absent"),
+    (saw(searched=("pleural_effusion",)), ""),
+])  # fmt: skip
+def test_a_column_is_answered_by_what_was_found_and_where_tools_looked(seen: answers.Row, status: str) -> None:
+    assert answers.status(COLUMN["Lung nodule"], seen) == status
+
+
+def test_what_a_phase_hides_is_neither_there_nor_not() -> None:
+    told = {"findings": [{"finding": "pericardial_effusion", "visible": False}, {"finding": "lung_nodule"}]}
+    row = dict(zip(COLUMN, answers.truths(told, [load_pack(name) for name in answers.PACKS]), strict=True))
+    assert (row["Pericardial effusion"], row["Lung nodule"], row["Emphysema"]) == (-1, 1, 0)
+
+
+def test_a_probability_is_of_other_bodies_and_says_nothing_where_nobody_looked() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 2, (200, 3))
+    said = np.where(truth == 1, "present", "absent")
+    said[:, 2] = ""
+    chance = answers.chances(said, truth)
+    assert np.isnan(chance[:, 2]).all()
+    assert np.abs(chance[:, :2] - truth[:, :2]).max() < 0.1
+    flipped = truth.copy()
+    flipped[0] = 1 - flipped[0]
+    assert answers.chances(said, flipped)[0, :2] == pytest.approx(chance[0, :2])
+
+
+def test_every_column_has_words_of_a_patient_that_stand_in_no_list() -> None:
+    words = answers.paraphrases()
+    assert {name.lower().replace("_", " ") for name in COLUMN} == set(words)
+    listed = {text for finding in load_vocabulary().findings.values() for text in (*finding.words, *finding.lay)}
+    assert not listed & set(words.values())
