@@ -27,7 +27,10 @@ SICK = (
     "hepatic steatosis, 25 HU", "splenomegaly 600 ml", "gallstone 12 mm", "right renal cyst 40 mm", "liver cyst 30 mm",
     "prostatomegaly 80 ml", "bladder stone 14 mm",
 )  # fmt: skip
-BLOCKED = ("biliary dilatation 12 mm", "left hydronephrosis, 20 mm", "anasarca 12 %")
+BLOCKED = (
+    "biliary dilatation 12 mm", "left hydronephrosis, 20 mm", "anasarca 12 %", "left adrenal nodule 20 mm",
+    "pancreatic duct dilatation 6 mm", "appendicitis 12 mm",
+)  # fmt: skip
 MAN = 2
 GRID = Grid((60, 60, 40), np.diag([2.0, 2.0, 2.0, 1.0]))
 

@@ -55,6 +55,7 @@ HEIGHTS_MM: Mapping[str, tuple[float, float]] = {
     "ureter": (-140.0, -380.0),
     "bowel": (-70.0, -400.0),
     "colon": (-40.0, -400.0),
+    "appendix": (-250.0, -340.0),
     "abdomen": (0.0, -400.0),
     "peritoneum": (0.0, -400.0),
     "retroperitoneum": (-60.0, -300.0),

@@ -36,6 +36,10 @@ SITES: Mapping[str, tuple[str, Side | None]] = {
     "aorta": ("abdominal_aorta", None),
     "small_bowel": ("bowel", None),
     "colon": ("colon", None),
+    "common_bile_duct": ("bile_ducts", None),
+    "pancreatic_duct": ("pancreatic_duct", None),
+    "uterus": ("uterus", None),
+    "appendix": ("appendix", None),
 }
 CUT_COVER = 0.9  # an organ that touches the edge of the scan is never whole
 

@@ -38,7 +38,8 @@ SITES: Mapping[str, str] = {
     "lung_right": "lung", "lung_left": "lung", "esophagus": "oesophagus", "colon": "bowel", "small_bowel": "bowel",
     "duodenum": "pancreas", "hip": "pelvis", "sacrum": "pelvis", "femur": "hip", "gluteus": "pelvis",
     "thyroid_gland": "thyroid", "trachea": "mediastinum", "inferior_vena_cava": "upper_abdomen",
-    "portal_vein_and_splenic_vein": "pancreas",
+    "portal_vein_and_splenic_vein": "pancreas", "common_bile_duct": "bile_ducts", "pancreatic_duct": "pancreas",
+    "uterus": "uterus", "appendix": "appendix",
 }  # fmt: skip
 
 
