@@ -20,14 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.reading import fill_omissions
 from benchmarks.counterfactuals import wilson
 from benchmarks.scenes import Scene, sample
 from benchmarks.stamp import stamp, write_section
 from vlm.findings.vocabulary import load_vocabulary
-from vlm.grounding import Context, Verdict
+from vlm.grounding import PASSES, Context, Statement, Verdict, omissions
 from vlm.language import embedded
 from vlm.language.asking_rows import ask_for
 from vlm.language.compose import ScanFacts, compose
+from vlm.language.drafting import checked
 from vlm.language.models import Answer
 from vlm.language.restyle import load_wordings, say
 from vlm.language.rewording import Judge, reword, row_words
@@ -155,6 +157,26 @@ def judged(tables: list[Table], said: list[dict[int, str]], only: frozenset[str]
     return figures
 
 
+def reported(tables: list[Table], said: list[dict[int, str]]) -> Figures:
+    """Whole reports, as they are after the checker: what does not hold stays composed."""
+    figures = Figures(tables=len(tables))
+    for t, sentences in zip(tables, said, strict=True):
+        context = Context(prior=t.scene.prior)
+        judge = Judge(t.drafts, t.scene.ledger, context)
+        kept = judge.together(judge.sorted(t.rows, sentences, author="model")[0])
+        drafts = [kept.get(n, draft) for n, draft in enumerate(t.drafts)]
+        report = checked(drafts, t.scene.ledger, context=context,
+                         fill=lambda names, ledger=t.scene.ledger: fill_omissions(ledger, names))  # fmt: skip
+        statements = [Statement(id=s.id, section=s.section, text=s.text, cites=s.cites) for s in report]
+        figures.sentences += len(report)
+        figures.counts["worded"] += len(kept)
+        figures.counts["failed"] += sum(s.verdict not in PASSES and s.section != "to_review" for s in report)
+        told = {name for sentence in report for name in sentence.cites}
+        figures.counts["left out"] += len({*omissions(statements, t.scene.ledger, context=context)} - told)
+        figures.counts["escaped"] += sum(bool(keyword_faults(t.rows[n], sentences[n])) for n in kept)
+    return figures
+
+
 def shuffled(said: list[dict[int, str]], tables: list[Table]) -> list[dict[int, str]]:
     """Each row's sentence is another patient's with the same slots and kind: what is right by chance."""
     pool: dict[tuple[str, ...], list[tuple[int, str]]] = {}
@@ -212,23 +234,25 @@ def main() -> None:
     tables = [table(seed) for seed in range(options.tables)]
     results = {"phrase grammar": judged(tables, [{n: say(r, t.style) for n, r in t.rows.items()} for t in tables])}
     notes: list[str] = []
+    done: dict[str, Figures] = {}
     for name in filter(None, options.models.split(",")):
         model = embedded.embedded_model(with_adapter=name == "lora")
         said = spoken(tables, model, options.kept)
         results[name] = judged(tables, said)
+        done[name] = reported(tables, said)
         results[f"{name}, findings never trained on"] = judged(tables, said, HELD_OUT)
         results[f"{name}, rows shuffled between patients"] = judged(tables, shuffled(said, tables))
         notes += [f"{name}: {line}" for line in speed(model, tables)]
         print("\n".join(results[name].examples))
-    text = shown(results, notes)
+    text = "\n\n".join([shown(results), shown_reports(done), *notes])
     print(text)
     if options.write_docs:
         command = f"python -m benchmarks.language --tables {options.tables} --models {options.models}"
         write_section(DOCS, "language", f"{stamp(command)}\n\n{text}")
 
 
-def shown(results: dict[str, Figures], notes: list[str]) -> str:
-    """The table as Markdown."""
+def shown(results: dict[str, Figures]) -> str:
+    """First attempts, before the checker, as a table of Markdown."""
     columns = {
         "grounded": "passes the checker", "contradicted": "contradicted", "hallucinated": "names another finding",
         "omitted": "no sentence", "escaped": "passes, yet the keyword scorer objects",
@@ -237,7 +261,21 @@ def shown(results: dict[str, Figures], notes: list[str]) -> str:
     for name, figures in results.items():
         cells = " | ".join(figures.cell(key) for key in columns)
         lines.append(f"| {name} | {figures.sentences} of {figures.tables} tables | {cells} |")
-    return "\n".join([*lines, "", *notes])
+    return "\n".join(lines)
+
+
+def shown_reports(done: dict[str, Figures]) -> str:
+    """Whole reports, after the checker, as a table of Markdown."""
+    columns = {
+        "worded": "worded by the model", "failed": "fail the checker", "left out": "findings left out",
+        "escaped": "of the model, the keyword scorer objects",
+    }  # fmt: skip
+    lines = ["| report after the checker | sentences | " + " | ".join(columns.values()) + " |",
+             "|" + " --- |" * (2 + len(columns))]  # fmt: skip
+    for name, figures in done.items():
+        cells = " | ".join(str(figures.counts[key]) for key in columns)
+        lines.append(f"| {name} | {figures.sentences} of {figures.tables} tables | {cells} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

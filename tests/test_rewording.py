@@ -131,6 +131,7 @@ def truth(line: str, scene: Scene) -> str:
 
 LIES: dict[str, Callable[[str], str]] = {
     "another side": lambda s: s.replace("left", "LEFT").replace("right", "left").replace("LEFT", "right"),
+    "no side": lambda s: re.sub(r" (?:on|in) the (?:left|right)(?: [a-z]+)*|\b(?:left|right) ", "", s),
     "denied": lambda s: f"No {s[0].lower()}{s[1:]}" if not s.startswith(("No", "There")) else s.replace("no ", ""),
     "another finding": lambda s: f"{s.rstrip('.')} and pulmonary embolism.",
     "a number": lambda s: f"{s.rstrip('.')} of 8 mm.",

@@ -32,6 +32,7 @@ ITS_OWN = frozenset(
         "liters percent per left right bilateral both bilaterally",
     )
 )
+PLACED = frozenset({"left", "right", "both", "upper", "middle", "lower"})  # words that a sentence may not lose
 TWICE = re.compile(r"\b([a-z]+ [a-z]+ ?[a-z]*)\b[ ,]+\1\b", re.I)
 MOST_SECONDS = 120.0  # for a whole report; what is not worded by then stays composed
 FIRST, AT_ONCE = 4, 16  # questions handed to a model together: a few first, so that its first sentence is there soon
@@ -221,6 +222,10 @@ class Judge:
         own = row_words(bare) - row_words(row.text)
         if odd := sorted(own & ITS_OWN):
             return Verdict("unsupported", "G4", f"says {odd[0]!r}, which the row does not")
+        told = row_words(re.sub(r"\bbilateral(ly)?\b", "both", sentence, flags=re.I))
+        lost = [word for word in sorted(PLACED & row_words(row.text)) if word not in told]
+        if lost := [*lost, *(literal for literal in row.literals if literal not in sentence)]:
+            return Verdict("unsupported", "G4", f"does not say {lost[0]!r}, which the row does")
         if TWICE.search(bare):
             return Verdict("unsupported", "G2", "repeats itself")
         return replace(self.drafts[n], template=row.filled(sentence), author=author)  # type: ignore[arg-type]
