@@ -3,9 +3,9 @@
     python -m benchmarks.asking [--questions held|fresh|third|fourth|fifth] [--rules] [--write-docs]
 
 The questions of ``questions/held.txt``, ``fresh``, ``third``, ``fourth`` and ``fifth`` were written apart from the
-examples that train the router; the last is the one whose misses nobody has looked at. Truth of the answers comes from phantoms: a question after a finding, its
-side or its size is right when the answer says what was put in. "Cannot say" is counted apart. ``--rules`` leaves the
-head out, as without the extra.
+examples that train the router; of the last nobody has looked at the misses. Truth of the answers comes from phantoms: a
+question after a finding, its side or its size is right when the answer says what was put in. "Cannot say" is counted
+apart. ``--rules`` leaves the head out, as without the extra.
 """
 
 from __future__ import annotations
