@@ -78,7 +78,7 @@ def from_ledger(ledger: Ledger) -> tuple[Fact, ...]:
                     size_mm=None if size is None else round(size, 1),
                 )
             )
-        elif isinstance(record, Search) and record.looked and record.found == 0:
+        elif isinstance(record, Search) and record.denies and record.found == 0:
             facts.append(Fact(finding=record.finding, presence="absent", side=record.side, site=record.site))
     return without_repeats(facts)
 

@@ -312,12 +312,21 @@ def test_a_place_that_was_not_judged_is_named_where_another_was() -> None:
     assert "aneurysm of the ascending aorta" in told and "aortic aneurysm" not in told
 
 
-@pytest.mark.parametrize("reason", ["thick_slices", "noise", "metal", "contrast", "not_found", "tool_failed", "phase"])
+@pytest.mark.parametrize(
+    "reason", ["thick_slices", "noise", "metal", "contrast", "not_found", "tool_failed", "phase", "often_missed"]
+)
 def test_every_reason_for_what_was_not_assessed_passes_the_checker(reason: str) -> None:
     search = Search(tool="x", finding="aortic_aneurysm", covered=0.0, failed=(reason,))
     sentences = written(search)
     assert texts(sentences, "not_assessed")
     assert not texts(sentences, "to_review")
+
+
+def test_what_its_tool_mostly_misses_is_not_denied_but_told_as_not_assessed() -> None:
+    sentences = written(Search(tool="x", finding="hiatal_hernia", covered=1.0, failed=("often_missed",)))
+    assert not any(s.text.startswith("No ") for s in sentences)
+    (told,) = texts(sentences, "not_assessed")
+    assert "hernia" in told and "missed too often in tests" in told
 
 
 def test_a_new_device_stands_in_the_impression_an_old_one_does_not() -> None:

@@ -129,6 +129,19 @@ def test_limited_sentence_passes_once_its_words_are_added() -> None:
     assert verdict(f"No hiatal hernia ({found.words[0]}).", "E22").name == "supported"
 
 
+def test_no_words_make_a_denial_of_what_the_tool_mostly_misses() -> None:
+    ledger = Ledger()
+    ledger.add(looked("hiatal_hernia", "often_missed"))
+    said = {
+        "No hiatal hernia.": "mediastinum",
+        "No hiatal hernia (missed too often in tests).": "mediastinum",
+        "Hiatal hernia was not assessed, missed too often in tests.": "not_assessed",
+    }
+    statements = [Statement(id=text, section=section, text=text, cites=("E1",)) for text, section in said.items()]
+    verdicts_of = [check([statement], ledger)[statement.id].name for statement in statements]
+    assert verdicts_of == ["unsupported", "unsupported", "supported"]
+
+
 def test_technique_is_neutral_until_it_claims_a_finding() -> None:
     text = "CT of the chest, 1.25 mm slices, no intravenous contrast."
     assert verdict(text, section="technique").name == "neutral"

@@ -228,3 +228,23 @@ def test_a_cohort_that_holds_the_finding_never_or_seldom_takes_no_licence(monkey
         monkeypatch.setattr(registry, "_limits", lambda cohorts=cohorts: cohorts)
         limit = registry.measured_limit("nodules", "lung_nodule")[0]
         assert (limit.value if limit else None) == size
+
+
+@pytest.mark.parametrize(
+    ("rows", "doubt"),
+    [
+        ([{"10": "0/4", "25": "0/1"}], ("often_missed",)),
+        ([{"10": "4/4", "25": "0/2", "40": "1/3"}], ("often_missed",)),  # the largest count, not the smallest
+        ([{"10": "0/2", "25": "0/2"}], ("not_measured",)),  # too few to say so
+        ([{"10": "0/5"}, {"10": "0/5", "60": "3/5"}], ("not_measured",)),  # another cohort found them
+        ([], ("not_measured",)),
+    ],
+)
+def test_a_tool_that_missed_most_of_the_largest_denies_nothing(
+    rows: list[dict[str, str]], doubt: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vlm.tools import registry
+
+    cohorts = [{"hernia": {"hiatal_hernia": {"n": 5, "smallest": None, "by_size": row}}} for row in rows]
+    monkeypatch.setattr(registry, "_limits", lambda: tuple(cohorts))
+    assert registry.doubts("hernia", "hiatal_hernia") == doubt

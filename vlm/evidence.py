@@ -128,6 +128,7 @@ CONDITIONS: Mapping[str, str] = {
     "density_withheld": "the pixel values do not allow densities",
     "length_withheld": "the geometry does not allow lengths",
     "not_measured": "detection limit not measured",
+    "often_missed": "missed too often in tests",
     "not_implemented": "no tool looks for it yet",
     "tool_failed": "the tool failed",
 }
@@ -171,6 +172,11 @@ class Search:
             "not_implemented",
             "tool_failed",
         }
+
+    @property
+    def denies(self) -> bool:
+        """True when "none found" says something of the patient: it looked, and its tool finds what it was tested on."""
+        return self.looked and "often_missed" not in self.failed
 
     def measured(self, quantity: str) -> Measurement | None:
         """The measurement of this quantity, or None."""

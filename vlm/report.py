@@ -223,7 +223,7 @@ def evidence_record(record: Evidence, *, version: str, mask_file: str | None) ->
         return EvidenceRecord(kind="observation", presence=record.presence, probability=record.probability, **shared)
     return EvidenceRecord(
         kind="search",
-        presence="absent" if record.looked and record.found == 0 else None,
+        presence="absent" if record.denies and record.found == 0 else None,
         covered=record.covered,
         found=record.found,
         smallest=None if record.smallest is None else _measurement(record.smallest),

@@ -29,7 +29,8 @@ Progress = Callable[[int, int], None]  # cases that are read, cases in all
 CODE = ("ct", "anatomy", "tools")  # folders of vlm that what is seen depends on
 ENGINES = ("quality.json", "network.safetensors")  # of anatomy: who finds a structure is the engine in use, as in read
 SCHEMA = "tomoscribe-measured/1"
-STANDING = frozenset(("partly_covered", "not_measured"))  # conditions that a denial outlives: it names the part
+# Conditions that a miss is a miss under: a denial names the part; what was missed before is measured again.
+STANDING = frozenset(("partly_covered", "not_measured", "often_missed"))
 
 
 def measure(

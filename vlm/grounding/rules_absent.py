@@ -111,13 +111,16 @@ def every_kind_searched(claim: Claim, searches: Searches, world: World) -> Verdi
 
 
 def searched_everywhere(claim: Claim, searches: Searches, world: World) -> Verdict | None:
-    """G9: the searches looked at the whole stated place, on every stated side."""
+    """G9: the searches looked at the whole stated place, on every stated side, with tools that find what they seek."""
     blind = [name for name, search in searches.items() if not search.looked]
     if blind:
         why = ", ".join(searches[blind[0]].failed) or "nothing was covered"
         return Verdict(
             "unsupported", "G9", f"{blind[0]} did not look for {claim.mention.text}: {why}", ("not_covered",)
         )
+    often = next((name for name, search in searches.items() if not search.denies), None)
+    if often:
+        return Verdict("unsupported", "G9", f"{often} missed most of what it was tested on")
     sides: Iterable[Side | None] = (claim.mention.side,)
     if claim.mention.side in (None, "bilateral") and any(s.side in BOTH for s in searches.values()):
         sides = BOTH
@@ -195,7 +198,8 @@ def limits_of(search: Search) -> tuple[str, ...]:
     limits = list(search.failed)
     if search.covered < FULL_COVER and "partly_covered" not in limits and "not_covered" not in limits:
         limits.append("partly_covered")
-    if search.smallest is None and not search.measurements and "not_measured" not in limits:
+    doubted = {"not_measured", "often_missed"} & set(limits)
+    if search.smallest is None and not search.measurements and not doubted:
         limits.append("not_measured")
     return tuple(limits)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from vlm.anatomy.coverage import coverage
 from vlm.evidence import Case, Measurement, Region, Search, Side
-from vlm.tools.registry import measured_limit
+from vlm.tools.registry import doubts, measured_limit
 
 WHOLE = 0.97  # covered shares from here count as whole; landmarks are good to a few per cent
 WITHHELD = ("density_withheld", "length_withheld")
@@ -38,7 +38,7 @@ def search(
     """A Search of ``site``; ``covered`` (0..1) where the tool knows better than the landmarks do.
 
     A site outside the field of view gives covered 0 and "not_covered", one that is cut "partly_covered",
-    a tool whose limit nobody measured "not_measured".
+    a tool whose limit nobody measured "not_measured", one that missed most of what it was tested on "often_missed".
     """
     share = coverage(case).of(site, side) if covered is None else covered
     smallest, sensitivity = measured_limit(tool, finding)
@@ -48,7 +48,7 @@ def search(
     elif share < WHOLE:
         conditions.append("partly_covered")
     if smallest is None and share > 0.0 and not measurements:  # a measure says by itself what it would have shown
-        conditions.append("not_measured")
+        conditions += doubts(tool, finding)
     return Search(
         tool=tool,
         finding=finding,

@@ -15,7 +15,7 @@ from scipy import ndimage
 from vlm.anatomy.airways import airways
 from vlm.anatomy.lungs import LUNG_HEIGHT_MM, LungSide, lungs
 from vlm.evidence import Case, Measurement, Search, once
-from vlm.tools.registry import measured_limit
+from vlm.tools.registry import doubts, measured_limit
 
 THICK_MM = 5.5  # thicker slices average over what a tool of the lung measures
 COVERED_ENOUGH = 0.98  # a lung is whole from here on; the estimate of a cut lung stays below
@@ -74,7 +74,7 @@ def search(
     smallest, sensitivity = measured_limit(tool, finding)
     conditions = (*seen.failed, *failed) if seen else failed
     if smallest is None and "not_covered" not in conditions and "not_implemented" not in conditions:
-        conditions = (*conditions, "not_measured")
+        conditions = (*conditions, *doubts(tool, finding))
     return Search(
         tool=tool,
         finding=finding,

@@ -90,6 +90,34 @@ def measured_limit(name: str, finding: str) -> tuple[Measurement | None, float |
     return Measurement(quantity=worst["quantity"], value=worst["smallest"]), float(worst["sensitivity"])
 
 
+SHOWN = 5  # truths that show what a tool misses
+OFTEN = 0.5  # of them found: a denial by a tool below says less than a coin
+
+
+def doubts(name: str, finding: str) -> tuple[str, ...]:
+    """The condition that a tool's denials of a finding stand under: "often_missed", "not_measured", or none.
+
+    Often missed is a finding whose largest truths, at least five of them, were found less than half the time in every
+    cohort that holds so many: that nothing was found then says nothing.
+    """
+    if measured_limit(name, finding)[0] is not None:
+        return ()
+    rows = [cohort[name][finding]["by_size"] for cohort in _limits() if finding in cohort.get(name, {})]
+    largest = [found for row in rows if (found := _found_of_largest(row)) is not None]
+    return ("often_missed",) if largest and max(largest) < OFTEN else ("not_measured",)
+
+
+def _found_of_largest(by_size: Mapping[str, str]) -> float | None:
+    """Share found of the largest sizes that together hold enough truths; None where all sizes hold fewer."""
+    found = held = 0
+    for size in sorted(by_size, key=float, reverse=True):
+        here, of = map(int, by_size[size].split("/"))
+        found, held = found + here, held + of
+        if held >= SHOWN:
+            return found / held
+    return None
+
+
 def measured_error(name: str, finding: str) -> float | None:
     """Half width of what holds 95 % of a tool's errors of size, in the unit of that size; None when not measured."""
     rows = [cohort.get(name, {}).get(finding, {}) for cohort in _limits()]
