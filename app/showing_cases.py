@@ -123,7 +123,7 @@ def show_similar(rows: list[dict[str, Any]], *, by_words: bool, blind: float | N
         here = [f"{name_of(d['finding'])} (there {KNOWN[d['other']]})" for d in row["only_here"]]
         present = [*both, *(name_of(d["finding"]) for d in row["only_there"])]
         told = [row["sentence"], ", ".join(present)] if by_words else ["\n".join(part) for part in (both, there, here)]
-        name = f"{row['case']}\n{row['thumbnail']}" if row.get("thumbnail") else row["case"]
+        name = f"{row['case']}\n{row['thumbnail'] or 'no image is kept'}" if "thumbnail" in row else row["case"]
         table.add_row(escape(name), like, *(escape(part) for part in told), end_section=True)
     Console().print(table)
     if any(row["sharing"] for row in rows):

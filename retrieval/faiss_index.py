@@ -5,6 +5,8 @@ largest error of any code says which vectors could still be nearer than those pr
 nothing is missed. Lists: product codes of 4 bits (André, Kermarrec and Le Scouarnec 2015) propose, and the vectors in
 half precision decide. How many are proposed and how many lists are looked through are the smallest numbers that reach
 RECALL on vectors of the index itself; the recall is then measured on others and kept with the index.
+
+Where FAISS is its GPU build and sees a card, the vectors move there at the second question and all are compared.
 """
 
 from __future__ import annotations
@@ -87,6 +89,7 @@ class FaissIndex:
 
     def _changed(self) -> None:
         self._codes: _Codes | None = None
+        self._cards: Any = None
         self._asked = False
 
     def __len__(self) -> int:
@@ -140,7 +143,7 @@ class FaissIndex:
         true, tuning, testing = _others(nearest_to, own), slice(0, None, 2), slice(1, None, 2)
 
         def found(part: slice) -> float:
-            return recall_of(_others(self.search(sample[part], NEIGHBOURS + 1)[1], own[part]), true[part])
+            return recall_of(_others(self._in_lists(sample[part], NEIGHBOURS + 1, None)[1], own[part]), true[part])
 
         self._lists.nprobe = self._lists.nlist
         for self._candidates in CANDIDATES:  # what the codes lose with every list looked through
@@ -183,7 +186,10 @@ class FaissIndex:
         if among is not None and (self.is_exact or len(among) <= FEW):
             chosen = np.flatnonzero(np.isin(self._ids, among))
             return self._compared(queries, k, self._rows[chosen], self._ids[chosen])
+        if among is None and self._asked and len(self) > max(FEW, k) and _package().get_num_gpus():
+            return self._on_cards(queries, k)
         if self._lists is not None:
+            self._asked = True
             return self._in_lists(queries, k, among)
         if len(queries) == 1 and len(self) > max(FEW, k) and self._asked:
             return self._by_codes(queries, k)
@@ -204,6 +210,13 @@ class FaissIndex:
             self._codes = _Codes(self._rows)
         at = self._codes.possible(query, k, self._rows)
         return nearest(query @ self._rows[at].T, self._ids[at], k)
+
+    def _on_cards(self, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
+        """The k nearest among all, compared on the cards; vectors of half precision stay so."""
+        if self._cards is None:
+            self._cards = _moved(self._rows)
+        scores, at = self._cards.search(queries, k)
+        return np.asarray(scores, dtype=np.float32), self._ids[at]
 
     def _in_lists(self, queries: Vectors, k: int, among: Ids | None) -> tuple[Vectors, Ids]:
         """The k nearest of those that the lists propose."""
@@ -266,6 +279,17 @@ class FaissIndex:
             self._lists = _faiss().deserialize_index(lists)
             rows = np.load(path, mmap_mode="r")  # few are looked at for a query
         self._rows, self._ids, self._candidates, self._recall = rows, ids, told.candidates, told.recall
+
+
+def _moved(rows: NDArray[Any]) -> Any:
+    """An index of all rows, shared out over the cards, filled block by block so that the host keeps no copy."""
+    package = _package()
+    options = package.GpuMultipleClonerOptions()
+    options.shard, options.useFloat16 = True, rows.dtype == np.float16
+    cards = package.index_cpu_to_all_gpus(package.IndexFlatIP(rows.shape[1]), co=options)
+    for start in range(0, len(rows), FEW):
+        cards.add(np.ascontiguousarray(rows[start : start + FEW], dtype=np.float32))
+    return cards
 
 
 class _Codes:

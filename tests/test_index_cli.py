@@ -76,6 +76,7 @@ def test_search_writes_thumbnails(reports: Path, tmp_path: Path) -> None:
     written = [Path(row["thumbnail"]) for row in rows if row["thumbnail"]]
     assert [path.read_bytes() for path in written] == [b"\x89PNG small"]
     assert stat.S_IMODE(written[0].stat().st_mode) == 0o600
+    assert "no image is kept" in run(*words[:-1]).stdout  # of the others
 
 
 def test_our_own_reports_go_in_with_what_was_measured(finished: Finished, tmp_path: Path) -> None:

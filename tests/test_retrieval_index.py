@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,6 +128,34 @@ def test_codes_miss_nothing_however_many_are_alike(monkeypatch: pytest.MonkeyPat
     assert 0 < index._codes.error < 0.05
     index.add(np.array([3000]), vectors[5:6])
     assert set(index.search(vectors[5:6], 2)[1][0].tolist()) == {5, 3000}
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_with_a_card_every_vector_is_compared_there(lists: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No card is at hand: FAISS's own index of the processor stands for that of the card behind the same calls."""
+    package, moved = faiss_index._package(), []
+
+    def to_cards(index: Any, co: Any) -> Any:
+        moved.append((co.shard, co.useFloat16))
+        return index
+
+    monkeypatch.setattr(faiss_index, "FEW", 100)
+    monkeypatch.setattr(package, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(package, "GpuMultipleClonerOptions", SimpleNamespace, raising=False)
+    monkeypatch.setattr(package, "index_cpu_to_all_gpus", to_cards, raising=False)
+    vectors, ids = some(3000, 16), np.arange(3000, dtype=np.int64) * 2
+    index = FaissIndex(16)
+    if lists:
+        index.build_lists(lambda: iter([(ids, vectors)]), 3000)
+    else:
+        index.build([(ids, vectors)], 3000)
+    index.search(vectors[:1], 5)
+    queries = some(6, 16, seed=9)
+    found = index.search(queries, 5)[1]
+    assert recall_of(found, exact_neighbours([(ids, vectors)], queries, 5)[1]) > 0.99
+    assert moved == [(True, lists)]
+    index.remove(found[:, 0])
+    assert not set(found[:, 0]) & set(index.search(queries, 5)[1].ravel())
 
 
 def test_a_file_of_another_dimension_is_refused(tmp_path: Path) -> None:
