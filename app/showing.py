@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from app.segmenting import Segmented
     from vlm.ct import Inventory
 
-UNMEASURED = "not measured"
+UNMEASURED, MISSED = "not measured", "missed too often in tests"
 
 
 class ToolRow(TypedDict):
@@ -28,13 +28,13 @@ class ToolRow(TypedDict):
     summary: str
     observes: list[str]
     needs: list[str]
-    limits: dict[str, str]  # finding -> "finds 90 % from 6 mm", or "not measured"
+    limits: dict[str, str]  # finding -> "finds 90 % from 6 mm", or why it says none
 
 
 def tool_rows() -> list[ToolRow]:
     """Every tool with what it observes and its measured limits."""
     from vlm.tools import load_tools
-    from vlm.tools.registry import measured_limit
+    from vlm.tools.registry import doubts, measured_limit
 
     rows = []
     for tool in load_tools().values():
@@ -42,7 +42,8 @@ def tool_rows() -> list[ToolRow]:
         for finding in tool.observes:
             smallest, sensitivity = measured_limit(tool.name, finding)
             known = smallest is not None and sensitivity is not None
-            limits[finding] = f"finds {sensitivity:.0%} from {smallest}" if known else UNMEASURED
+            unknown = MISSED if "often_missed" in doubts(tool.name, finding) else UNMEASURED
+            limits[finding] = f"finds {sensitivity:.0%} from {smallest}" if known else unknown
         rows.append(
             ToolRow(
                 name=tool.name,
@@ -60,10 +61,14 @@ def show_tools(rows: list[ToolRow]) -> None:
     """Print the tools as a table that fits 80 columns: measured limits a line each, the others together."""
     table = Table(Column("tool", no_wrap=True), "what it does, and the size from which it was measured to find what")
     for row in rows:
-        measured = [f"{finding}: {limit}" for finding, limit in row["limits"].items() if limit != UNMEASURED]
-        unmeasured = [finding for finding, limit in row["limits"].items() if limit == UNMEASURED]
-        lines = [row["summary"], *measured]
-        lines += [f"limit not measured: {', '.join(unmeasured)}"] if unmeasured else []
+        limits = row["limits"].items()
+        lines = [
+            row["summary"],
+            *(f"{finding}: {limit}" for finding, limit in limits if limit not in (UNMEASURED, MISSED)),
+        ]
+        for why, said in ((UNMEASURED, "limit not measured"), (MISSED, "missed too often in tests to be denied")):
+            those = [finding for finding, limit in limits if limit == why]
+            lines += [f"{said}: {', '.join(those)}"] if those else []
         table.add_row(row["name"], escape("\n".join(lines)), end_section=True)
     Console().print(table)
 
