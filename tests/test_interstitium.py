@@ -45,7 +45,7 @@ def test_even_lung_holes_and_one_dense_place_are_no_mosaic(ills: dict[str, Any])
     assert not seen(case)
     for search in (e for e in interstitium(case) if isinstance(e, Search) and e.finding == MOSAIC):
         assert search.looked
-        assert {"not_measured", "often_missed"} & set(search.failed)  # nobody measured which contrast it finds: it licenses no denial
+        assert {"not_measured", "often_missed"} & set(search.failed)  # it licenses no plain denial
 
 
 def test_septa_and_scars_are_said_to_be_not_assessed() -> None:
