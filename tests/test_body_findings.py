@@ -244,6 +244,23 @@ def test_a_body_without_findings_has_no_truth_of_disease() -> None:
     assert clear.truth == [] and clear.findings == {}
 
 
+def test_what_nobody_asked_for_is_true_all_the_same() -> None:
+    wired = body(seed=4, region="chest", spacing_mm=(6.0, 6.0, 6.0), findings=("pacemaker",), exposure=QUIET)
+    (streaks,) = (truth for truth in wired.truth if truth.finding == "metal_artefact")
+    assert streaks.wish is None and wired.findings[streaks.mask].voxels.any()
+
+
+def test_a_collapsed_lobe_leaves_a_smaller_lung() -> None:
+    lung = [name for name in NUMBER if name.startswith("lung_") and name.endswith("_left")]
+
+    def air_ml(*findings: str) -> float:
+        made = body(seed=9, region="chest", spacing_mm=(9.0, 9.0, 9.0), findings=findings, exposure=QUIET)
+        full = np.isin(made.labels, [NUMBER[name] for name in lung]) & (made.volume.hu < -500)
+        return float(np.count_nonzero(full)) * made.volume.grid.voxel_ml
+
+    assert air_ml("left lower lobe collapse") < 0.8 * air_ml()
+
+
 # -- refusals -------------------------------------------------------------------------------------------------------
 
 

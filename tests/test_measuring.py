@@ -82,6 +82,17 @@ def test_a_cyst_called_a_lesion_is_not_false() -> None:
     assert row([truth("liver_cyst")], seen("liver_lesion"), finding="liver_lesion")["false"] == 0
 
 
+def test_a_kind_of_a_finding_finds_it_unless_it_is_another_disease() -> None:
+    observes = {TOOL: ["arterial_wall_calcification", "aortic_calcification", "liver_lesion", "liver_cyst"]}
+    calcium = truth("arterial_wall_calcification", side=None, quantity="volume", value=0.8)
+    told = read(seen("aortic_calcification"), seen("liver_cyst")) | {"observes": observes}
+    rows = rows_of("case-0000", {"findings": [calcium, truth("liver_lesion")]}, told)
+    named = {each["finding"]: each for each in rows}
+    assert named["arterial_wall_calcification"]["truths"][0]["hit"] and named["arterial_wall_calcification"]["said"]
+    assert not named["liver_lesion"]["truths"][0]["hit"]  # a tumour that is called a cyst
+    assert named["aortic_calcification"]["false"] == 0
+
+
 def test_what_was_seen_before_anything_was_put_in_does_not_count() -> None:
     rows = rows_of("case-0000", {"findings": [], "host": "1"}, read(seen()), read(seen(at=(61.0, 1.0, 0.0))))
     assert not any(each["false"] for each in rows)

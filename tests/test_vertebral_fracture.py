@@ -33,7 +33,7 @@ def crushed(volume: Volume, first_mm: float, last_mm: float, share: float) -> Vo
 
 
 def body(pitch_mm: float, *, bone: bool = True) -> Body:
-    return Body(low_s=0, high_s=round(pitch_mm), pitches_mm=(pitch_mm,) * 3, bone=bone)
+    return Body(low_s=0, high_s=round(pitch_mm), pitches_mm=(pitch_mm,) * 3, core_hu=150.0, bone=bone)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_uneven_neighbours_are_no_measure() -> None:
     assert loss is not None and loss[0] == pytest.approx(63.0, abs=1.0)
     assert loss_of([body(24.0), body(12.0), body(12.0)]) is None  # a disc too many
     assert loss_of([body(24.0), body(12.0), body(24.0, bone=False)]) is None
-    one = Body(low_s=0, high_s=24, pitches_mm=(24.0, 12.0, 24.0), bone=True)
+    one = Body(low_s=0, high_s=24, pitches_mm=(24.0, 12.0, 24.0), core_hu=150.0, bone=True)
     single = loss_of([body(24.0), one, body(24.0)])
     assert single is not None and single[0] == pytest.approx(0.0)  # one misplaced disc is no fracture
 

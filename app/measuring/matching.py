@@ -1,7 +1,8 @@
 """Which observation is of which truth: side, place, and kinds of one finding.
 
-A truth is found when an observation of the same finding lies on its side and, where it has a place, at its
-place. What is left over is false, unless it is a second piece of a truth or a kind of one.
+A truth is found when an observation of the same finding, or of a kind of it (calcium of the aorta is calcium of an
+arterial wall), lies on its side and, where it has a place, at its place. What is left over is false, unless it is a
+second piece of a truth or a kind of one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from vlm.findings.vocabulary import load_vocabulary
 Row = dict[str, Any]  # JSON
 NEAR_MM = 12.0  # a patch seen so near to the truth, or within its size, is it
 AGAIN_MM = 10.0  # an observation so near to one made of the untouched scan is the same
-PATCHES = ("consolidation", "ground_glass_opacity")
+PATCHES = ("consolidation", "ground_glass_opacity", "lung_opacity")
 HAZY = "ground_glass"  # nodules of pure ground glass have a row of their own: no limit of solid ones is taken from it
 
 
@@ -32,31 +33,39 @@ def rows_of(case: str, truth: Row, seen: Row, before: Row | None = None) -> list
     drawn = [entry for entry in truth["findings"] if entry.get("region")]
     for tool, findings in seen["observes"].items():
         for finding in findings:
-            new = _of(seen, tool, finding)
+            told = _kinds_of(seen, tool, finding)
             if before:
-                new = [each for each in new if not any(_again(each, old) for old in _of(before, tool, finding))]
+                old = _kinds_of(before, tool, finding)
+                told = [each for each in told if not any(_again(each, other) for other in old)]
+            new = [each for each in told if each["finding"] == finding]
             named = [entry for entry in drawn if entry["finding"] == finding]
             mine = [entry for entry in named if _is_judged(entry, tool, seen, before)]
             hazy = [entry for entry in mine if finding == "lung_nodule" and HAZY in entry["attributes"]]
             kin = [entry for entry in drawn if _kin(entry["finding"], finding)]
             common = {"case": case, "person": person, "tool": tool, "looked": (tool, finding) in looked}
             solid = [entry for entry in mine if entry not in hazy]
-            truths, left = _matched(solid, new)
+            truths, left = _matched(solid, told)
             faint, left = _matched(hazy, left)
-            false = sum(not any(same(each, entry) for entry in kin) for each in left)
-            said = bool(new) and bool(mine or not named)
+            false = sum(not any(same(each, entry) for entry in kin) for each in left if each["finding"] == finding)
+            said = bool(told if mine else new) and bool(mine or not named)
             unjudged = len(named) - len(mine)
             rows.append(
                 {**common, "finding": finding, "truths": truths, "false": false, "said": said, "unjudged": unjudged}
             )
             if hazy:
-                told = {"truths": faint, "false": 0, "said": any(entry["hit"] for entry in faint)}
-                rows.append({**common, "finding": f"{finding}, pure ground glass", **told})
+                row = {"truths": faint, "false": 0, "said": any(entry["hit"] for entry in faint)}
+                rows.append({**common, "finding": f"{finding}, pure ground glass", **row})
     return rows
 
 
 def _of(seen: Row, tool: str, finding: str) -> list[Row]:
     return [each for each in seen["observations"] if each["tool"] == tool and each["finding"] == finding]
+
+
+def _kinds_of(seen: Row, tool: str, finding: str) -> list[Row]:
+    """What a tool saw of a finding or of a kind of it: who tells calcium of the aorta tells calcium of an artery."""
+    is_a = load_vocabulary().is_a
+    return [each for each in seen["observations"] if each["tool"] == tool and is_a(each["finding"], finding)]
 
 
 def _is_judged(truth: Row, tool: str, seen: Row, before: Row | None) -> bool:
@@ -99,7 +108,11 @@ def _matched(truths: Sequence[Row], seen: Sequence[Row]) -> tuple[list[Row], lis
     """Each truth, largest first, with what was seen of it; and what is left over."""
     left, out = list(seen), []
     for truth in sorted(truths, key=lambda entry: -float(entry["value"])):
-        match = min((each for each in left if same(each, truth)), key=lambda each: _away(each, truth), default=None)
+        match = min(
+            (each for each in left if same(each, truth) and _names(each, truth)),
+            key=lambda each: _away(each, truth),
+            default=None,
+        )
         left = [each for each in left if each is not match]
         size = truth.get("graded", {"quantity": truth["quantity"], "value": truth["value"]})
         out.append(
@@ -129,6 +142,11 @@ def same(seen: Row, truth: Row) -> bool:
     box, centre = truth["region"], seen["region"]["centroid_mm"]
     inside = all(low <= at <= high for low, at, high in zip(box["low_mm"], centre, box["high_mm"], strict=True))
     return inside or _away(seen, truth) <= reach
+
+
+def _names(seen: Row, truth: Row) -> bool:
+    """Whether an observation names a truth: by a kind of it, too, but a tumour that is called a cyst is missed."""
+    return bool(seen["finding"] == truth["finding"] or truth["quantity"] != "diameter")
 
 
 def _away(seen: Row, truth: Row) -> float:

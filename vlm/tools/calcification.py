@@ -27,6 +27,7 @@ from vlm.anatomy.skeleton import BODY_FORWARD_MM, skeleton, spine
 from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.ground import search
+from vlm.tools.metal_parts import metal_pieces, piece_mask
 from vlm.tools.registry import tool
 
 CALCIUM_HU = 130.0  # Agatston 1990
@@ -48,6 +49,7 @@ ROOT_MM = 11.0  # so deep calcium beside fat may be of a coronary artery, of the
 WALL_MM = 3.5  # the wall of the aorta lies within this of the traced circle
 LEAST_WALL_ML = 0.1
 BONE_MM = 3.0
+METAL_MM = 8.0  # metal blooms and leaves streaks
 FAINT_SHARE = 0.1  # of calcium in a voxel beside a plaque; below, it is noise
 CARTILAGE_MM = 3.0  # of the trachea, around its lumen
 
@@ -217,11 +219,15 @@ def _noise(hu: Floats, inside: Bools) -> tuple[float, float]:
 
 
 def _bone(case: Case, grid: Grid) -> Bools:
-    """(Z, Y, X) bone and what lies within 3 mm of it, on the slab's grid."""
+    """(Z, Y, X) bone and what lies within 3 mm of it, and metal with its glare, on the slab's grid."""
     bones = skeleton(case)
     steps = [max(1, round(BONE_MM / step)) for step in bones.grid.spacing_mm]
     steps[2] = 0
     near = ndimage.maximum_filter(bones.voxels.T, size=[2 * step + 1 for step in reversed(steps)])
+    metal = metal_pieces(case)  # leads of a pacemaker run through the heart and beside the aorta
+    if metal:
+        glare = piece_mask(case, "metal", list(metal))
+        near = near | grown(glare.voxels.T, METAL_MM, glare.grid)
     out = Mask("bone", near.T, bones.grid).on(grid).voxels.T.copy()
     column = spine(case)
     if column.found:

@@ -34,6 +34,7 @@ NEAREST_MM = 9.0  # discs of a crushed body
 DISC_MM = 5.0  # of that pitch is disc
 DISC_SHIFT_MM = 5  # the same disc in front and behind, on the straightened spine
 CENTRED = 3  # steps from the strongest place to the middle; the end plates of a disc are up to 8 mm apart
+LIKE_BONE = 0.65  # of its neighbours' density: below, a thick disc between two end plates was taken for a body
 MARROW_HU = 60.0  # bodies are denser, fat and gas behind a lost canal are not
 PLACES_MM = ((26.0, 31.0), (20.0, 25.0), (14.0, 19.0))  # front, middle and back of a body, from the canal
 NAMES = ("anterior", "middle", "posterior")
@@ -52,6 +53,7 @@ class Body:
     low_s: int
     high_s: int
     pitches_mm: tuple[float, float, float]
+    core_hu: float
     bone: bool
 
 
@@ -112,8 +114,10 @@ def bodies_of(image: Floats) -> list[Body]:
     for number, (low, high) in enumerate(itertools.pairwise(discs)):
         heights = [at[number + 1] - at[number] for at in refined]
         core = rows[1][low + 4 : high - 3]
-        bone = core.size > 0 and float(np.median(core)) > MARROW_HU
-        out.append(Body(low_s=int(low), high_s=int(high), pitches_mm=(heights[0], heights[1], heights[2]), bone=bone))
+        core_hu = float(np.median(core)) if core.size else -1000.0
+        pitches = (heights[0], heights[1], heights[2])
+        bone = core_hu > MARROW_HU
+        out.append(Body(low_s=int(low), high_s=int(high), pitches_mm=pitches, core_hu=core_hu, bone=bone))
     return out
 
 
@@ -140,7 +144,7 @@ def loss_of(three: list[Body]) -> tuple[float, str] | None:
 
     A second place of the three must have lost half as much: a single disc that was misplaced is no fracture.
     """
-    if not all(body.bone for body in three):
+    if not all(body.bone for body in three) or three[1].core_hu < LIKE_BONE * (three[0].core_hu + three[2].core_hu) / 2:
         return None
     losses: list[tuple[float, str]] = []
     for place, name in enumerate(NAMES):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vlm.ct.volume import Grid, Mask, Point, Scan, Volume
 from vlm.phantom.body.abdomen import Abdomen
-from vlm.phantom.body.findings import numbered, put_in, sicken
+from vlm.phantom.body.findings import note_incidental, numbered, put_in, sicken
 from vlm.phantom.body.frame import Frame
 from vlm.phantom.body.labels import NAME, NUMBER
 from vlm.phantom.body.patient import Patient
@@ -121,6 +121,7 @@ def body(
     person = ailing.person
     scene = draw(person, finer(grid, count), phase, ailing=ailing)
     drawing = put_in(scene, ailing, wishes, left_out)
+    note_incidental(drawing)
     hu = expose(scene, exposure, visit, count=count)
     scan = Scan(
         source="phantom",

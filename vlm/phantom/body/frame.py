@@ -18,6 +18,8 @@ CELL_MM = 24.0  # of the lattice on which displacements live
 LOW_MM, HIGH_MM = np.array([-340.0, -240.0, -420.0]), np.array([340.0, 260.0, 820.0])
 BENDS = ((90.0, 4.5), (38.0, 2.6))  # (width of a bend, its deviation), mm
 EVEN, ODD = 0.62, 0.34  # how much of the bends both sides share
+SPINE_MM, SPINE_Y_MM = 55.0, -60.0  # so near to the spine bone does not bend: the column does, slowly,
+SPINE_BEND_MM = 110.0  # over several vertebrae, or one would be drawn crushed between two tall ones
 
 
 class Frame:
@@ -35,7 +37,15 @@ class Frame:
         # a body is nearly its own mirror image: what bends one side bends the other
         mirror = self.shift[:, ::-1] * np.array([-1, 1, 1], dtype=np.float32).reshape(3, 1, 1, 1)
         self.shift = (EVEN * (self.shift + mirror) + ODD * (self.shift - mirror)).astype(np.float32)
+        self._stiffen()
         self.shift = np.clip(self.shift, -18, 18)
+
+    def _stiffen(self) -> None:
+        """Let what lies round the spine move little from one vertebra to the next."""
+        x, y = (LOW_MM[a] + CELL_MM * np.arange(self.shift.shape[a + 1]) for a in range(2))
+        near = np.exp(-((x[:, None] / SPINE_MM) ** 2) - ((y[None, :] - SPINE_Y_MM) / SPINE_MM) ** 2)
+        slow = ndimage.gaussian_filter1d(self.shift, SPINE_BEND_MM / CELL_MM, axis=3, mode="nearest")
+        self.shift += np.minimum(1.6 * near, 1.0)[:, :, None].astype(np.float32) * (slow - self.shift)
 
     def push(self, centre: Sequence[float], reach: Sequence[float], mm: Sequence[float]) -> None:
         """Move what lies round a reference point by some mm; the displacement fades over ``reach`` along each axis."""

@@ -23,9 +23,10 @@ class Heart:
     def __init__(self, scene: Scene, trunk: Trunk) -> None:
         self.scene, self.trunk = scene, trunk
         person = trunk.person
-        self.size = 1.03 * person.organs["heart"] * (1 + 0.08 * person.visceral)
+        self.size = 0.98 * person.organs["heart"] * (1 + 0.08 * person.visceral)
         dx, dy, dz = person.moved["heart"]
-        self.at: Triple = (-20 + dx, 24 + dy, 322 + dz + 0.55 * person.breath_mm)
+        # it rests on the diaphragm and goes with its breath
+        self.at: Triple = (-20 + dx, 24 + dy, 318 + 0.4 * dz + 0.85 * person.breath_mm)
         rng = scene.rng("heart")
         self.turn = (float(rng.normal(-28, 5)), 0.0, float(rng.normal(38, 7)))  # steep in the tall, flat in the stout
         self.fat_mm = 1.5 + 5.0 * person.visceral

@@ -86,8 +86,10 @@ class Skeleton:
     def _vertebra(self, name: str) -> None:
         _, height, width, depth = VERTEBRAE[name]
         thoracic, cervical = name[0] == "T", name[0] == "C"
-        half = height * (0.42 if not cervical else 0.40)
         z = self.centre(name)[2]
+        ahead = self.trunk.spine.at(z + 8) - self.trunk.spine.at(z - 8)
+        # along a spine that leans, vertebrae are farther apart than their heights: the bodies take that, not the discs
+        half = height * (0.43 if not cervical else 0.40) * float(np.hypot(ahead, 16.0)) / 16.0
         room = self.trunk.hull[2].at(z - (16 if thoracic else 4)) - 14 + self.trunk.spine.at(z) - depth - 8.0 - 11.0
         spinous = float(np.clip(room, 8.0, 22.0 if cervical else 30.0))
         slope = 0.75 if thoracic else 0.25
@@ -121,7 +123,6 @@ class Skeleton:
         def whole(u: Floats, v: Floats, w: Floats) -> Floats:
             return join(body(u, v, w), arch(u, v, w), 2.5)
 
-        ahead = self.trunk.spine.at(self.centre(name)[2] + 8) - self.trunk.spine.at(self.centre(name)[2] - 8)
         tilt = -float(np.rad2deg(np.arctan2(ahead, 16.0)))
         box = (reach + 8.0, depth + 62.0, height * 0.5 + 24.0)
         bone = self.scene.solid(self.centre(name), box, whole, tilt_degrees=tilt)
@@ -170,7 +171,7 @@ class Skeleton:
         x, y = self.trunk.side.at(z), self.trunk.spine.at(z)
         drop, end = RIBS[number - 1]
         out = 5.0
-        start = float(np.clip(30 - number * 0.4, 22, 34))
+        start = 17.0  # the neck leans back along the transverse process, so that no lung lies behind the rib
         lean = (self.trunk.spine.at(z + 8) - self.trunk.spine.at(z - 8)) / 16 * (depth + 6) if floating else 1.0
         line: list[Triple] = [
             (x + sign * (width + 2), y - depth * 0.6, z), (x + sign * (width + 12), y - depth - 6, z + lean),

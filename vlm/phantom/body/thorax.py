@@ -76,10 +76,10 @@ class Thorax:
             "subclavian_artery_left": ("blood_artery", [[(-14, -24, 440, 5), (-26, -26, 486, 4.6),
                 (-56, -14, 494, 4.4), (-100, -14, 478, 3.8)]]),
             "pulmonary_vein": ("blood_pulmonary", [
-                [(ax + 40, ay - 30, az + 30, 7), (48, -14, 372, 5)], [(ax + 40, ay - 34, az + 14, 7),
-                    (50, -34, az + 4, 5)],
-                [(ax - 16, ay - 28, az + 34, 7), (-52, -10, 380, 5)], [(ax - 18, ay - 34, az + 16, 7),
-                    (-50, -36, az + 4, 5)],
+                [(ax + 40, ay - 30, az + 30, 6.5), (48, -14, 372, 4.4)], [(ax + 40, ay - 34, az + 14, 6.5),
+                    (50, -34, az + 4, 4.4)],
+                [(ax - 16, ay - 28, az + 34, 6.5), (-52, -10, 380, 4.4)], [(ax - 18, ay - 34, az + 16, 6.5),
+                    (-50, -36, az + 4, 4.4)],
             ]),
         }  # fmt: skip
 
@@ -103,6 +103,10 @@ class Thorax:
         ropes = [smooth_line(line, 8) for line in (*lines, self.OESOPHAGUS, self.TRACHEA)]
         for rope in ropes:
             rope[:, 3] += fat
+        for line in self.lines["pulmonary_artery"][1][1:]:  # the fat of the hilum thins out along its arteries
+            root = smooth_line(line, 8)
+            root[:, 3] += np.linspace(fat + 1.5, 0.0, len(root))
+            ropes.append(root)
         return ropes
 
     def _between(self, p: Place) -> Floats:
@@ -193,12 +197,15 @@ class Thorax:
             ((-60, 60), (-40, 50), (486, 630)),
         )
         scene.paint(fat, "torso_fat", "fat_inside")
+        manubrium = self.trunk.inner[1].at(466) + 8
         for sign in (1, -1):
-            for line in (
-                [(sign * 12, 26, 462, 7), (sign * 40, 12, 530, 9), (sign * 48, -14, 610, 9)],
+            for line in (  # sternomastoid from the top of the sternum, scalenes, long muscle before the spine
+                [(sign * 17, manubrium, 466, 4.5), (sign * 28, 24, 496, 7), (sign * 40, 12, 534, 9),
+                 (sign * 48, -14, 610, 9)],
                 [(sign * 30, -20, 480, 9), (sign * 32, -24, 610, 12)],
-                [(sign * 12, -19, 440, 5), (sign * 13, -18, 610, 7)],
-            ):
+                [(sign * 8, self.trunk.spine.at(455) + 13, 455, 3), (sign * 10, self.trunk.spine.at(520) + 13, 520, 5),
+                 (sign * 13, -16, 610, 7)],
+            ):  # fmt: skip
                 scene.paint(scene.tube(smooth_line(line, 8)), "skeletal_muscle", "muscle", off=LOBES)
             lobe = smooth_line([(sign * 17, 0, 500, 6), (sign * 19, 0, 520, 8.5), (sign * 20, -4, 545, 5)], 6)
             lobe[:, 3] *= self.trunk.person.organs["thyroid"]

@@ -21,12 +21,13 @@ from vlm.phantom.body.findings import (  # noqa: F401  each enters its findings
     vessels,
 )  # fmt: skip
 from vlm.phantom.body.findings.drawing import Drawing
+from vlm.phantom.body.findings.incidental import note_incidental
 from vlm.phantom.body.findings.registry import FINDINGS, Entry, Size
 from vlm.phantom.body.patient import Patient
 from vlm.phantom.body.scene import Scene
 from vlm.phantom.body.wishes import Wish, read_wish
 
-__all__ = ["FINDINGS", "Entry", "Size", "numbered", "put_in", "sicken"]
+__all__ = ["FINDINGS", "Entry", "Size", "note_incidental", "numbered", "put_in", "sicken"]
 
 
 def numbered(findings: Sequence[str | Wish]) -> list[Wish]:

@@ -11,7 +11,7 @@ from vlm.phantom.body.patient import Patient
 from vlm.phantom.body.wishes import Wish, refuse
 
 HEART = tuple(name for name in NUMBER if name.startswith("heart"))
-USUAL_RATIO, BY_FAT, BY_SIZE = 0.45, 0.09, 0.47  # cardiothoracic ratio of a heart of size 1, and what changes it
+USUAL_RATIO, BY_FAT, BY_SIZE = 0.43, 0.09, 0.47  # cardiothoracic ratio of a heart of size 1, and what changes it
 
 
 def _enlarge(patient: Patient, wish: Wish) -> None:

@@ -19,9 +19,10 @@ PLACES = (
     "lung", "lobe", "upper_lobe", "middle_lobe", "lower_lobe", "lingula", "upper_zone", "middle_zone", "lower_zone",
     "apex", "base", "subpleural", "perihilar",
 )  # fmt: skip
-COLLAPSED_SHARE = 0.2  # of its volume is left of a lobe without air
-SHIFT_MM = 16.0  # of the mediastinum towards a collapsed lobe
+COLLAPSED_SHARE = 0.15  # of its volume is left of a lobe without air: its tissue and blood
+SHIFT_MM, RISE_MM = 20.0, 34.0  # of the mediastinum towards a collapsed lobe, of the diaphragm below it
 SEPTA_MM = 14.0  # a secondary lobule is 10 to 25 mm wide (Webb 2006)
+RAGGED = 0.16  # of a patch's diameter: lobules far from its middle are filled before some that are nearer
 MOSAIC_MM = 22.0  # patches of air trapping are lobules and groups of them
 
 
@@ -86,7 +87,7 @@ def nodule(drawing: Drawing, wish: Wish) -> None:
 
 
 def _patch(tissue: str) -> Painter:
-    """An opacity that follows no wall: a blob with a ragged border."""
+    """An opacity that follows no wall: lobules beside each other, not the ball of a mass."""
 
     def paint(drawing: Drawing, wish: Wish) -> None:
         ml = drawing.size(wish)
@@ -95,7 +96,8 @@ def _patch(tissue: str) -> Painter:
         centre = drawing.centre(wish, inside, min(0.25 * mm, 16.0))
         window, x, y, z = drawing.around(centre, 1.1 * mm + 12)
         ragged = 0.16 * mm * np.sin(x / 6.1) * np.sin(y / 5.3 + 1) * np.sin(z / 6.7 + 2)
-        rank = np.sqrt(x * x + (1.2 * y) ** 2 + (0.9 * z) ** 2) + ragged
+        lobules = RAGGED * mm * field(drawing, 4.0 if mm < 30 else 8.0, 8)[window]
+        rank = np.sqrt(x * x + (1.2 * y) ** 2 + (0.9 * z) ** 2) + ragged + lobules
         allowed = inside | (drawing.voxels(("lung_vessels",)) & (drawing.half(wish.side) if wish.side else True))
         drawing.fill(wish, allowed, window, rank.astype(np.float32), ml, tissue)
 
@@ -134,9 +136,10 @@ def atelectasis(drawing: Drawing, wish: Wish) -> None:
 
 
 def _pull(patient: Patient, wish: Wish) -> None:
-    """Lung that lost its air draws the mediastinum to its side."""
+    """Lung that lost its air draws the mediastinum to its side and the diaphragm up."""
     sign = 1.0 if wish.side == "right" else -1.0
     patient.pushes.append(Push((0.0, 15.0, 350.0), (75.0, 60.0, 95.0), (sign * SHIFT_MM, 0.0, 0.0)))
+    patient.pushes.append(Push((sign * 75.0, 5.0, 270.0), (60.0, 75.0, 70.0), (0.0, 0.0, RISE_MM)))
 
 
 @finding("lobar_collapse", example="left lower lobe collapse", side="must",
