@@ -13,6 +13,8 @@ from vlm.phantom.body.wishes import Wish, refuse
 HEART = tuple(name for name in NUMBER if name.startswith("heart"))
 USUAL_RATIO, BY_FAT, BY_SIZE = 0.43, 0.09, 0.47  # cardiothoracic ratio of a heart of size 1, and what changes it
 
+SINKS, SINKS_MM = 0.75, 25.0  # behind the heart a layer is up to seven times as thick as before it
+
 
 def _enlarge(patient: Patient, wish: Wish) -> None:
     size = FINDINGS["cardiomegaly"].size
@@ -49,14 +51,14 @@ def cardiothoracic_ratio(drawing: Drawing) -> float:
 @finding("pericardial_effusion", example="pericardial effusion 150 ml", size=Size("volume", 120.0, 5.0, 1500.0),
          sites=("pericardium", "heart"), room=True, attributes=("fluid_density",))  # fmt: skip
 def pericardial_effusion(drawing: Drawing, wish: Wish) -> None:
-    """Fluid round the heart, more of it behind."""
+    """Fluid round the heart; it sinks, so that most of it lies behind who lies on the back."""
     heart = drawing.voxels((*HEART, "coronary_arteries"))
     if not heart.any():
         raise refuse(wish.words, "the heart is not in the field of view.")
     window = drawing.box(wish, heart, 45.0)
     rank = drawing.away(heart[window])
     middle = float(drawing.points(heart)[:, 1].mean())
-    rank = rank * (1 + 0.35 * np.sign(drawing.scene.lines[1][window[1]] - middle))[None, :, None]
+    rank = rank * (1 + SINKS * np.tanh((drawing.scene.lines[1][window[1]] - middle) / SINKS_MM))[None, :, None]
     allowed = drawing.voxels((*LOBES, "pericardium", "lung_vessels", "torso_fat"))
     drawing.fill(wish, allowed, window, rank.astype(np.float32), drawing.size(wish), "effusion", site="pericardium")
 
