@@ -19,7 +19,7 @@ Drawn = dict[str, NDArray[np.bool_]]
 @pytest.fixture(scope="module")
 def person() -> tuple[Case, Drawn]:
     """The trunk of a synthetic body, and the true masks of the network's structures."""
-    made = body(seed=11, phase="portal", region="trunk", spacing_mm=(5.0, 5.0, 6.0))
+    made = body(seed=12, phase="portal", region="trunk", spacing_mm=(5.0, 5.0, 6.0))
     mapped = LabelMap(made.labels, made.volume.grid, NAME)
     case = Case(made.volume)
     drawn = {name: mapped.of(name).on(case.working.grid).voxels for name in ORGANS}
