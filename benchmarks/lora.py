@@ -248,8 +248,8 @@ def main() -> None:
         "",
         f"{TAUGHT} synthetic chests taught (70 % to learn from, the rest to calibrate and for the gate of "
         f"{MOST_LOST}), {HELD} of other seeds measured. Time of one processor: {np.mean(spent):.1f} s a chest to draw "
-        f"and encode, {turns[0].head.seconds:.0f} s for a head, {turns[0].lora.seconds:.0f} s for LoRA of rank {RECIPE_OF.rank} "
-        f"({RECIPE_OF.epochs} epochs).",
+        f"and encode, {turns[0].head.seconds:.0f} s for a head, {turns[0].lora.seconds:.0f} s for LoRA of rank "
+        f"{RECIPE_OF.rank} ({RECIPE_OF.epochs} epochs).",
         "",
         stamp("python -m benchmarks.lora" + (" --whole" if options.whole else "")),
     ]
