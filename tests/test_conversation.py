@@ -18,6 +18,7 @@ from vlm.language.conversation import Conversation
 from vlm.language.events import Event, Note, Question, Said, Show, Understood
 from vlm.language.replies import REPLIES
 from vlm.language.router import intents, route
+from vlm.language.topic import Topic
 
 CONVERSATIONS = Path(__file__).resolve().parents[1] / "benchmarks" / "questions" / "conversations.txt"
 pytestmark = pytest.mark.xdist_group("page")
@@ -103,6 +104,22 @@ def test_an_unsure_question_is_answered_by_a_question(talk: Conversation) -> Non
     events = put(talk, "florble the wug?")
     assert not said(events)
     assert {e.about for e in events if isinstance(e, Note)} <= {"clarify", "not_understood"}
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [("Where is the nodule?", "Where is the finding?"), ("How dense is the spleen?", "How dense is the organ?"),
+     ("Segment the liver", "Segment the organ"), ("Is it an infection or a tumour?", "Is it an infection or a tumour?"),
+     ("What does the classification head say?", "What does the classification head say?")],
+)  # fmt: skip
+def test_a_name_is_hidden_from_the_head_but_not_a_word_that_tells_what_is_asked(text: str, bare: str) -> None:
+    assert router.without_names(text) == bare
+
+
+@pytest.mark.parametrize(("weak", "declined"), [(True, False), (False, True)])
+def test_a_guess_declines_nothing(weak: bool, declined: bool) -> None:
+    asked = router.Asked(intent="prognosis", topic=Topic(), by="head", sure=False, weak=weak)
+    assert asked.declined is declined
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,7 @@ class Conversation:
         if pointed and not asked.sure:
             asked = replace(asked, intent="here", sure=True, other="")
         named = bool(asked.topic.findings or asked.topic.sites)
-        refused = asked.intent in intents() and bool(intents()[asked.intent].declined)
-        if refused and (asked.sure or not named):
+        if asked.declined and (asked.sure or not named):
             return asked
         vague = not asked.topic.findings and not asked.sure
         if not pointed and (vague or (not named and asked.intent in OF_SOMETHING)):
@@ -151,9 +150,8 @@ class Conversation:
     # ---- what is said
 
     def _events(self, question: Question, asked: Asked) -> Iterator[Event]:
-        intent = intents().get(asked.intent)
-        if intent is not None and intent.declined and (asked.sure or not asked.topic.findings):
-            yield Note(text=intent.declined, about="declined")
+        if asked.declined:
+            yield Note(text=intents()[asked.intent].declined, about="declined")
             return
         if asked.by.startswith("meaning"):
             names = ", ".join(load_vocabulary().finding(key).name for key in asked.topic.findings)

@@ -33,8 +33,15 @@ SURE_TO_DECLINE = 0.6  # where the choice is to decline: what can be answered sh
 MEANING, FLAGS = 384, 4  # places of the embedding; a finding, a place, a side named, somebody points
 SCALES = (5.0, 0.5, 0.5, 0.3)  # of the embedding, the cues, the flags and the words: how fast each is learned
 WORDS = 2048  # places of words and pairs
+LEAST = 0.3  # below it nothing is declined for what the head takes it for
 NEXT = 2  # the head's choices that are offered; a cue of the rules decides between them
 FINDING, PLACE = "finding", "organ"  # what stands for the names of findings and of places
+# Words that a reader of reports takes for a finding or a place, and that say here what is asked: they stay.
+TELLING = re.compile(
+    r"(abnormal|patholog|malignan|cancer|tumou?r|infect|inflamm|treat|therap|radio|medicat|operat|surg|trauma|segment)\w*"
+    r"|\w+ed|broken|swollen|dense|wide|thick|narrow|head|hand|marked \w+|recurrence|relapse",
+    re.I,
+)
 # "Is there one?": all of it is said by the turn before, and there is nothing in it for a head to weigh.
 BARE = re.compile(
     r"(?:is|are|do|does|did|have|has) (?:there|i|you|we|he|she|it|they)(?: have| see| find| got)? (?:one|any|some)"
@@ -62,6 +69,13 @@ class Asked:
     by: str  # "rules" or "head 0.93"
     sure: bool = True
     other: str = ""  # the next best intent, where the choice is not sure
+    weak: bool = False  # hardly more than a guess
+
+    @property
+    def declined(self) -> bool:
+        """Whether it is taken for what no scan can answer: surely, or likely while no finding is named."""
+        refused = self.intent in intents() and bool(intents()[self.intent].declined)
+        return refused and (self.sure or not (self.topic.findings or self.weak))
 
 
 @functools.cache
@@ -113,8 +127,9 @@ def _by_head(text: str, topic: Topic, pointed: bool) -> Asked:
     if not sure and ruled.intent in [names[n] for n in best]:
         return ruled  # a cue fits, and the head does not speak against it
     return Asked(
-        intent=names[first], topic=topic, by=f"head {shares[first]:.2f}", sure=sure, other="" if sure else names[second]
-    )
+        intent=names[first], topic=topic, by=f"head {shares[first]:.2f}", sure=sure,
+        other="" if sure else names[second], weak=bool(shares[first] < LEAST),
+    )  # fmt: skip
 
 
 def possible(intent: str, topic: Topic, pointed: bool) -> bool:
@@ -171,14 +186,15 @@ def _words(text: str) -> NDArray[np.float32]:
 
 
 def without_names(text: str) -> str:
-    """The question with every finding and place under one name, so that what is asked stands out from what of."""
+    """The question with findings and places under one name each, so that what is asked stands out from what of."""
     reading = read_sentence(text)
     spans = [(mention.span, FINDING) for mention in reading.mentions]
     taken = [span for span, _ in spans]
     spans += [(p.span, PLACE) for p in reading.places if p.site and not _within(p.span, taken)]
     out = text
     for (start, end), name in sorted(spans, reverse=True):
-        out = f"{out[:start]}{name}{out[end:]}"
+        if not TELLING.fullmatch(out[start:end]):
+            out = f"{out[:start]}{name}{out[end:]}"
     return " ".join(out.split())
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from vlm.encoder.minilm import MiniLM
 from vlm.findings.vocabulary import load_vocabulary
-from vlm.language.router import FLAGS, HEAD, MEANING, SCALES, WORDS, intents, said_plainly, without_names
+from vlm.language.router import FLAGS, HEAD, MEANING, SCALES, TELLING, WORDS, intents, said_plainly, without_names
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,7 +31,7 @@ RATE, HEAD_RATE, DECAY = 2e-3, 2e-2, 1e-2  # of the LoRA, of the head; AdamW's d
 DROPPED = 0.1  # share of the plain features that a question is taken without while learning
 FOLDS = 5  # one of which is left out to tell how well it does
 POINTED = ("here", "lesion", "distance")  # asked while somebody points, half of the time
-A_PATTERN = 7  # wordings drawn of a pattern of questions.toml
+A_PATTERN, A_SENTENCE = 7, 4  # wordings drawn of a pattern and of a sentence of questions.toml
 SLIPS = 0.08  # share of the questions with a slip
 LEAST_WORD = 5  # letters of a word that somebody slips in
 _CHOICE = re.compile(r"\(([^()]*)\)")
@@ -43,12 +43,14 @@ def examples(seed: int = 0) -> Iterator[tuple[str, str, bool, int]]:
     vocabulary = load_vocabulary()
     findings = [w for f in vocabulary.findings.values() for w in (f.name, f.name, *f.words[:1], *f.lay[:1])]
     organs = [site.words[0] for key, site in vocabulary.sites.items() if site.words and key != "marked_place"]
+    findings = [words for words in findings if not TELLING.fullmatch(words)]
     names = {"{finding}": findings, "{organ}": organs, "{side}": ["left", "right"]}
     more = tomllib.loads((files("vlm.train") / "questions.toml").read_text(encoding="utf-8"))
     number = 0
     for intent in intents().values():
         drawn = [(text, FILLS["{" in text]) for text in intent.examples]
         drawn += [(pattern, A_PATTERN) for pattern in more["patterns"][intent.key]]
+        drawn += [(text, A_SENTENCE) for text in more["said"].get(intent.key, ())]
         for template, times in drawn:
             number += 1
             for _ in range(times):
