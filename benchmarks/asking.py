@@ -71,8 +71,8 @@ class Taken:
     slots: Mapping[str, str]
     declined: bool
     silent: bool  # nothing was claimed of the patient
-    offered: str  # the question back, where the router is not sure between two
     seconds: float
+    offered: str  # the question back, where the router is not sure between two
 
 
 def taken(case: OpenCase, asked: Asked) -> Taken:
