@@ -39,6 +39,7 @@ MARROW_HU = 60.0  # bodies are denser, fat and gas behind a lost canal are not
 PLACES_MM = ((26.0, 31.0), (20.0, 25.0), (14.0, 19.0))  # front, middle and back of a body, from the canal
 NAMES = ("anterior", "middle", "posterior")
 SIDEWAYS_MM = (-6.0, -3.0, 0.0, 3.0, 6.0)
+COURSE_MM = 24.0  # the canal bends slowly; where its trace sways by some mm, bodies would seem taller and lower in turn
 BEND_MM = 40.0  # over which the course of the canal is taken as straight
 PLUS_MINUS = 12.0  # %, from bodies of clear spines against their neighbours
 JUDGED_SHARE = 0.5  # of fractures show as loss of height against both neighbours
@@ -84,9 +85,9 @@ def straightened(case: Case) -> tuple[Floats, Floats]:
     """(S, 3) RAS mm of the canal and (S, A) float HU in front of it, averaged over the middle of the bodies."""
     axis, volume = spine(case), case.volume
     course = axis.canal_mm[axis.good]
-    smooth = course.copy()
+    smooth, step_mm = course.copy(), axis.grid.spacing_mm[2]
     for part in range(2):
-        smooth[:, part] = ndimage.gaussian_filter1d(course[:, part], 8.0 / axis.grid.spacing_mm[2], mode="nearest")
+        smooth[:, part] = ndimage.gaussian_filter1d(course[:, part], COURSE_MM / step_mm, mode="nearest")
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(smooth, axis=0), axis=1))])
     points = np.stack([np.interp(np.arange(0.0, length[-1]), length, smooth[:, part]) for part in range(3)], axis=1)
     half = int(BEND_MM / 2)

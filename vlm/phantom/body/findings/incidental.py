@@ -18,6 +18,7 @@ from vlm.phantom.body.wishes import Wish
 
 WIDE_RATIO = 0.5  # Gollub, Acad Radiol 2012
 THIN_BONE_HU = 100.0  # Jang, Radiology 2019;291:360
+STREAKS_ML = 0.2  # the streaks of a clip or a stent are lost in the noise
 
 
 def note_incidental(drawing: Drawing) -> None:
@@ -30,7 +31,7 @@ def note_incidental(drawing: Drawing) -> None:
     if marrow.any() and (hu := float(np.median(drawing.scene.hu[marrow]))) < THIN_BONE_HU:
         _note(drawing, "osteopenia", marrow, "spine", ("attenuation", hu))
     metal = drawing.scene.hu > METAL_HU
-    if metal.any():
+    if np.count_nonzero(metal) * drawing.scene.grid.voxel_ml >= STREAKS_ML:
         _note(drawing, "metal_artefact", metal, None, None)
 
 
