@@ -15,7 +15,7 @@ from vlm.phantom.body.scene import Field, Place, Scene, Window
 from vlm.phantom.body.shapes import Floats, Triple, ellipsoid, join, meet, smooth_line, squircle
 from vlm.phantom.body.trunk import Trunk
 
-ROPES = ("aorta", "superior_vena_cava", "inferior_vena_cava", "pulmonary_artery")  # the first line of each
+ROPES = ("aorta", "superior_vena_cava", "pulmonary_artery")  # the first line of each
 NECK_ROPES = ("brachiocephalic", "subclavian", "common_carotid")  # all lines
 Line = list[tuple[float, float, float, float]]
 SIDES = (("right", 1.0), ("left", -1.0))
@@ -49,11 +49,11 @@ class Thorax:
         return {
             "pulmonary_artery": ("blood_pulmonary", [
                 [(ax + 2, ay + 32, az + 30, 14), (ax - 2, ay + 20, az + 52, 14), (ax + 2, ay - 8, 398, 12.5)],
-                [(ax + 4, ay - 10, 398, 11), (10, 4, 396, 10), (44, -8, 390, 9), (60, -14, 376, 5.5)],
+                [(ax + 4, ay - 10, 398, 11), (10, 4, 396, 10), (44, -8, 390, 7.8), (60, -14, 376, 5.2)],
                 [(ax + 2, ay - 8, 400, 11), (-38, -16, 404, 10), (-54, -28, 390, 8), (-60, -32, 372, 5.5)],
             ]),
             "superior_vena_cava": ("blood_vein_neck", [[(26, 14, az + 28, 9), (27, 12, 400, 8.5), (28, 12, 440, 8)]]),
-            "inferior_vena_cava": ("blood_vein", [[*cava, (28, 2, 285, 11), (ax + 50, ay + 2, az - 22, 11)]]),
+            "inferior_vena_cava": ("blood_vein", [[*cava, (28, 2, 285, 10.5), (ax + 50, ay + 2, az - 22, 10.5)]]),
             "brachiocephalic_vein_right": ("blood_vein_neck", [[(28, 12, 438, 7.5), (32, 12, 468, 6.5),
                 (36, -6, 510, 6), (34, -8, 610, 5.5)]]),
             "brachiocephalic_vein_left": ("blood_vein_neck", [
@@ -97,12 +97,16 @@ class Thorax:
     def _ropes(self) -> Sequence[Floats]:
         """What runs through the mediastinum, with the fat round it: (N, 4) lines of reference mm and radius."""
         fat = 1.5 + 2.5 * self.trunk.person.visceral
-        lines = [group[0] for name, (_, group) in self.lines.items() if name in ROPES]
+        lines = [(group[0], fat) for name, (_, group) in self.lines.items() if name in ROPES]
         for name, (_, group) in self.lines.items():
-            lines += group if name.startswith(NECK_ROPES) else []
-        ropes = [smooth_line(line, 8) for line in (*lines, self.OESOPHAGUS, self.TRACHEA)]
-        for rope in ropes:
-            rope[:, 3] += fat
+            lines += [(line, fat) for line in group] if name.startswith(NECK_ROPES) else []
+        lines += [(self.OESOPHAGUS, fat), (self.TRACHEA, fat)]
+        lines.append((self.lines["inferior_vena_cava"][1][0], 0.5))  # the lung lies against it
+        ropes = []
+        for line, around in lines:
+            rope = smooth_line(line, 8)
+            rope[:, 3] += around
+            ropes.append(rope)
         for line in self.lines["pulmonary_artery"][1][1:]:  # the fat of the hilum thins out along its arteries
             root = smooth_line(line, 8)
             root[:, 3] += np.linspace(fat + 1.5, 0.0, len(root))
