@@ -1,4 +1,4 @@
-"""Wide bowel and dense spots in bone: found where they were put, and not where there are none."""
+"""Wide bowel, spots in bone and pouches behind the heart: found where they were put, and not where there are none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.scans import real_case
+from vlm.anatomy.coverage import coverage
 from vlm.anatomy.engines.labels import given
 from vlm.anatomy.engines.protocol import LabelMap
 from vlm.anatomy.skeleton import spine
@@ -16,6 +17,7 @@ from vlm.phantom.chest import chest
 from vlm.tools.bone_lesions import bone_lesions
 from vlm.tools.bowel import _level_mm, bowel
 from vlm.tools.devices import devices
+from vlm.tools.hernia import hiatal_hernia
 
 BELLY = Grid((64, 56, 40), np.diag([3.0, 3.0, 3.0, 1.0]))
 OUTLINES = {1: "small_bowel", 2: "colon"}
@@ -142,3 +144,35 @@ def test_the_nail_of_a_real_femur_is_hardware_of_that_femur() -> None:
 def test_real_abdomens_have_no_wide_bowel_and_no_dense_spot(name: str) -> None:
     case = real_case(name)
     assert not seen([*bowel(case), *bone_lesions(case)])
+
+
+def with_pouch(volume: Volume, radius_mm: float, gas_mm: float) -> Case:
+    """The scan with a ball of soft tissue before the spine at the dome, gas in its front part of some thickness."""
+    case = Case(volume)
+    dome = coverage(case).dome_mm
+    assert dome is not None
+    centre = volume.grid.to_ijk(spine(case).at(dome + 12.0) + np.array([-14.0, 68.0, 0.0]))
+    shape = zip(volume.grid.shape, centre, volume.grid.spacing_mm, strict=True)
+    away = [(np.arange(n) - at) * step for n, at, step in shape]
+    i, j, k = away[0][:, None, None], away[1][None, :, None], away[2][None, None, :]
+    out = volume.hu.copy(order="F")
+    far = np.sqrt(i**2 + j**2 + k**2)
+    out[far <= radius_mm] = 40
+    out[(far <= radius_mm - 3.0) & (j > radius_mm - 3.0 - gas_mm)] = -980
+    return Case(Volume(out, volume.grid, volume.scan))
+
+
+def test_a_pouch_with_gas_behind_the_heart_is_a_hernia_of_its_width(torso: Volume) -> None:
+    (found,) = seen(hiatal_hernia(with_pouch(torso, 22.0, 14.0)))
+    assert found.presence == "present"
+    assert found.measured("diameter").value == pytest.approx(40.0, abs=10.0)  # type: ignore[union-attr]  # it is told
+
+
+def test_a_pouch_without_gas_is_not_seen_and_the_search_says_that_it_would_not_be(torso: Volume) -> None:
+    (search,) = looked(hiatal_hernia(with_pouch(torso, 22.0, 0.0)))
+    assert search.found == 0 and search.note == "only hernias that hold gas are looked for"
+
+
+def test_behind_a_usual_heart_lies_no_hernia_and_what_was_looked_for_is_said(torso: Volume) -> None:
+    (search,) = hiatal_hernia(Case(torso))
+    assert isinstance(search, Search) and search.found == 0 and "only hernias that hold gas" in search.note

@@ -14,14 +14,16 @@ from vlm.anatomy.engines.labels import from_file
 from vlm.anatomy.structures import use
 from vlm.ct.volume import Grid
 from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.phantom.body.frame import Frame
 from vlm.tools.anasarca import anasarca
 from vlm.tools.bladder import bladder
 from vlm.tools.gallbladder import gallbladder
 from vlm.tools.kidney_lesions import kidney_lesions, pole_of
 from vlm.tools.lesions import Tissue, axes_mm, blurred, spots
 from vlm.tools.liver_density import hepatic_steatosis
-from vlm.tools.liver_lesions import liver_lesions
+from vlm.tools.liver_lesions import like_gallbladder, liver_lesions, segment_of
 from vlm.tools.organ_size import organ_size
+from vlm.tools.organs import organ
 
 SICK = (
     "hepatic steatosis, 25 HU", "splenomegaly 600 ml", "gallstone 12 mm", "right renal cyst 40 mm", "liver cyst 30 mm",
@@ -177,6 +179,49 @@ def test_axes_of_a_block_are_its_diagonal_and_its_width() -> None:
 
 
 @pytest.mark.realct
+@pytest.mark.parametrize("without", [(), ("gallbladder", "inferior_vena_cava")], ids=["outlined", "not outlined"])
+def test_segments_of_the_liver_are_those_between_its_drawn_veins(without: tuple[str, ...]) -> None:
+    drawn = person(1, "plain")
+    case = outlined(drawn, *without)
+    liver, grid = organ(case, "liver").voxels, case.working.grid
+    places = np.argwhere(liver)[:: np.count_nonzero(liver) // 60]
+    known = Frame(drawn.person.scale, drawn.person.seed).displaced(grid.to_mm(places[:, ::-1]))
+    hits = 0
+    for place, reference in zip(places, known, strict=True):
+        spot = np.zeros(liver.shape, dtype=bool)
+        spot[tuple(place)] = True
+        hits += segment_of(case, liver, spot) == f"segment_{drawn_segment(reference, 0.9 * drawn.person.breath_mm)}"
+    assert hits >= 0.75 * len(places)
+
+
+def drawn_segment(at: np.ndarray, breath_mm: float) -> int:
+    """The segment between the veins that ``vlm.phantom.body.abdomen`` draws; reference mm, x to the right."""
+    x, y, z = at - (0.0, 0.0, breath_mm)
+    if x < -6 + 0.25 * (y - 40):  # the falciform ligament
+        return 2 if z > 226 else 3
+    if x < 26 + (y + 22) * 14 / 52:  # the middle hepatic vein
+        return 4
+    front = y > -22 - (x - 26) * 8 / 56  # the right one
+    return (8 if z > 210 else 5) if front else (7 if z > 210 else 6)
+
+
+@pytest.mark.parametrize(
+    ("centre", "radii", "told"),
+    [((8, 18, 16), (7, 4, 4), False), ((8, 18, 16), (4, 4, 4), True), ((14, 10, 8), (7, 4, 4), True)],
+    ids=["a pear in its place", "a ball in its place", "a pear elsewhere"],
+)
+def test_what_lies_and_looks_like_a_gallbladder_is_none_of_the_livers_cysts(
+    centre: tuple[int, int, int], radii: tuple[int, int, int], told: bool
+) -> None:
+    grid = Grid((30, 30, 25), np.diag([3.0, 3.0, 3.0, 1.0]))
+    liver, at = np.ones((25, 30, 30), dtype=bool), np.indices((25, 30, 30))
+    ball = sum(((at[a] - centre[a]) / radii[a]) ** 2 for a in range(3)) <= 1
+    smooth = np.where(ball, 5.0, 60.0).astype(np.float32)
+    normal = Tissue(hu=60.0, spread=4.0)
+    (one,) = spots(smooth, liver, liver, smooth < 30, normal, grid, least_inside=0.5)
+    assert like_gallbladder(one, liver) is not told
+
+
 def test_veins_and_clefts_of_a_real_liver_without_contrast_are_no_cysts() -> None:
     case = Case(real_case("nlst-101287").volume)
     use(case, from_file(SHARED / "ct" / "nlst-101287" / "organs_drawn.nii.gz"))

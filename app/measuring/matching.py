@@ -17,6 +17,8 @@ Row = dict[str, Any]  # JSON
 NEAR_MM = 12.0  # a patch seen so near to the truth, or within its size, is it
 AGAIN_MM = 10.0  # an observation so near to one made of the untouched scan is the same
 PATCHES = ("consolidation", "ground_glass_opacity", "lung_opacity")
+# Spread of a tumour is seen as what it is made of, and is no false finding there.
+SEEN_AS = {"metastatic_disease": ("lung_nodule", "lung_mass", "liver_lesion", "liver_hypodensity", "bone_lesion")}
 HAZY = "ground_glass"  # nodules of pure ground glass have a row of their own: no limit of solid ones is taken from it
 
 
@@ -99,9 +101,9 @@ def _has_place(truth: Row) -> bool:
 
 
 def _kin(one: str, other: str) -> bool:
-    """Whether one finding is the other, or a kind of it."""
+    """Whether one finding is the other, a kind of it, or what it is seen as."""
     vocabulary = load_vocabulary()
-    return one == other or vocabulary.is_a(one, other) or vocabulary.is_a(other, one)
+    return other in SEEN_AS.get(one, ()) or one == other or vocabulary.is_a(one, other) or vocabulary.is_a(other, one)
 
 
 def _matched(truths: Sequence[Row], seen: Sequence[Row]) -> tuple[list[Row], list[Row]]:

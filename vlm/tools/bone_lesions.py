@@ -31,6 +31,7 @@ NAME = "bone_lesions"
 BODY_MM = 26.0  # from the middle of a vertebral body; ribs, joints and a calcified aorta lie beyond
 BEHIND_MM = 16.0  # the canal lies farther behind the middle
 CLOSE_MM = 8.0  # radius: marrow between two sheets of cortex
+RING_MM = 14.0  # the same in a vertebral body, whose wall towards the canal is thin
 CORTEX_MM = 3.0  # with its blur, left out of the density of marrow
 STEP_HU = 150.0  # denser than the marrow around, at least
 DENSE_HU = 300.0  # marrow of the young reaches 250 HU (Jang, Radiology 2019;291:360)
@@ -148,7 +149,7 @@ def _vertebrae(case: Case) -> Bools:
     for k in np.flatnonzero(axis.good):
         dx, dy = (x - middle[k, 0]) * step_x, (y - middle[k, 1]) * step_y
         near = (dx**2 + dy**2 < BODY_MM**2) & (dy > -BEHIND_MM)
-        out[k] = _filled(bone[k] & near, grid) & near
+        out[k] = _filled(bone[k] & near, grid, RING_MM) & near
     return out
 
 
@@ -164,13 +165,13 @@ def _pelvis(case: Case) -> Bools:
     return out
 
 
-def _filled(plane: Bools, grid: Grid) -> Bools:
+def _filled(plane: Bools, grid: Grid, close_mm: float = CLOSE_MM) -> Bools:
     """(Y, X) bone of one slice with the marrow that it encloses."""
     if not plane.any():
         return plane
-    ry, rx = (max(1, round(CLOSE_MM / step)) for step in (grid.spacing_mm[1], grid.spacing_mm[0]))
+    ry, rx = (max(1, round(close_mm / step)) for step in (grid.spacing_mm[1], grid.spacing_mm[0]))
     y, x = np.mgrid[-ry : ry + 1, -rx : rx + 1]
-    disk = (y * grid.spacing_mm[1]) ** 2 + (x * grid.spacing_mm[0]) ** 2 <= CLOSE_MM**2
+    disk = (y * grid.spacing_mm[1]) ** 2 + (x * grid.spacing_mm[0]) ** 2 <= close_mm**2
     around = np.pad(plane, ((ry, ry), (rx, rx)))
     closed = ndimage.binary_fill_holes(ndimage.binary_closing(around, disk))
     return np.asarray(closed[ry:-ry, rx:-rx])

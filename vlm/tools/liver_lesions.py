@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm.anatomy.ball import grown
+from vlm.anatomy.contrast import contrast
+from vlm.anatomy.skeleton import spine
 from vlm.anatomy.structures import structure
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
@@ -30,10 +32,16 @@ FLUID_SLICES = 2.5  # of fluid: fat of a cleft mixed with liver is as dense as w
 ROUND = 0.6
 VEIN_HU = 20.0  # without contrast: what noise takes off blood still lies above
 SMALL_MM = 10.0  # too small to characterise (Berland, ACR white paper, J Am Coll Radiol 2010;7:754)
+CAVA_MM = (24.0, 47.0)  # right and in front of the canal
+CANTLIE, SIDE_VEIN = 0.3, 0.15  # to the right for each mm to the front; to the back for each mm to the right
 MOST = 12  # more are not lesions but a noisy or badly outlined organ
 DOUBT_MM = 3.0
 NEIGHBOURS = ("gallbladder", "stomach", "inferior_vena_cava", "colon", "duodenum", "kidney_right", "kidney_left")
 AWAY_MM = 3.0  # from a neighbour's outline
+# Where the gallbladder lies in the liver's box, as shares: from the right, from the back, from below; it is a pear.
+FOSSA_LEFT, FOSSA_FRONT, FOSSA_UP, PEAR = (0.15, 0.65), 0.35, 0.6, 1.3
+FOSSA_NOTE = "the gallbladder was not found: a cyst as long as it in its place is not told"
+BLOOD_STEP_HU = 8.0  # without contrast: darker than the patient's own blood by this, at least
 NO_TISSUE_HU = (-40.0, 400.0)  # fat of the hilum and of clefts, gas in ducts, clips and stents
 KINDS = {"liver": ("liver_cyst", "liver_hypodensity", "liver_lesion"), "spleen": ("splenic_lesion",) * 3}
 
@@ -56,13 +64,33 @@ def _of(case: Case, name: str) -> list[Evidence]:
     found = dark_lesions(case, seen)
     if len(found) > MOST:
         return [sought(case, NAME, finding, seen, failed=("noise",)) for finding in findings]
+    unseen = name == "liver" and organ(case, "gallbladder").mask is None
+    if unseen:
+        found = [lesion for lesion in found if not like_gallbladder(lesion, seen.voxels)]
     out: list[Evidence] = [_observed(case, seen, lesion, number) for number, lesion in enumerate(found, 1)]
     told = [record.finding for record in out if isinstance(record, Observation)]
     for finding in findings:
         solid = finding != "liver_cyst"
         failed = ("no_contrast",) if solid and when == "none" else ("phase",) if solid and when != "venous" else ()
-        out.append(sought(case, NAME, finding, seen, found=told.count(finding), failed=failed))
+        note = FOSSA_NOTE if unseen and not solid else ""
+        out.append(sought(case, NAME, finding, seen, found=told.count(finding), failed=failed, note=note))
     return out
+
+
+def like_gallbladder(lesion: Lesion, liver: NDArray[np.bool_]) -> bool:
+    """Whether fluid lies where the gallbladder does and is a pear, or is cut by the lower edge of the scan.
+
+    Arrays are (Z, Y, X) on the working grid; x grows to the patient's right.
+    """
+    if lesion.hu > VEIN_HU:
+        return False
+    inside, own = np.argwhere(liver), np.argwhere(lesion.mask)
+    low, high = np.percentile(inside, (2, 98), axis=0)
+    up, front, right = (own.mean(axis=0) - low) / np.maximum(1.0, high - low)
+    cut = int(own[:, 0].min()) == 0
+    pear = lesion.length_mm >= PEAR * min(lesion.short_mm, lesion.long_mm)
+    placed = FOSSA_LEFT[0] <= 1.0 - right <= FOSSA_LEFT[1] and front >= FOSSA_FRONT and up <= FOSSA_UP
+    return bool(placed and (pear or cut))
 
 
 def dark_lesions(case: Case, seen: Organ) -> list[Lesion]:
@@ -77,7 +105,7 @@ def dark_lesions(case: Case, seen: Organ) -> list[Lesion]:
         if beside is not None:
             place &= ~grown(beside.on(case.working.grid).voxels.T[box], AWAY_MM, grid)
     place &= ~grown((smooth < NO_TISSUE_HU[0]) | (smooth > NO_TISSUE_HU[1]), AWAY_MM, grid)
-    wanted = smooth < limit_hu(normal, phase(case))
+    wanted = smooth < limit_hu(normal, phase(case), contrast(case).blood_hu)
     found = spots(smooth, own, place, wanted, normal, grid, least_inside=LEAST_INSIDE)
     step_mm, plain = case.volume.grid.spacing_mm[2], phase(case) == "none"
     return [lesion.placed(seen.voxels, box) for lesion in found if _is_lesion(lesion, step_mm, plain=plain)]
@@ -92,10 +120,12 @@ def _is_lesion(lesion: Lesion, step_mm: float, *, plain: bool) -> bool:
     return lesion.ball_mm >= max(SOLID_MM, SOLID_SLICES * step_mm)
 
 
-def limit_hu(normal: Tissue, when: str) -> float:
-    """HU below which a lesion stands out in a phase."""
+def limit_hu(normal: Tissue, when: str, blood_hu: float | None = None) -> float:
+    """HU below which a lesion stands out in a phase; ``blood_hu`` is the density of the patient's own blood."""
     limit = normal.hu - normal.step
-    return limit if when == "venous" else min(limit, BLOOD_HU if when == "none" else FLUID_PHASE_HU)
+    if when == "none":
+        return min(limit, BLOOD_HU if blood_hu is None else min(BLOOD_HU, blood_hu - BLOOD_STEP_HU))
+    return limit if when == "venous" else min(limit, FLUID_PHASE_HU)
 
 
 def _observed(case: Case, seen: Organ, lesion: Lesion, number: int) -> Observation:
@@ -134,23 +164,35 @@ def measures(lesion: Lesion) -> tuple[Measurement, ...]:
 def segment_of(case: Case, liver: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> str:
     """The Couinaud segment in which a lesion's centre probably lies, "segment_2" to "segment_8".
 
-    Left and right part at Cantlie's line from the gallbladder to the inferior vena cava where both were drawn
-    (Bismuth, World J Surg 1982;6:3), else at 55 % of the liver's width from the right; the falciform ligament stands
-    at 72 %, the portal vein divides upper from lower segments at half the height. Segment 1 is left out: it needs the
-    veins. Arrays are (Z, Y, X) on the working grid.
+    Where the veins are not outlined the segments are told from the spine, which a long left lobe does not move: the
+    inferior vena cava lies in front of the vertebral body on the right, Cantlie's line runs from it to the gallbladder
+    (Bismuth, World J Surg 1982;6:3), the right hepatic vein from it to the side, the falciform ligament in the
+    midline; the portal vein divides upper from lower segments at half the height of the side. Without a spine the
+    lines stand at shares of the liver's box. Segment 1 is left out: it needs the veins. Arrays are (Z, Y, X) on the
+    working grid.
     """
-    inside = np.argwhere(liver)
+    inside, grid = np.argwhere(liver), case.working.grid
     centre = np.argwhere(lesion).mean(axis=0)
-    z_low, z_high = np.percentile(inside[:, 0], (5, 95))
-    y_low, y_high = np.percentile(inside[:, 1], (5, 95))
-    x_low, x_high = np.percentile(inside[:, 2], (2, 98))
-    left = (x_high - centre[2]) / max(1.0, x_high - x_low)  # x grows to the patient's right
-    upper = (centre[0] - z_low) / max(1.0, z_high - z_low) > 0.5
-    front = (centre[1] - y_low) / max(1.0, y_high - y_low) > 0.5
+    low, high = np.percentile(inside, (5, 95), axis=0)
+    upper = (centre[0] - low[0]) / max(1.0, high[0] - low[0]) > 0.5
+    if spine(case).found:
+        at, canal = grid.to_mm(centre[::-1]), spine(case).at(float(grid.to_mm(centre[::-1])[2]))
+        right, front_mm = float(at[0] - canal[0]), float(at[1] - canal[1]) - CAVA_MM[1]
+        lateral, line = right < 0.0, CAVA_MM[0] + CANTLIE * front_mm
+        own = inside[inside[:, 2] < grid.to_ijk(canal)[0], 0]  # of the left lobe, which lies high
+        if lateral and own.size:
+            upper = centre[0] > float(np.median(own))
+        left, front = right < line, front_mm > -SIDE_VEIN * (right - CAVA_MM[0])
+    else:
+        x_low, x_high = np.percentile(inside[:, 2], (2, 98))
+        share = (x_high - centre[2]) / max(1.0, x_high - x_low)  # x grows to the patient's right
+        lateral, left, front = share > 0.72, share > 0.55, (centre[1] - low[1]) / max(1.0, high[1] - low[1]) > 0.5
     line_x = _cantlie(case, float(centre[1]))
-    if left > 0.72:
+    if line_x is not None:
+        left = centre[2] < line_x
+    if lateral:
         return "segment_2" if upper else "segment_3"
-    if left > 0.55 if line_x is None else centre[2] < line_x:
+    if left:
         return "segment_4"
     if front:
         return "segment_8" if upper else "segment_5"
