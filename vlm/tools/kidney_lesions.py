@@ -44,6 +44,7 @@ PLAIN_MM = 2.2  # deviation of the blur without contrast, where urine is only 20
 SURE_MM = 14.0
 LEAST_ML = 3.0
 BRANCHED = 0.64  # diameter of the widest ball over that of the ball of the same volume: a cyst is a ball
+HILAR = 0.75  # of the kidney lies farther from the midline than a ball that may be the renal pelvis
 HILUM_MM = 16.0  # the kidney closed by this holds its hilum
 FAT_HU, BLUR_MM = -40.0, 2.5
 GAP_MM = 2.5  # noise leaves gaps in what is as dense as urine
@@ -60,6 +61,7 @@ class System:
     mask: NDArray[np.bool_]  # (Z, Y, X)
     width_mm: float
     volume_ml: float
+    round: bool = False  # one ball at the hilum without calyces: a cyst beside the renal pelvis looks alike
 
 
 @tool(NAME, observes=FINDINGS, needs=KIDNEYS)
@@ -108,6 +110,8 @@ def dark_parts(case: Case, seen: Organ) -> tuple[System | None, list[Lesion]]:
     edge = grown(smooth < FAT_HU, BLUR_MM, grid)  # fat blurred with kidney is as dense as urine
     fluid &= ~edge
     system = collecting_system(own, room & fluid, grid, right=seen.name.endswith("right"))
+    if system is not None and system.round and phase(case) == "none":
+        system = None  # nothing is told of the renal pelvis then, and a cyst must not be lost in it
     rest = place if system is None else place & ~grown(system.mask, 3.0, grid)
     wanted = (smooth < limit_hu(normal, phase(case))) & (smooth > URINE_HU[0]) & ~edge
     found = spots(smooth, own, rest, wanted, normal, grid, least_inside=LEAST_INSIDE)
@@ -120,7 +124,7 @@ def dark_parts(case: Case, seen: Organ) -> tuple[System | None, list[Lesion]]:
 def _placed(system: System, whole: NDArray[np.bool_], box: tuple[slice, slice, slice]) -> System:
     mask = np.zeros(whole.shape, dtype=bool)
     mask[box] = system.mask
-    return System(mask=mask, width_mm=system.width_mm, volume_ml=system.volume_ml)
+    return replace(system, mask=mask)
 
 
 def _is_lesion(lesion: Lesion, sinus: NDArray[np.bool_], *, plain: bool) -> bool:
@@ -159,6 +163,7 @@ def collecting_system(own: NDArray[np.bool_], fluid: NDArray[np.bool_], grid: Gr
         return None
     at = np.argwhere(own)
     low, high = np.percentile(at, (15, 85), axis=0)
+    hilar = np.percentile(at[:, 2], 100 * (1 - HILAR) if right else 100 * HILAR)
     middle = at.mean(axis=0)
     best: System | None = None
     for number in range(1, count + 1):
@@ -172,14 +177,18 @@ def collecting_system(own: NDArray[np.bool_], fluid: NDArray[np.bool_], grid: Gr
             continue
         width = 2.0 * float(depth_mm(piece, grid).max())
         ball = float(np.cbrt(6000.0 * volume / np.pi))
-        if width >= PELVIS_MM and width <= BRANCHED * ball and (best is None or volume > best.volume_ml):
-            best = System(mask=piece, width_mm=width, volume_ml=volume)
+        whole = width > BRANCHED * ball
+        outer = centre[2] > hilar if right else centre[2] < hilar  # not at the hilum, where the renal pelvis lies
+        if width < PELVIS_MM or (whole and outer):
+            continue
+        if best is None or volume > best.volume_ml:
+            best = System(mask=piece, width_mm=width, volume_ml=volume, round=whole)
     return best
 
 
 def _wide(case: Case, seen: Organ, system: System) -> Observation:
     site, side = SITES[seen.name]
-    sure = seen.measurable and system.width_mm >= SURE_MM
+    sure = seen.measurable and system.width_mm >= SURE_MM and not system.round
     return Observation(
         tool=NAME, finding="hydronephrosis", presence="present" if sure else "uncertain", site=site, side=side,
         measurements=(

@@ -24,6 +24,7 @@ class Abdomen(Organs):
         Pelvis(self.scene, self.trunk).draw()
         gut.colon()
         gut.stomach()
+        self._liver_inside()  # after the stomach, which would lie in the fissures
         self._spleen()
         for side, sign in SIDES:
             self._kidney(side, sign)
@@ -64,6 +65,11 @@ class Abdomen(Organs):
         liver_ml = 1620.0 * person.organs["liver"] * float(np.prod(person.scale)) ** 0.7
         taken = ("aorta", "inferior_vena_cava", "esophagus")
         scene.paint(self.sized(shape, UNDER, liver_ml), "liver", "liver", box=UNDER, off=taken)
+        self.fissures = (b, back, lean, turn)
+
+    def _liver_inside(self) -> None:
+        """Fissures, the hilum and the veins of the liver."""
+        scene, (b, back, lean, turn) = self.scene, self.fissures
 
         def fissures(p: Place) -> Floats:
             z = p.z - b
@@ -185,6 +191,8 @@ class Abdomen(Organs):
                         (x + sign * dx, y + dy, top + 4 + dz, 1.6),
                     ]
                 )
+                bed = limb + np.array([0.0, 0.0, 0.0, 2.5])  # it lies in fat, not in the liver
+                self.scene.paint_tube(bed, "torso_fat", "fat_inside", on=("liver", "spleen"))
                 self.scene.paint_tube(
                     limb,
                     f"adrenal_gland_{side}",

@@ -12,6 +12,7 @@ from vlm.phantom.body.scene import Field, Window
 from vlm.phantom.body.shapes import Floats, smooth_line
 
 LOOP_STEP_MM = 6.0  # between points of the line through the small bowel
+WIDE_MM = 13.8  # radius of loops that are wider than usual
 
 
 class Gut(Organs):
@@ -184,7 +185,8 @@ def _walk(points: Floats) -> Floats:
 def _loops(line: Floats, points: Floats, radius: float) -> tuple[Floats, Floats]:
     """Distance of points to a winding tube, and how far each is from the border to the tube's next loop."""
     tree = cKDTree(line[:, :3])
-    away, index = tree.query(points, k=7, distance_upper_bound=radius * 2.6, workers=1)
+    many = 7 if radius < WIDE_MM else 24  # of a wide loop the nearest points are all its own
+    away, index = tree.query(points, k=many, distance_upper_bound=radius * 2.6, workers=1)
     nearest = index[:, 0]
     ok = nearest < len(line)
     apart = np.abs(index - nearest[:, None]) > 36 / LOOP_STEP_MM

@@ -26,10 +26,11 @@ def _level(drawing: Drawing, wish: Wish) -> str:
     """The vertebra that a wish names, or one by chance that lies whole in the field of view."""
     if wish.site in LEVELS:
         return str(wish.site)
-    present = np.unique(drawing.scene.labels[3:-3])
+    labels = drawing.scene.labels
+    present = np.setdiff1d(np.unique(labels[3:-3]), np.unique(labels[[0, -1]]))
     able = [name for name in USUAL_LEVELS if NUMBER[f"vertebrae_{name}"] in present]
     if not able:
-        raise refuse(wish.words, "no vertebra is in the field of view.")
+        raise refuse(wish.words, "no vertebra is whole in the field of view.")
     return able[int(drawing.rng(wish).integers(len(able)))]
 
 
@@ -148,5 +149,6 @@ def bone_lesion(drawing: Drawing, wish: Wish) -> None:
     """A hole filled with soft tissue; a dense island when it is called sclerotic or blastic."""
     tissue = "sclerosis" if wish.says("scler", "blastic", "island") else "tumour"
     for mm in sizes(drawing, wish, drawing.size(wish)):
-        bone = drawing.voxels(_labels(wish))
+        whole = wish.site in (None, "bone", "vertebra", "spine")
+        bone = drawing.voxels([f"vertebrae_{_level(drawing, wish)}"] if whole else _labels(wish))
         lump(drawing, wish, bone, tissue, mm, rough=0.06, site=wish.site or "bone")

@@ -14,6 +14,7 @@ from vlm.phantom.body.wishes import Wish, refuse
 KIDNEY = ("kidney_{side}",)
 OUTSIDE = ("torso_fat", "renal_vessels")
 PELVIS_MM = {"mild": 12.0, "moderate": 20.0, "severe": 32.0, "marked": 28.0}  # width of the renal pelvis
+HILUM_MM = 14.0  # the kidney closed by this holds its sinus
 STONE_LOOKS = ("nonobstructing", "obstructing", "calcified")
 
 finding("renal_cyst", example="left renal cyst 35 mm", size=Size("diameter", 22.0, 3.0, 150.0), side="must",
@@ -69,7 +70,8 @@ def _widen(drawing: Drawing, wish: Wish, pelvis_mm: float, stop: float, finding_
     hollow = kidney & drawing.made_of(("urine",))
     x, y, z = (scene.lines[a][window[2 - a]] - np.float32(way[0][a]) for a in range(3))
     pelvis = np.sqrt((x[None, None, :] * 0.9) ** 2 + (1.25 * y[None, :, None]) ** 2 + (0.75 * z[:, None, None]) ** 2)
-    depth = drawing.away(~kidney[window])
+    near = drawing.away(kidney[window]) < HILUM_MM
+    depth = drawing.away(~near) - HILUM_MM  # from the outer border, not from the hilum
     calyces = drawing.away(hollow[window]) - 0.22 * pelvis_mm
     field = np.minimum(pelvis - 0.5 * pelvis_mm, np.maximum(calyces, 5.0 - depth))
     room = drawing.voxels((f"kidney_{wish.side}", "torso_fat", "renal_vessels", f"iliopsoas_{wish.side}"))
