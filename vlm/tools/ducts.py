@@ -37,7 +37,7 @@ class Limit:
 LIMITS = (
     # Up to 7 mm, and 10 mm after cholecystectomy: customary (Senturk, Eur J Radiol 2012;81:39).
     Limit("common_bile_duct", "biliary_dilatation", 7.0, 10.0),
-    # Up to 3 mm, in the head 3.5 mm (Edge, Gastrointest Endosc 2007;66:81 and customary).
+    # Up to 3 mm, in the head 3.5 mm (customary; what wide ones mean: Edge, World J Gastroenterol 2007;13:1701).
     Limit("pancreatic_duct", "pancreatic_duct_dilatation", 3.5, 5.0),
 )
 SLICE_MM = 3.0  # thicker slices blur a duct with the gland

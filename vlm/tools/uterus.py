@@ -1,7 +1,7 @@
 """The size of the uterus, where a user's own expert outlines it.
 
 In: the outline of the uterus. Out: its length and volume; nothing where it is not outlined, for its size alone is no
-finding: it depends on age and births (Platt, J Ultrasound Med 1990;9:341).
+finding: it depends on age and births (Platt, J Clin Ultrasound 1990;18:15).
 """
 
 from __future__ import annotations
