@@ -82,6 +82,13 @@ def test_a_cyst_called_a_lesion_is_not_false() -> None:
     assert row([truth("liver_cyst")], seen("liver_lesion"), finding="liver_lesion")["false"] == 0
 
 
+@pytest.mark.parametrize(("at", "false"), [((60.0, 0.0, 0.0), 0), ((60.0, 60.0, 0.0), 1)])
+def test_spread_of_a_tumour_that_is_told_as_what_it_is_seen_as_is_not_false(
+    at: tuple[float, float, float], false: int
+) -> None:
+    assert row([truth("metastatic_disease")], seen("lung_nodule", at))["false"] == false
+
+
 def test_a_kind_of_a_finding_finds_it_unless_it_is_another_disease() -> None:
     observes = {TOOL: ["arterial_wall_calcification", "aortic_calcification", "liver_lesion", "liver_cyst"]}
     calcium = truth("arterial_wall_calcification", side=None, quantity="volume", value=0.8)
