@@ -62,6 +62,7 @@ SELECTIVE = 0.2  # a filter that leaves less than this share looks through every
 AT_ONCE = 64  # queries that are compared in one product
 LOST = (1 - RECALL) / 4  # aimed at on the index's own vectors: of others it loses up to 1 % more (benchmarks)
 CANDIDATES = (50, 100, 200, 400, 800, 1600)  # that lists may propose for ten neighbours
+ON_CARD = 2048  # neighbours that FAISS finds on a card at most
 ROUNDING = 1e-5  # of a score, by the order in which its products are added up
 
 
@@ -186,7 +187,7 @@ class FaissIndex:
         if among is not None and (self.is_exact or len(among) <= FEW):
             chosen = np.flatnonzero(np.isin(self._ids, among))
             return self._compared(queries, k, self._rows[chosen], self._ids[chosen])
-        if among is None and self._asked and len(self) > max(FEW, k) and _package().get_num_gpus():
+        if among is None and self._asked and len(self) > max(FEW, k) and k <= ON_CARD and _package().get_num_gpus():
             return self._on_cards(queries, k)
         if self._lists is not None:
             self._asked = True
@@ -282,10 +283,13 @@ class FaissIndex:
 
 
 def _moved(rows: NDArray[Any]) -> Any:
-    """An index of all rows, shared out over the cards, filled block by block so that the host keeps no copy."""
+    """An index of all rows on every card, filled block by block so that the host keeps no copy.
+
+    Not shared out over the cards: FAISS fills shards in one pass only.
+    """
     package = _package()
     options = package.GpuMultipleClonerOptions()
-    options.shard, options.useFloat16 = True, rows.dtype == np.float16
+    options.useFloat16 = rows.dtype == np.float16
     cards = package.index_cpu_to_all_gpus(package.IndexFlatIP(rows.shape[1]), co=options)
     for start in range(0, len(rows), FEW):
         cards.add(np.ascontiguousarray(rows[start : start + FEW], dtype=np.float32))
