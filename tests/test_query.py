@@ -216,3 +216,12 @@ def test_what_no_tool_looks_for_is_no_reason_where_another_kind_was_looked_for()
     thick.add(Search(tool="unseen", finding="rib_fracture", covered=0.0, site="rib", failed=("not_implemented",)))
     thick.add(Search(tool="v", finding="vertebral_fracture", covered=0.0, site="spine", failed=("thick_slices",)))
     assert stands(read_query("fracture"), thick).why == "slices too thick"
+
+
+def test_that_a_kind_is_not_there_denies_nothing_whose_own_tool_mostly_misses() -> None:
+    ledger = Ledger()
+    ledger.add(Search(tool="x", finding="renal_hypodensity", covered=1.0, site="kidney", failed=("often_missed",)))
+    ledger.add(Search(tool="x", finding="renal_cyst", covered=1.0, site="kidney"))
+    told = stands(read_query("low-density lesion of the kidney"), ledger)
+    assert told.status == "not_assessed" and "missed too often" in told.why
+    assert stands(read_query("renal cyst"), ledger).status != "not_assessed"

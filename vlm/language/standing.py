@@ -165,7 +165,8 @@ def _not_found(query: Query, kinds: Iterable[str], ledger: Ledger) -> Standing:
     searches = [s for key in looked for s in by_key[key].values()]
     if not looked:
         return Standing(status="not_assessed", why="no tool looks for it")
-    if all(status == "not_assessed" for status, _ in looked.values()):
+    own = [s for key in query.findings for s in by_key.get(key, {}).values()]  # that a kind is not there does not help
+    if all(status == "not_assessed" for status, _ in looked.values()) or any("often_missed" in s.failed for s in own):
         why = "; ".join(_reasons(looked))
         return Standing(status="not_assessed", why=why, cites=cites)
     doubts = _reasons({key: known for key, known in looked.items() if known[0] != "absent"}, told=True)
