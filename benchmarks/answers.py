@@ -28,6 +28,7 @@ from vlm.findings.mentions import Mention
 from vlm.findings.packs import Pack, load_pack
 from vlm.language.query import Query, queries_of_pack, read_query
 from vlm.language.standing import kinds_of
+from vlm.tools.registry import doubts
 
 PACKS = ("ct-rate-18", "merlin-30")
 PARAPHRASES = ROOT / "benchmarks" / "questions" / "paraphrases.toml"
@@ -99,7 +100,12 @@ def status(query: Query, seen: Row) -> str:
     found = {each["presence"] for each in seen["observations"] if each["finding"] in kinds}
     if found:
         return "present" if "present" in found else "uncertain"
-    return "absent" if any(each["stands"] and each["finding"] in kinds for each in seen["searches"]) else ""
+    return "absent" if any(each["finding"] in kinds and denies(each) for each in seen["searches"]) else ""
+
+
+def denies(search: Row) -> bool:
+    """Whether a denial rests on a search; ``measure`` counts the misses of tools that mostly miss and so deny nothing."""
+    return bool(search["stands"]) and "often_missed" not in doubts(search["tool"], search["finding"])
 
 
 def chances(said: NDArray[np.str_], truth: NDArray[np.int_]) -> Floats:

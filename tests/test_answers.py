@@ -17,7 +17,7 @@ def saw(*found: tuple[str, str], searched: tuple[str, ...] = ()) -> answers.Row:
     """What tools saw, as ``tomoscribe measure`` keeps it."""
     return {
         "observations": [{"finding": finding, "presence": presence} for finding, presence in found],
-        "searches": [{"finding": finding, "stands": True} for finding in searched],
+        "searches": [{"tool": "x", "finding": finding, "stands": True} for finding in searched],
     }
 
 
@@ -29,6 +29,11 @@ def saw(*found: tuple[str, str], searched: tuple[str, ...] = ()) -> answers.Row:
 ])  # fmt: skip
 def test_a_column_is_answered_by_what_was_found_and_where_tools_looked(seen: answers.Row, status: str) -> None:
     assert answers.status(COLUMN["Lung nodule"], seen) == status
+
+
+def test_a_tool_that_mostly_misses_answers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "doubts", lambda *_: ("often_missed",))
+    assert answers.status(COLUMN["Lung nodule"], saw(searched=("lung_nodule",))) == ""
 
 
 def test_what_a_phase_hides_is_neither_there_nor_not() -> None:
