@@ -33,10 +33,7 @@ GAS_HU, SOFT_HU = -400, (-30, 250)
 AROUND_DOME_MM = (-45.0, 75.0)  # of the right dome; the hiatus lies below it
 BEFORE_MM, DEEP_MM = 34.0, 110.0  # in front of the canal: from the vertebral bodies to the heart
 ASIDE_MM = 65.0  # of the canal; gas that reaches farther is the stomach's below the diaphragm
-LUNG_MM, LUNG_SHARE = (
-    90.0,
-    0.3,
-)  # from the canal to the left lung; beside the stomach it lies farther out
+LUNG_MM, LUNG_SHARE = 90.0, 0.3  # from the canal to the left lung; beside the stomach it lies farther out
 CENTRED_MM = 8.0  # right of the canal, the middle of a hernia at most
 GAS_MM, GAS_HEIGHT_MM = 8.0, 10.0  # inscribed width: an oesophagus with air is narrower; or it is short
 WALL_HU, WALL_SHARE = -150, 0.8  # of the gas's border that is soft tissue: lung and bronchi have none
