@@ -104,7 +104,7 @@ def status(query: Query, seen: Row) -> str:
 
 
 def denies(search: Row) -> bool:
-    """Whether a denial rests on a search; ``measure`` counts the misses of tools that mostly miss and so deny nothing."""
+    """Whether a denial rests on a search: not on that of a tool that mostly misses, whose misses ``measure`` counts."""
     return bool(search["stands"]) and "often_missed" not in doubts(search["tool"], search["finding"])
 
 
