@@ -214,17 +214,41 @@ def test_agatston_score_of_a_known_plaque() -> None:
     assert agatston(hu, hu > 130, grid) == pytest.approx(60.0)
 
 
-def test_a_metal_chamber_in_the_chest_wall_is_a_port_of_its_side(plain: Volume) -> None:
+def skin_mm(volume: Volume, x_mm: float, z_mm: float) -> float:
+    """y of the skin of the front, RAS mm."""
     from vlm.anatomy.body import body
 
-    case = Case(plain)
+    case = Case(volume)
     grid = case.working.grid
-    column = round(float(grid.to_ijk([-60.0, 0.0, 0.0])[0]))
-    k = round(float(grid.to_ijk([0.0, 0.0, 40.0])[2]))
+    column, _, k = np.rint(grid.to_ijk([x_mm, 0.0, z_mm])).astype(int)
     front = int(np.flatnonzero(body(case).voxels[column, :, k])[-1])
-    skin = float(grid.to_mm([column, front, k])[1])
-    found = seen(run("devices", with_block(plain, (-60.0, skin - 14.0, 40.0), (14.0, 8.0, 14.0), 3071)), "port")
-    assert found and found[0].side == "left"
+    return float(grid.to_mm([column, front, k])[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "size_mm"),
+    [("port", (14.0, 8.0, 14.0)), ("port", (26.0, 10.0, 26.0)), ("pacemaker", (50.0, 9.0, 44.0))],
+)
+@pytest.mark.parametrize("phase", ["plain", "enhanced"])
+def test_metal_in_the_chest_wall_is_a_port_or_a_pacemaker_by_its_size(
+    kind: str, size_mm: tuple[float, ...], phase: str, request: pytest.FixtureRequest
+) -> None:
+    volume: Volume = request.getfixturevalue(phase)
+    metal = with_block(volume, (-60.0, skin_mm(volume, -60.0, 40.0) - 14.0, 40.0), size_mm, 3071)
+    evidence = run("devices", metal)
+    told = {e.finding: e.side for e in evidence if isinstance(e, Observation) and e.finding != "metal_artefact"}
+    assert told == {kind: "left"}
+
+
+def test_leads_of_a_pacemaker_are_neither_clips_nor_hardware(plain: Volume) -> None:
+    can = with_block(plain, (-60.0, skin_mm(plain, -60.0, 40.0) - 14.0, 40.0), (50.0, 9.0, 44.0), 3071)
+    lead = with_block(
+        with_block(can, (10.0, 10.0, 0.0), (2.0, 2.0, 60.0), 3071), (10.0, 14.0, -42.0), (4.0, 2.0, 2.0), 3071
+    )
+    evidence = run("devices", lead)
+    assert {e.finding for e in evidence if isinstance(e, Observation)} == {"pacemaker", "metal_artefact"}
+    alone = with_block(plain, (10.0, 14.0, -42.0), (4.0, 2.0, 2.0), 3071)
+    assert seen(run("devices", alone), "surgical_clip")
 
 
 def test_a_line_down_the_superior_vena_cava_is_a_catheter(plain: Volume) -> None:
@@ -259,6 +283,7 @@ REAL = (
     ("acrin-nsclc-042", "aortic_calcification", "aortic_calcification", None),
     ("pyradiomics-lung2", "heart_calcification", "coronary_artery_calcification", None),
     ("acrin-flt-breast-001", "devices", "port", "left"),
+    ("cmb-crc-01068", "devices", "port", "left"),  # a chamber of titanium beside veins full of contrast
     ("acrin-flt-breast-001", "catheter", "central_venous_catheter", None),
     ("acrin-flt-breast-013", "catheter", "central_venous_catheter", None),
     ("cptac-pda-00189", "devices", "biliary_stent", None),

@@ -20,11 +20,14 @@ from vlm.tools.registry import tool
 NAME = "devices"
 BONE_SHARE = 0.15  # hardware lies in or on bone
 HARDWARE_ML = 0.3
-PORT_ML = (0.15, 4.0)  # metal of a port chamber; pacemaker cans hold more
-PORT_MM = (8.0, 42.0)  # extent of a port chamber with its blur
+PORT_ML = (0.15, 9.0)  # metal of a port chamber with its blur: of a hollow one of titanium 5 ml
+PORT_MM = (8.0, 40.0)  # extent of a port chamber with its blur
 PACEMAKER_ML = 4.0
-PACEMAKER_MM = (25.0, 90.0)
-WALL_FAT = 0.12  # implants of the chest wall lie in fat
+PACEMAKER_MM = (30.0, 90.0)  # of its second and its largest extent; the largest is more than that of a port
+PACEMAKER_THICK_MM = 18.0  # cans are flat, heads of a shoulder prosthesis are not
+WALL_FAT = 0.08  # implants of the chest wall lie in fat, with streaks and muscle beside it
+LEAD_LENGTH_MM, NEAR_LEAD_MM = 40.0, 30.0  # a lead is broken up where it is cut across
+SOLID_MM = 5.0  # contrast in the veins of the chest wall is thinner
 WALL_FRONT_MM = 45.0  # in front of the canal
 HIP_BELOW_DOME_MM = 285.0  # heads of the femora lie 355 mm below, two spreads between people less than this
 HIP_SIDEWAYS_MM = 50.0  # screws of the sacrum and the spine lie nearer to the middle
@@ -65,6 +68,9 @@ def devices(case: Case) -> list[Evidence]:
     for kind, rule in rules:
         kinds[kind] = rule(case, rest)
         rest = [piece for piece in rest if piece not in kinds[kind]]
+        if kind == "pacemaker" and kinds[kind]:
+            leads = _leads(case, rest)
+            rest = [piece for piece in rest if piece not in leads]
     out: list[Evidence] = []
     for kind in KINDS:
         out += _observations(case, kind, kinds[kind])
@@ -164,17 +170,17 @@ def _inflow(case: Case, piece: Piece) -> bool:
     level = carina[2] if carina is not None else None if dome is None else dome + CARINA_ABOVE_DOME_MM
     high = level is not None and piece.centre_mm[2] > level
     in_wall = piece.fat_share > 0.45 and piece.bone_share < 0.02
+    in_wall |= _in_front_wall(piece) and width_mm(case, piece) >= SOLID_MM
     return high and piece.lung_level and not in_wall
 
 
 def _in_front_wall(piece: Piece) -> bool:
-    """In the fat of the chest wall, in front."""
+    """In the fat of the chest wall, in front of the lung."""
     return (
         piece.offset_mm is not None
-        and piece.lung_level
+        and piece.before_lung
         and piece.offset_mm[1] > WALL_FRONT_MM
         and piece.fat_share > WALL_FAT
-        and piece.depth_mm < 45.0
     )
 
 
@@ -190,15 +196,24 @@ def _ports(_: Case, pieces: list[Piece]) -> list[Piece]:
     ]
 
 
-def _pacemakers(_: Case, pieces: list[Piece]) -> list[Piece]:
+def _pacemakers(case: Case, pieces: list[Piece]) -> list[Piece]:
+    """Flat cans in the chest wall."""
     return [
         piece
         for piece in pieces
         if piece.volume_ml > PACEMAKER_ML
         and PACEMAKER_MM[0] <= sorted(piece.extent_mm)[1]
-        and max(piece.extent_mm) <= PACEMAKER_MM[1]
+        and PORT_MM[1] < max(piece.extent_mm) <= PACEMAKER_MM[1]
+        and width_mm(case, piece) <= PACEMAKER_THICK_MM
         and _in_front_wall(piece)
     ]
+
+
+def _leads(case: Case, pieces: list[Piece]) -> list[Piece]:
+    """Long thin metal in the chest of who has a pacemaker, with its fragments: neither hardware nor clips."""
+    thin = [piece for piece in pieces if piece.lung_level and width_mm(case, piece) < SOLID_MM]
+    long = [piece for piece in thin if piece.length_mm >= LEAD_LENGTH_MM]
+    return [piece for piece in thin if any(_apart(piece, lead) < NEAR_LEAD_MM for lead in long)]
 
 
 def _hardware(_: Case, pieces: list[Piece]) -> list[Piece]:

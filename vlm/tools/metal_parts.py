@@ -43,6 +43,7 @@ class Piece:
     bone_share: float  # of its surroundings
     fat_share: float
     lung_level: bool  # lung lies in the same slices
+    before_lung: bool  # and behind it, between its own right and left ends
 
     @property
     def length_mm(self) -> float:
@@ -120,6 +121,8 @@ def _piece(case: Case, index: NDArray[np.intp], count: NDArray[np.int32], depth:
     hu = case.working.hu[box][shell]
     bone = skeleton(case).voxels[box][shell]
     total = max(1, hu.size)
+    lung = lungs(case).both.voxels[:, :, index[:, 2].min() : index[:, 2].max() + 1]
+    behind = np.flatnonzero(lung[index[:, 0].min() : index[:, 0].max() + 1].any(axis=(0, 2)))
     return Piece(
         voxels=index,
         volume_ml=float(count[tuple(index.T)].sum()) * case.volume.grid.voxel_ml,
@@ -129,7 +132,8 @@ def _piece(case: Case, index: NDArray[np.intp], count: NDArray[np.int32], depth:
         depth_mm=float(depth[tuple(index.T)].max()),
         bone_share=float(np.count_nonzero(bone)) / total,
         fat_share=float(np.count_nonzero((hu > FAT_HU[0]) & (hu < FAT_HU[1]))) / total,
-        lung_level=bool(lungs(case).both.voxels[:, :, index[:, 2].min() : index[:, 2].max() + 1].any()),
+        lung_level=bool(lung.any()),
+        before_lung=bool(behind.size) and float(index[:, 1].mean()) > behind[-1],
     )
 
 
