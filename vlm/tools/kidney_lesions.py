@@ -21,7 +21,7 @@ from vlm.anatomy.ball import closed, grown, opened, shrunk
 from vlm.anatomy.structures import structure
 from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
-from vlm.tools.lesions import SMOOTH_MM, Lesion, Tissue, blurred, crop_of, spots, tissue, within
+from vlm.tools.lesions import SMOOTH_MM, Lesion, Tissue, blurred, crop_of, full_ball, spots, tissue, within
 from vlm.tools.liver_lesions import DOUBT_MM, SMALL_MM, measures
 from vlm.tools.organs import SITES, Organ, organ, phase, sought
 from vlm.tools.registry import tool
@@ -50,6 +50,8 @@ FAT_HU, BLUR_MM = -40.0, 2.5
 GAP_MM = 2.5  # noise leaves gaps in what is as dense as urine
 SPREAD_HU = (15.0, 5.0)  # with contrast and without: cortex and medulla differ by more, but not by noise
 MOST = 12
+CYST_TO_FAT_HU = -45.0  # half way
+REACH_MM = 40.0  # around a kidney: a cyst that hangs out of it lies within
 BESIDE = ("liver", "spleen", "colon", "small_bowel", "duodenum", "stomach", "pancreas")
 CYST_HU = 23.0
 
@@ -94,18 +96,19 @@ def _of(case: Case, name: str) -> list[Evidence]:
 
 def dark_parts(case: Case, seen: Organ) -> tuple[System | None, list[Lesion]]:
     """The collecting system where it is wide, and lesions; masks on the organ's grid."""
-    grid, box = seen.grid, crop_of(seen.voxels, seen.grid)
+    grid, box = seen.grid, crop_of(seen.voxels, seen.grid, REACH_MM)
     own = seen.voxels[box]
     smooth = blurred(case.working.hu.T[box], grid, PLAIN_MM if phase(case) == "none" else SMOOTH_MM)
     normal = tissue(smooth, own, grid)
     normal = replace(normal, spread=min(normal.spread, SPREAD_HU[phase(case) == "none"]))
     place = within(own, grid)
     room = closed(own, HILUM_MM, grid)
+    beyond = np.ones_like(own)  # where a cyst may go on outside of the outline
     for name in BESIDE:
         beside = structure(case, name).mask
         if beside is not None:
             away = ~grown(beside.on(case.working.grid).voxels.T[box], 2.0, grid)
-            place, room = place & away, room & away
+            place, room, beyond = place & away, room & away, beyond & away
     fluid = (smooth > URINE_HU[0]) & (smooth < min(URINE_HU[1], normal.hu - 12.0))
     edge = grown(smooth < FAT_HU, BLUR_MM, grid)  # fat blurred with kidney is as dense as urine
     fluid &= ~edge
@@ -117,8 +120,24 @@ def dark_parts(case: Case, seen: Organ) -> tuple[System | None, list[Lesion]]:
     found = spots(smooth, own, rest, wanted, normal, grid, least_inside=LEAST_INSIDE)
     sinus = _sinus(own, place, grid, right=seen.name.endswith("right"))
     kept = [lesion for lesion in found if _is_lesion(lesion, sinus, plain=phase(case) == "none")]
+    if phase(case) != "none":  # bowel and muscle are nearly as dark there as a cyst
+        others = [np.any([each.mask for each in kept if each is not one], axis=0) for one in kept]
+        kept = [
+            _whole(one, smooth, own, beyond & ~other, normal, grid) for one, other in zip(kept, others, strict=True)
+        ]
     whole = None if system is None else _placed(system, seen.voxels, box)
     return whole, [lesion.placed(seen.voxels, box) for lesion in kept]
+
+
+def _whole(
+    lesion: Lesion, smooth: NDArray[np.float32], own: NDArray[np.bool_], beyond: NDArray[np.bool_], normal: Tissue,
+    grid: Grid,
+) -> Lesion:  # fmt: skip
+    """A cyst with the part that hangs out of the outline, and without the sinus into which its border runs."""
+    if lesion.hu > CYST_HU:
+        return lesion
+    like = beyond & (smooth > CYST_TO_FAT_HU) & (smooth < (normal.hu + lesion.hu) / 2)
+    return full_ball(lesion, like, smooth, own, normal.hu, grid)
 
 
 def _placed(system: System, whole: NDArray[np.bool_], box: tuple[slice, slice, slice]) -> System:

@@ -36,6 +36,8 @@ FAT_HU = -25.0
 LONG = 1.9  # longest length over the diameter of the ball of the same volume
 FLAT = 0.55  # short over long axis of a lesion, at least
 FILLED = 0.6  # diameter of the widest ball inside over that of the ball of the same volume
+NECK = 0.7  # of the radius of the widest ball: what hangs on it by less is no part of it
+WIDER, AROUND = 2.0, 1.7  # the widest ball over the one first seen; how far from its middle it goes on, in radii
 FLUID_HU = (-12.0, 20.0)  # simple cyst, -9 to 20 HU (Bosniak 2019, Silverman, Radiology 2019;292:475)
 EVEN_HU = 3.0  # a wider doubt at the upper end: partial volume
 
@@ -178,6 +180,53 @@ def _measured(smooth: Floats, core: Bools, organ: Bools, place: Bools, normal: f
     like = smooth < half if hu < normal else smooth > half
     mask = grown(core, RIM_MM + max(grid.spacing_mm), grid) & (like | core) & place & (smooth > FAT_HU)
     mask = opened(mask, THIN_MM, grid) | core  # without what noise and vessels add to its border
+    return _told(mask, hu, smooth, organ, normal, grid)
+
+
+def full_ball(lesion: Lesion, like: Bools, smooth: Floats, organ: Bools, normal: float, grid: Grid) -> Lesion:
+    """A lesion out to its own border where an outline cut it, and without what runs into it by a neck.
+
+    Args:
+        lesion: as ``spots`` found it within an outline.
+        like: (Z, Y, X) what is as dense as it, outside of the outline, too.
+        smooth: HU after ``blurred``; ``organ`` and ``normal``: the outline and the density of the organ, HU.
+
+    Returns:
+        The lesion about the widest ball that it is part of; as it was where that ball is far wider, or all is thin.
+    """
+    depth = np.asarray(depth_mm(like, grid))
+    inside = np.where(lesion.mask, depth, 0.0)
+    at = np.unravel_index(int(inside.argmax()), depth.shape)
+    first = float(depth[at])
+    if first <= 0.0:
+        return lesion
+    at = _summit(depth, at, grid)
+    radius = float(depth[at])
+    if radius > WIDER * first:
+        return lesion
+    away = [(np.arange(size) - middle) * step for size, middle, step in zip(depth.shape, at, grid.spacing_mm[::-1], strict=True)]
+    near = away[0][:, None, None] ** 2 + away[1][:, None] ** 2 + away[2] ** 2 <= (AROUND * radius) ** 2
+    labels = cc3d.connected_components(opened(like, NECK * radius, grid) & near, connectivity=6)
+    if not labels[at]:
+        return lesion
+    told = _told(labels == labels[at], lesion.hu, smooth, organ, normal, grid)
+    return lesion if told is None else replace(told, inside=max(told.inside, lesion.inside))
+
+
+def _summit(depth: NDArray[np.float32], at: tuple[np.intp, ...], grid: Grid) -> tuple[np.intp, ...]:
+    """The index of the deepest voxel that can be climbed to, each step no longer than the depth reached."""
+    while True:
+        reach = [max(1, int(float(depth[at]) / step)) for step in grid.spacing_mm[::-1]]
+        around = tuple(slice(max(0, int(a) - r), int(a) + r + 1) for a, r in zip(at, reach, strict=True))
+        step = np.unravel_index(int(depth[around].argmax()), depth[around].shape)
+        best = tuple(np.intp(part.start + s) for part, s in zip(around, step, strict=True))
+        if depth[best] <= depth[at]:
+            return at
+        at = best
+
+
+def _told(mask: Bools, hu: float, smooth: Floats, organ: Bools, normal: float, grid: Grid) -> Lesion | None:
+    """What is measured of a lesion's mask; None where nothing lies around it."""
     shell = grown(mask, 2.0 * max(grid.spacing_mm[:2]) + 1.0, grid) & ~grown(mask, max(grid.spacing_mm[:2]), grid)
     around = smooth[shell]
     if around.size == 0:
