@@ -19,7 +19,7 @@ from vlm.tools.anasarca import anasarca
 from vlm.tools.bladder import bladder
 from vlm.tools.gallbladder import gallbladder
 from vlm.tools.kidney_lesions import kidney_lesions, pole_of
-from vlm.tools.lesions import Tissue, axes_mm, blurred, spots
+from vlm.tools.lesions import Tissue, axes_mm, blurred, full_ball, spots
 from vlm.tools.liver_density import hepatic_steatosis
 from vlm.tools.liver_lesions import like_gallbladder, liver_lesions, segment_of
 from vlm.tools.organ_size import organ_size
@@ -161,6 +161,25 @@ def test_a_dark_ball_in_an_even_organ_is_measured(radius: float, gap: float, see
     assert len(found) == 1
     assert found[0].long_mm == pytest.approx(2 * radius, abs=6.0)
     assert found[0].fat == 0.0 and found[0].inside > 0.9
+
+
+def test_a_ball_that_hangs_out_of_an_outline_is_told_whole_and_without_what_runs_into_it() -> None:
+    z, y, x = np.indices((40, 60, 60)) * 2.0
+    kidney = (z - 40) ** 2 + (y - 60) ** 2 + (x - 50) ** 2 <= 30.0**2
+    ball = (z - 40) ** 2 + (y - 60) ** 2 + (x - 76) ** 2 <= 13.0**2
+    sinus = kidney & (abs(z - 40) < 4) & (abs(y - 60) < 5) & (x > 40)
+    hu = np.where(ball | sinus, 10.0, np.where(kidney, 150.0, -100.0)) + np.random.default_rng(0).normal(
+        0, 10, ball.shape
+    )
+    outline, normal = kidney & (x < 78), Tissue(hu=150.0, spread=4.0)  # the outline leaves half of the ball out
+    smooth = blurred(hu.astype(np.int16), GRID)
+    dark = (smooth < 80) & (smooth > -45)
+    cut = spots(smooth, outline, outline, dark, normal, GRID, least_inside=0.1)[0]
+    whole = full_ball(cut, dark, smooth, outline, normal.hu, GRID)
+    centre = 2.0 * np.argwhere(whole.mask).mean(axis=0)
+    assert np.linalg.norm(2.0 * np.argwhere(cut.mask).mean(axis=0) - (40, 60, 76)) > 6.0
+    assert np.linalg.norm(centre - (40, 60, 76)) < 2.0
+    assert whole.long_mm == pytest.approx(26.0, abs=3.0) and whole.volume_ml == pytest.approx(9.2, rel=0.15)
 
 
 def test_an_even_organ_holds_no_lesion() -> None:

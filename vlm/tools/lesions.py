@@ -204,7 +204,10 @@ def full_ball(lesion: Lesion, like: Bools, smooth: Floats, organ: Bools, normal:
     radius = float(depth[at])
     if radius > WIDER * first:
         return lesion
-    away = [(np.arange(size) - middle) * step for size, middle, step in zip(depth.shape, at, grid.spacing_mm[::-1], strict=True)]
+    away = [
+        (np.arange(size) - middle) * step
+        for size, middle, step in zip(depth.shape, at, grid.spacing_mm[::-1], strict=True)
+    ]
     near = away[0][:, None, None] ** 2 + away[1][:, None] ** 2 + away[2] ** 2 <= (AROUND * radius) ** 2
     labels = cc3d.connected_components(opened(like, NECK * radius, grid) & near, connectivity=6)
     if not labels[at]:
