@@ -5,7 +5,7 @@ system that is wide, and a Search for each. Fluid in the middle, open to the hil
 system; fluid at the outer border is a cyst. Solid lesions are told in the portal venous phase only. An outline that
 is not good enough to be measured says where to look in enhanced kidneys for cysts and for wide collecting systems;
 it never licenses "no cyst". Without contrast fat of the sinus mixed with vessels is as dense as urine: large cysts
-are told, and whether the renal pelvis is wide is left open.
+are told, a collecting system that is nowhere wide is told not to be, and whether a wide one is is left open.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ MEDIAL_MM = 3.0  # towards the midline from the kidney's middle: where the sinus
 # A renal pelvis is wide from 10 mm (customary); the widest ball reads less where calyces join, and noise more.
 PELVIS_MM = 12.0
 PLAIN_MM = 2.2  # deviation of the blur without contrast, where urine is only 20 HU darker than the kidney
+PLAIN_KIDNEY_HU = 27.0  # 12 HU above urine: a plain kidney that is darker is blurred or noisy
 SURE_MM = 14.0
 LEAST_ML = 3.0
 BRANCHED = 0.64  # diameter of the widest ball over that of the ball of the same volume: a cyst is a ball
@@ -78,24 +79,25 @@ def _of(case: Case, name: str) -> list[Evidence]:
     if seen.mask is None or (not seen.measurable and when in ("none", "unknown")):
         return [sought(case, NAME, finding, seen) for finding in FINDINGS]
     system, lesions = dark_parts(case, seen)
+    plain = when == "none"
     if not seen.measurable:
         lesions = [lesion for lesion in lesions if lesion.hu <= CYST_HU and lesion.inside >= ROUGH_INSIDE]
     if len(lesions) > MOST:
         return [sought(case, NAME, finding, seen, failed=("noise",)) for finding in FINDINGS]
     out: list[Evidence] = [_observed(case, seen, lesion, number) for number, lesion in enumerate(lesions, 1)]
-    if system is not None and when != "none":
+    if system is not None and not plain:
         out.append(_wide(case, seen, system))
     told = [record.finding for record in out if isinstance(record, Observation)]
     for finding in FINDINGS:
         failed: tuple[str, ...] = ("phase",) if finding == "renal_lesion" and when not in ("none", "venous") else ()
-        if finding in ("renal_lesion", "hydronephrosis") and when == "none":
+        if plain and (finding == "renal_lesion" or (finding == "hydronephrosis" and system is not None)):
             failed = ("no_contrast",)
         out.append(sought(case, NAME, finding, seen, found=told.count(finding), failed=failed))
     return out
 
 
 def dark_parts(case: Case, seen: Organ) -> tuple[System | None, list[Lesion]]:
-    """The collecting system where it is wide, and lesions; masks on the organ's grid."""
+    """The collecting system unless it is told to be narrow, and lesions; masks on the organ's grid."""
     grid, box = seen.grid, crop_of(seen.voxels, seen.grid, REACH_MM)
     own = seen.voxels[box]
     smooth = blurred(case.working.hu.T[box], grid, PLAIN_MM if phase(case) == "none" else SMOOTH_MM)
@@ -113,14 +115,16 @@ def dark_parts(case: Case, seen: Organ) -> tuple[System | None, list[Lesion]]:
     edge = grown(smooth < FAT_HU, BLUR_MM, grid)  # fat blurred with kidney is as dense as urine
     fluid &= ~edge
     system = collecting_system(own, room & fluid, grid, right=seen.name.endswith("right"))
-    if system is not None and system.round and phase(case) == "none":
-        system = None  # nothing is told of the renal pelvis then, and a cyst must not be lost in it
-    rest = place if system is None else place & ~grown(system.mask, 3.0, grid)
+    plain = phase(case) == "none"
+    # Without contrast nothing is told of a round renal pelvis, and a cyst must not be lost in it.
+    rest = place if system is None or (plain and system.round) else place & ~grown(system.mask, 3.0, grid)
+    if plain and normal.hu < PLAIN_KIDNEY_HU:
+        system = system or System(mask=np.zeros_like(own), width_mm=0.0, volume_ml=0.0)  # urine does not stand out
     wanted = (smooth < limit_hu(normal, phase(case))) & (smooth > URINE_HU[0]) & ~edge
     found = spots(smooth, own, rest, wanted, normal, grid, least_inside=LEAST_INSIDE)
     sinus = _sinus(own, place, grid, right=seen.name.endswith("right"))
-    kept = [lesion for lesion in found if _is_lesion(lesion, sinus, plain=phase(case) == "none")]
-    if phase(case) != "none":  # bowel and muscle are nearly as dark there as a cyst
+    kept = [lesion for lesion in found if _is_lesion(lesion, sinus, plain=plain)]
+    if not plain:  # bowel and muscle are nearly as dark there as a cyst
         others = [np.any([each.mask for each in kept if each is not one], axis=0) for one in kept]
         kept = [
             _whole(one, smooth, own, beyond & ~other, normal, grid) for one, other in zip(kept, others, strict=True)
