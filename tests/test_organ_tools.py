@@ -21,7 +21,7 @@ from vlm.tools.gallbladder import gallbladder
 from vlm.tools.kidney_lesions import kidney_lesions, pole_of
 from vlm.tools.lesions import Tissue, axes_mm, blurred, full_ball, spots
 from vlm.tools.liver_density import hepatic_steatosis
-from vlm.tools.liver_lesions import like_gallbladder, liver_lesions, segment_of
+from vlm.tools.liver_lesions import LEAST_INSIDE, _is_lesion, like_gallbladder, liver_lesions, segment_of
 from vlm.tools.organ_size import organ_size
 from vlm.tools.organs import organ
 
@@ -231,10 +231,27 @@ def drawn_segment(at: np.ndarray, breath_mm: float) -> int:
     return (8 if z > 210 else 5) if front else (7 if z > 210 else 6)
 
 
+@pytest.mark.parametrize(("depth_mm", "told"), [(14.0, 1), (3.0, 0)], ids=["below the capsule", "half outside"])
+def test_a_cyst_just_below_the_capsule_is_told(depth_mm: float, told: int) -> None:
+    z, y, x = np.indices((40, 60, 60)) * 2.0
+    liver = (abs(z - 40) < 36) & (abs(y - 60) < 52) & (x > 20) & (x < 100)
+    ball = (z - 40) ** 2 + (y - 60) ** 2 + (x - 20 - depth_mm) ** 2 <= 11.0**2
+    hu = np.where(liver & ball, 8.0, np.where(liver, 62.0, -100.0))
+    hu = hu + np.random.default_rng(0).normal(0, 6, hu.shape)
+    smooth, normal = blurred(hu.astype(np.int16), GRID), Tissue(hu=62.0, spread=4.0)
+    found = spots(smooth, liver, liver, smooth < 32, normal, GRID, least_inside=LEAST_INSIDE)
+    assert len([lesion for lesion in found if _is_lesion(lesion, 2.0, plain=True)]) == told
+
+
 @pytest.mark.parametrize(
     ("centre", "radii", "told"),
-    [((8, 18, 16), (7, 4, 4), False), ((8, 18, 16), (4, 4, 4), True), ((14, 10, 8), (7, 4, 4), True)],
-    ids=["a pear in its place", "a ball in its place", "a pear elsewhere"],
+    [
+        ((8, 18, 16), (7, 4, 4), False),
+        ((8, 18, 16), (4, 4, 4), True),
+        ((14, 10, 8), (7, 4, 4), True),
+        ((3, 18, 16), (6, 6, 6), True),
+    ],
+    ids=["a pear in its place", "a ball in its place", "a pear elsewhere", "a ball cut by the end of the scan"],
 )
 def test_what_lies_and_looks_like_a_gallbladder_is_none_of_the_livers_cysts(
     centre: tuple[int, int, int], radii: tuple[int, int, int], told: bool

@@ -26,6 +26,7 @@ FLUID_PHASE_HU = 30.0  # while veins are empty: only what is darker
 SURE_INSIDE, LEAST_INSIDE = 0.75, 0.65  # of a lesion's surface within the organ
 DEEP = 0.95  # so much of it, and it is no gallbladder
 MOST_FAT = 0.05  # of its surface: more is the hilum, a fissure or the border of the organ
+BALL_FAT, BALL = 0.15, 0.8  # of the surface of fluid so round: a cyst below the capsule, as no cleft is
 SOLID_MM, SOLID_SLICES = 12.0, 3.2  # least size of what is no fluid, mm and slices: vessels cut across look alike
 FLUID_SLICES = 2.5  # of fluid: fat of a cleft mixed with liver is as dense as water in the slice or two that it fills
 # Width of the widest ball over the longest extent: 0.7 to 1 in drawn cysts, below 0.55 in veins and clefts.
@@ -80,14 +81,15 @@ def _of(case: Case, name: str) -> list[Evidence]:
 def like_gallbladder(lesion: Lesion, liver: NDArray[np.bool_]) -> bool:
     """Whether fluid lies where the gallbladder does and is a pear, or is cut by the lower edge of the scan.
 
-    Arrays are (Z, Y, X) on the working grid; x grows to the patient's right.
+    What is no pear and is surrounded by the liver as far as it is seen is none. Arrays are
+    (Z, Y, X) on the working grid; x grows to the patient's right.
     """
     if lesion.hu > VEIN_HU:
         return False
     inside, own = np.argwhere(liver), np.argwhere(lesion.mask)
     low, high = np.percentile(inside, (2, 98), axis=0)
     up, front, right = (own.mean(axis=0) - low) / np.maximum(1.0, high - low)
-    cut = int(own[:, 0].min()) == 0
+    cut = int(own[:, 0].min()) == 0 and lesion.inside < DEEP
     pear = lesion.length_mm >= PEAR * min(lesion.short_mm, lesion.long_mm)
     placed = FOSSA_LEFT[0] <= 1.0 - right <= FOSSA_LEFT[1] and front >= FOSSA_FRONT and up <= FOSSA_UP
     return bool(placed and (pear or cut))
@@ -113,7 +115,9 @@ def dark_lesions(case: Case, seen: Organ) -> list[Lesion]:
 
 def _is_lesion(lesion: Lesion, step_mm: float, *, plain: bool) -> bool:
     """Not a vein, nor the fat of a cleft mixed with liver: round, with little fat around it, in several slices."""
-    if lesion.fat > MOST_FAT or lesion.width_mm < ROUND * max(lesion.long_mm, lesion.height_mm):
+    longest = max(lesion.long_mm, lesion.height_mm)
+    ball = lesion.fluid and lesion.width_mm >= BALL * longest and lesion.inside >= SURE_INSIDE
+    if lesion.fat > (BALL_FAT if ball else MOST_FAT) or lesion.width_mm < ROUND * longest:
         return False
     if lesion.fluid and not (plain and lesion.hu > VEIN_HU):
         return min(lesion.ball_mm, lesion.height_mm) >= FLUID_SLICES * step_mm
