@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.bodies import outlined, person
 from tests.scans import real_case
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.engines.labels import given
@@ -49,6 +50,18 @@ def test_wide_small_bowel_is_told_with_its_width(width: float) -> None:
     (found,) = seen(bowel(belly(width)))
     assert (found.finding, found.site, found.presence) == ("bowel_obstruction", "small_bowel", "present")
     assert found.measured("diameter").value == pytest.approx(width, abs=5.0)  # type: ignore[union-attr]  # it is told
+
+
+BOWEL = ("small_bowel", "colon", "duodenum", "stomach")
+
+
+def test_loops_full_of_levels_are_told_as_possible_obstruction_though_bowel_is_not_outlined() -> None:
+    blocked = outlined(person(2, "plain", "small bowel obstruction 38 mm"), *BOWEL)
+    (found,) = seen(bowel(blocked))
+    assert (found.finding, found.presence) == ("bowel_obstruction", "uncertain")
+    assert found.measured("diameter").value == pytest.approx(38.0, abs=12.0)  # type: ignore[union-attr]  # it is told
+    healthy = bowel(outlined(person(1, "plain"), *BOWEL))
+    assert not seen(healthy) and not any(search.denies for search in looked(healthy))
 
 
 @pytest.mark.parametrize(("small", "colon"), [(12.0, 20.0), (29.0, 36.0), (20.0, 52.0)])

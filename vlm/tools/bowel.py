@@ -36,9 +36,10 @@ CAECUM_SIDEWAYS_MM = 25.0  # right of the canal, below the lower pole of the liv
 TOUCHING_MM = 4.0  # two loops that touch hold a ball wider than either
 LEAST_ML = 60.0  # of bowel that is so wide: a single junction of loops is less
 GAS_HU, FLUID_HU = -500, (-15.0, 65.0)  # content is denser than fat; stool is not even
-LEVEL_MM = 15.0  # wide, on the working grid
+LEVEL_MM = 11.5  # wide, on the working grid: five voxels
 FLOOR_MM = (3.0, 9.0)  # below the gas
-LEVELS = 4  # a colon with fluid in it has one or two
+CHORD_DOUBT_MM = 10.0  # gas that does not reach the middle of a loop shows less than its width
+LEVELS = 4  # a colon with fluid in it has one or two; loops that are blocked have five and more
 RIDGE_MM = 14.0  # window in which the middle of a loop is its deepest place
 LUNG_MM = 6.0
 STOMACH_MM = 150.0  # below the dome, on the left: gas there may be the stomach's
@@ -55,6 +56,7 @@ class Gas:
 
     number: int
     width_mm: float
+    chord_mm: float  # its width as seen from the front: of a loop that stands half full, the loop's
     level_mm: float
 
 
@@ -119,7 +121,8 @@ def _gas_alone(case: Case) -> list[Evidence]:
     if not shown:
         return [search(case, NAME, FINDING, site=site, covered=share, note=note)]
     mask = Mask("bowel_gas", np.isin(labels, [piece.number for piece in shown]).T, case.working.grid)
-    told = (Measurement(quantity="diameter", value=max(p.width_mm for p in wide), plus_minus=4.0),) if wide else ()
+    widest = max(p.width_mm for p in wide) if wide else float(np.median([p.chord_mm for p in levels]))
+    told = (Measurement(quantity="diameter", value=widest, plus_minus=4.0 if wide else CHORD_DOUBT_MM),)
     count = {"levels": str(len(levels))} if len(levels) >= LEVELS else {}
     seen = Observation(
         tool=NAME, finding=FINDING, presence="uncertain", site=site, measurements=told, attributes=count,
@@ -152,11 +155,17 @@ def _gas(case: Case, labels: NDArray[np.uint32], number: int) -> Gas:
     grid = case.working.grid
     box = box_of(labels == number, FLOOR_MM[1] + 2.0, grid)
     piece, hu = labels[box] == number, case.working.hu.T[box]
-    step_x, step_y, _ = grid.spacing_mm
+    step_x, step_y, step_z = grid.spacing_mm
     return Gas(
-        number=number, width_mm=2.0 * float(depth_mm(piece, grid).max()),
+        number=number, width_mm=2.0 * float(depth_mm(piece, grid).max()), chord_mm=_chord_mm(piece, step_x, step_z),
         level_mm=max((_level_mm(piece[k], hu[k], step_x, step_y) for k in range(len(piece))), default=0.0),
     )  # fmt: skip
+
+
+def _chord_mm(piece: Bools, step_x: float, step_z: float) -> float:
+    """Width of a piece of gas as seen from the front: its widest disc there."""
+    seen = np.pad(piece.any(axis=1), 1)
+    return 2.0 * float(ndimage.distance_transform_edt(seen, sampling=(step_z, step_x)).max())
 
 
 def _level_mm(piece: Bools, hu: NDArray[np.int16], step_x: float, step_y: float) -> float:
