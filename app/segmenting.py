@@ -14,11 +14,13 @@ from app.export import check_folder, staged
 from app.export.masks import write_labels
 from app.running import silent
 from vlm.anatomy.engines.registry import named
+from vlm.anatomy.lobes import lobes
 from vlm.anatomy.structures import Structure, all_structures, use
 from vlm.ct import Grid, ReadScan, read
+from vlm.ct.volume import Mask
 from vlm.evidence import Case
 
-WRITTEN = ("labels.nii.gz", "names.json", "structures.json")
+WRITTEN = ("labels.nii.gz", "names.json", "structures.json", "lobes.nii.gz", "lobes.json")
 MOST_LABELS = 255
 
 
@@ -55,7 +57,9 @@ def segment_scan(
     """Find every structure and write ``labels.nii.gz``, ``names.json`` and ``structures.json`` below ``out``.
 
     Label numbers start at 1 in the order of ``names.json``; where two structures claim a voxel
-    the later one has it. The array has the axes of the file that was read.
+    the later one has it. The lobes that fissures tell lie within the lungs, and so in a map of their own,
+    ``lobes.nii.gz`` with ``lobes.json``; both are empty where none is believed. Arrays have the axes of the file that
+    was read.
 
     Args:
         path: DICOM folder or file, zip, or NIfTI.
@@ -79,10 +83,14 @@ def segment_scan(
     found = all_structures(case)
     labels, numbers = painted(found, scan.volume.grid)
     told = {seen.name: _told(seen, numbers.get(seen.name)) for seen in found}
+    lobar = [_by_fissures(mask) for mask in lobes(case).values()]
+    lobe_map, lobe_numbers = painted(lobar, scan.volume.grid)
     progress("write")
     with staged(out, WRITTEN) as staging:
-        write_labels(staging / WRITTEN[0], labels, scan.volume.grid, axes=file_axes(scan))
-        for file, content in zip(WRITTEN[1:], ({str(n): name for name, n in numbers.items()}, told), strict=True):
+        for file, voxels in ((WRITTEN[0], labels), (WRITTEN[3], lobe_map)):
+            write_labels(staging / file, voxels, scan.volume.grid, axes=file_axes(scan))
+        names = [{str(n): name for name, n in own.items()} for own in (numbers, lobe_numbers)]
+        for file, content in ((WRITTEN[1], names[0]), (WRITTEN[2], told), (WRITTEN[4], names[1])):
             (staging / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return Segmented(
         structures={name: told[name]["ml"] or 0.0 for name in numbers},
@@ -107,6 +115,10 @@ def painted(found: Sequence[Structure], grid: Grid) -> tuple[NDArray[np.uint8], 
     renumbered = np.zeros(len(drawn) + 1, dtype=np.uint8)
     renumbered[kept] = np.arange(1, len(kept) + 1)
     return renumbered[labels], {drawn[old - 1].name: n for n, old in enumerate(kept, start=1)}
+
+
+def _by_fissures(mask: Mask) -> Structure:
+    return Structure(name=mask.name, state="there", mask=mask, engine="rules")
 
 
 def _told(seen: Structure, number: int | None) -> Told:

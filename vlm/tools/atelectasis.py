@@ -12,7 +12,7 @@ from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.dense_lung import Dense, dense_places, share_of_expected, volume_lost
 from vlm.tools.effusion import pleural_fluid
-from vlm.tools.lung_field import Field, field, search, zone_of
+from vlm.tools.lung_field import Field, field, search, site_of
 from vlm.tools.nodules import told_share
 from vlm.tools.registry import tool
 
@@ -73,7 +73,7 @@ def _airless(case: Case, place: Dense, number: int) -> Observation:
         finding="atelectasis",
         presence="present" if place.collapsed and not _of_a_mass(case, place) else "uncertain",  # tumour, too
         side=place.side,
-        site=zone_of(case, place.side, place.voxels),
+        site=site_of(case, place.side, Mask("", place.voxels.T, case.working.grid)),
         measurements=(
             Measurement(quantity="volume", value=place.volume_ml),
             Measurement(quantity="attenuation", value=place.mean_hu),
@@ -91,7 +91,7 @@ def _lobe(case: Case, place: Dense, number: int) -> Observation:
         finding="lobar_collapse",
         presence="uncertain",
         side=place.side,
-        site=zone_of(case, place.side, place.voxels),
+        site=site_of(case, place.side, Mask("", place.voxels.T, case.working.grid)),
         measurements=(Measurement(quantity="volume", value=place.volume_ml),),
         region=case.keep(Mask(f"lobar_collapse_{place.side}_{number}", place.voxels.T, case.working.grid)),
     )

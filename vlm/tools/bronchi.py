@@ -19,7 +19,7 @@ from vlm.anatomy.bronchial_tree import Bronchus, bronchial_tree
 from vlm.anatomy.lungs import SIDES, LungSide
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, Presence, Search, once
-from vlm.tools.lung_field import Field, field, search, zone_of
+from vlm.tools.lung_field import Field, field, search, site_of
 from vlm.tools.registry import tool
 
 NAME = "bronchi"
@@ -188,7 +188,7 @@ def _seen(
         finding=finding,
         presence=presence,
         side=side,
-        site=zone_of(case, side, mask.on(case.working.grid).voxels.T),
+        site=site_of(case, side, mask),
         measurements=(size,),
         attributes=attributes,
         region=case.keep(mask),

@@ -19,7 +19,7 @@ from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.ct.volume import Mask, as_point
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.dense_lung import DENSE_HU, Dense, dense_places, volume_lost, whole_of
-from vlm.tools.lung_field import Bools, Field, Floats, field, search, smooth, zone_of
+from vlm.tools.lung_field import Bools, Field, Floats, field, search, site_of, smooth
 from vlm.tools.nodules import is_told
 from vlm.tools.registry import tool
 
@@ -91,7 +91,7 @@ def _airless(case: Case, place: Dense, seen: Field, number: int) -> Observation:
         finding="consolidation",
         presence="present" if sure else "uncertain",
         side=place.side,
-        site=zone_of(case, place.side, voxels),
+        site=site_of(case, place.side, Mask("", voxels.T, case.working.grid)),
         measurements=(
             Measurement(quantity="volume", value=ml),
             Measurement(quantity="fraction", value=_percent(case, place.side, ml)),
@@ -114,7 +114,7 @@ def _glass(case: Case, side: LungSide, seen: Field) -> list[Observation]:
                 finding="ground_glass_opacity",
                 presence="uncertain" if "thick_slices" in seen.failed else "present",
                 side=side,
-                site=zone_of(case, side, voxels),
+                site=site_of(case, side, Mask("", voxels.T, grid)),
                 measurements=(
                     Measurement(quantity="volume", value=ml),
                     Measurement(quantity="fraction", value=_percent(case, side, ml)),

@@ -1,4 +1,4 @@
-"""What every tool of lung and pleura asks first: how much of a lung is seen, how well, and which zone a place is in.
+"""What every tool of lung and pleura asks first: how a lung is seen, and which lobe or zone a place is in.
 
 In: an open case. Out: conditions for Searches, noise, zones. Arrays here are (Z, Y, X)
 C-ordered views of the working grid.
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from vlm.anatomy.airways import airways
+from vlm.anatomy.lobes import LOBES, SHARE, lobe_of
 from vlm.anatomy.lungs import LUNG_HEIGHT_MM, LungSide, lungs
+from vlm.anatomy.structures import structure
+from vlm.ct.volume import Mask
 from vlm.evidence import Case, Measurement, Search, once
 from vlm.tools.registry import doubts, measured_limit
 
@@ -137,13 +140,31 @@ def zones(case: Case, side: LungSide) -> NDArray[np.intp]:
     return np.clip(((levels + 0.5 - low) / (top - low) * 3).astype(np.intp), 0, 2)
 
 
-def zone_of(case: Case, side: LungSide, voxels: Bools) -> str:
-    """The zone that holds most of a (Z, Y, X) mask, or ``lung`` when none is known to hold 60 % of it."""
-    per_level, zone = voxels.sum(axis=(1, 2)), zones(case, side)
+def site_of(case: Case, side: LungSide, place: Mask) -> str:
+    """The lobe that a place of a lung lies in, else the zone that holds 60 % of it, else ``lung``."""
+    lobe = _outlined_lobe(case, side, place) or lobe_of(case, side, place)
+    if lobe is not None or not place:
+        return lobe or "lung"
+    grid = case.working.grid
+    first, last = place.slices
+    levels = np.rint(grid.to_ijk(place.grid.to_mm([[0, 0, k] for k in range(first, last + 1)]))[:, 2]).astype(int)
+    zone = zones(case, side)[np.clip(levels, 0, grid.shape[2] - 1)]
     known = zone >= 0
-    share = np.bincount(zone[known], weights=per_level[known], minlength=3) / max(1, int(per_level.sum()))
+    per_level = place.voxels[:, :, first : last + 1].sum(axis=(0, 1))
+    share = np.bincount(zone[known], weights=per_level[known], minlength=3) / int(per_level.sum())
     best = int(share.argmax())
     return ZONES[best] if share[best] >= 0.6 else "lung"
+
+
+def _outlined_lobe(case: Case, side: LungSide, place: Mask) -> str | None:
+    """The lobe of a place where the user's own engine outlines lobes; None where the place crosses them."""
+    held = {}
+    for lobe in LOBES[side]:
+        seen = structure(case, f"lung_{lobe}_{side}")
+        if seen.vouched and seen.mask is not None:
+            held[lobe] = int((seen.mask.on(place.grid).voxels & place.voxels).sum())
+    best = max(held, key=held.__getitem__, default=None)
+    return best if best is not None and held[best] >= max(1.0, SHARE * sum(held.values())) else None
 
 
 def smooth(case: Case, sigma_mm: float) -> Floats:

@@ -27,7 +27,7 @@ from vlm.tools.dense_block import blocks
 from vlm.tools.dense_lung import dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.glass_nodules import glass_nodules, is_sound
-from vlm.tools.lung_field import ZONES, Bools, field, search, zones
+from vlm.tools.lung_field import Bools, field, search, site_of
 from vlm.tools.nodule_candidates import DOME_ELONGATION, STEP, Lump, lumps, ways_on
 from vlm.tools.nodule_gates import BLOOD_MARGIN_HU, FREE, is_dense_and_round, is_nodule, is_way
 from vlm.tools.nodule_measure import GLASS_BORDER_HU, Nodule, box_grid, measured
@@ -295,7 +295,7 @@ def _observation(case: Case, name: str, finding: str, found: _Found) -> Observat
         finding=finding,
         presence=presence,
         side=side,
-        site=_zone(case, nodule, side),
+        site=site_of(case, side, nodule.mask),
         measurements=tuple(
             Measurement(
                 quantity=q, value=v, plus_minus=measured_error(NAME, "lung_nodule") if q == "diameter" else None
@@ -315,14 +315,6 @@ def _cut(case: Case, mask: Mask, region: Region) -> bool:
     first, last = region.slices
     ends = [areas[0]] * (first == 0) + [areas[-1]] * (last == case.volume.grid.shape[2] - 1)
     return any(2 * end >= areas.max() for end in ends)
-
-
-def _zone(case: Case, nodule: Nodule, side: LungSide) -> str:
-    """The zone of the lung at the height of the nodule's middle; ``lung`` where that is not known."""
-    grid = case.working.grid
-    level = round(float(grid.to_ijk(nodule.mask.centre_mm)[2]))
-    zone = int(zones(case, side)[min(max(level, 0), grid.shape[2] - 1)])
-    return ZONES[zone] if zone >= 0 else "lung"
 
 
 def _to_pleura_mm(case: Case, nodule: Nodule, side: LungSide) -> float:
