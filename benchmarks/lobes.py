@@ -3,10 +3,10 @@
     tomoscribe phantom COHORT --cohort 40 --prevalence ct-rate --split test
     python -m benchmarks.lobes COHORT [--cases 40] [--write-docs]
 
-Of bodies: Dice of each lobe, how often it is told, and of places that are strewn over the lungs the share told the right
-lobe, no lobe, a wrong one. The trivial baseline tells a lobe by thirds of the lung's height. Of real scans no lobes are
-known: there stands in how many lungs a fissure is believed, and in how many of the same lungs mirrored front to back,
-where a believed one is false.
+Of bodies: Dice of each lobe, how often it is told, and of places that are strewn over the lungs the share told the
+right lobe, no lobe, a wrong one. The trivial baseline tells a lobe by thirds of the lung's height. Of real scans no
+lobes are known: there stands in how many lungs a fissure is believed, and in how many of the same lungs mirrored front
+to back, where a believed one is false.
 """
 
 from __future__ import annotations
@@ -133,15 +133,16 @@ def table(bodies: Sequence[Body], scans: Sequence[tuple[str, str, bool, bool, bo
         sum(getattr(body, what) for body in bodies) for what in ("right", "wrong", "silent", "thirds")
     )
     spots = right + wrong + silent
+    plain, mirror = (share(sum(row[n] for row in scans), len(scans)) for n in (2, 4))
+    level = share(sum(row[3] for row in scans), sum(row[1] == "right" for row in scans))
     lines += [
         "",
-        f"Places of {2 * RADIUS_MM:.0f} mm across, strewn over both lungs: the right lobe {share(right, spots)}, a wrong one "
-        f"{share(wrong, spots)}, none {share(silent, spots)}. By thirds of the lung's height {share(thirds, spots)} are right. "
-        "Places of one body are not independent: true intervals are wider.",
+        f"Places of {2 * RADIUS_MM:.0f} mm across, strewn over both lungs: the right lobe {share(right, spots)}, a "
+        f"wrong one {share(wrong, spots)}, none {share(silent, spots)}. By thirds of the lung's height "
+        f"{share(thirds, spots)} are right. Places of one body are not independent: true intervals are wider.",
         "",
-        f"Real lungs: the oblique fissure is believed in {share(sum(r[2] for r in scans), len(scans))}, mirrored front to "
-        f"back in {share(sum(r[4] for r in scans), len(scans))}; the horizontal one in "
-        f"{share(sum(r[3] for r in scans), sum(r[1] == 'right' for r in scans))} right lungs.",
+        f"Real lungs: the oblique fissure is believed in {plain}, mirrored front to back in {mirror}; the horizontal "
+        f"one in {level} right lungs.",
     ]
     return "\n".join(lines)
 
