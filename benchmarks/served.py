@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -123,7 +124,7 @@ def asked(name: str) -> list[str]:
 
             rows = [
                 f"start | ready | {seconds:.1f} |",
-                told("a row as JSON", lambda: model.complete(ask.messages, schema=ask.schema, budget=PATIENT).data),
+                told("a row as JSON", lambda: model.complete(replace(ask, budget=PATIENT)).data),
                 told("calls tools", lambda: model.calls_tools), told("a question", talk),
             ]  # fmt: skip
     except ModelMissingError as error:

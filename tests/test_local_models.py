@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,7 +72,7 @@ def test_answers_side_by_side_are_the_answers_alone(folder: Path) -> None:
         Ask(messages=(Message(role="user", text=text),), budget=Budget(most_tokens=12)) for text in ("a", "of the lung")
     ]
     together = [answer.text for answer in model.complete_all(asks) if not isinstance(answer, ModelError)]
-    assert together == [model.complete(ask.messages, budget=ask.budget).text for ask in asks]
+    assert together == [model.complete(ask).text for ask in asks]
 
 
 def test_eight_bits_are_nearly_the_floats_and_a_row_needs_no_neighbours(folder: Path) -> None:
@@ -89,21 +90,22 @@ def test_eight_bits_are_nearly_the_floats_and_a_row_needs_no_neighbours(folder: 
     model = LocalModel(folder, name="tiny", eight_bits=True)
     asks = [Ask(messages=(Message(role="user", text=text),), budget=Budget(most_tokens=8)) for text in ("a", "of it")]
     together = [answer.text for answer in model.complete_all(asks) if not isinstance(answer, ModelError)]
-    assert together == [model.complete(ask.messages, budget=ask.budget).text for ask in asks]
+    assert together == [model.complete(ask).text for ask in asks]
 
 
 def test_text_is_told_as_it_comes_and_ends_at_a_mark(folder: Path) -> None:
     heard: list[str] = []
-    model, turns = local_model(folder), [Message(role="user", text="a")]
-    whole = model.complete(turns, budget=Budget(most_tokens=12), said=heard.append).text
+    model = local_model(folder)
+    ask = Ask(messages=(Message(role="user", text="a"),), budget=Budget(most_tokens=12))
+    whole = model.complete(ask, said=heard.append).text
     assert "".join(heard) == whole or "�" in whole
     mark = whole[len(whole) // 2]
-    assert model.complete(turns, budget=Budget(most_tokens=12), stop=[mark]).text == whole.split(mark)[0]
+    assert model.complete(replace(ask, stop=(mark,))).text == whole.split(mark)[0]
 
 
 def test_time_is_up_when_it_is_up(folder: Path) -> None:
     with pytest.raises(ModelLateError):
-        local_model(folder).complete([Message(role="user", text="a")], budget=Budget(total_s=0.0))
+        local_model(folder).complete(Ask(messages=(Message(role="user", text="a"),), budget=Budget(total_s=0.0)))
 
 
 def test_what_is_done_in_time_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,11 +129,11 @@ def test_what_prompts_begin_with_is_read_once_and_changes_no_answer(folder: Path
     together = [answer.text for answer in model.complete_all(asks) if not isinstance(answer, ModelError)]
     assert len(model._preamble.tokens) >= len(shared)
     fresh = local_model(folder)
-    assert together == [fresh.complete(ask.messages, budget=ask.budget).text for ask in asks]
+    assert together == [fresh.complete(ask).text for ask in asks]
     assert not fresh._preamble.tokens
-    assert together == [model.complete(ask.messages, budget=ask.budget).text for ask in asks]  # taken up again
-    other = model.complete([Message(role="user", text="b")], budget=Budget(most_tokens=12)).text
-    assert other == fresh.complete([Message(role="user", text="b")], budget=Budget(most_tokens=12)).text
+    assert together == [model.complete(ask).text for ask in asks]  # taken up again
+    other = Ask(messages=(Message(role="user", text="b"),), budget=Budget(most_tokens=12))
+    assert model.complete(other).text == fresh.complete(other).text
 
 
 def test_a_folder_of_pickled_weights_is_refused(tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_a_choice_of_tools_is_held_by_the_grammar_and_read_as_calls(folder: Path
         "type": "object", "properties": {"side": {"enum": ["left", "right"]}}, "required": ["side"],
         "additionalProperties": False,
     })  # fmt: skip
-    answer = local_model(folder).complete([Message(role="user", text="Left?")], tools=[sizes])
+    answer = local_model(folder).complete(Ask(messages=(Message(role="user", text="Left?"),), tools=(sizes,)))
     assert answer.data is None and [call.name for call in answer.calls] in ([], ["size"])
     assert all(set(call.arguments) == {"side"} for call in answer.calls)
     assert called({"tool": "none"}, 0) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -27,7 +28,7 @@ from vlm.language.servers import ServerModel, fitting, parse_address
 
 QUICK = Budget(connect_s=1.0, first_token_s=0.25, between_tokens_s=0.25, total_s=2.0, most_bytes=20_000)
 PATIENT = Budget(connect_s=10.0, first_token_s=20.0, between_tokens_s=20.0, total_s=60.0, most_bytes=20_000)
-ASK = (Message(role="user", text="R1 present: nodule"),)
+TURNS = (Message(role="user", text="R1 present: nodule"),)
 SCHEMA = {
     "type": "object", "properties": {"R1": {"type": "string"}}, "required": ["R1"], "additionalProperties": False,
 }  # fmt: skip
@@ -38,6 +39,11 @@ TOOL = ToolOffer(
 )  # fmt: skip
 
 
+PLAIN = Ask(messages=TURNS, budget=PATIENT)
+ASK = replace(PLAIN, schema=SCHEMA)
+LOOK = replace(PLAIN, tools=(TOOL,))
+
+
 def model_of(url: str, *, budget: Budget = PATIENT, key: str | None = None) -> ServerModel:
     return ServerModel(parse_address(url), budget=budget, key=key)
 
@@ -45,7 +51,7 @@ def model_of(url: str, *, budget: Budget = PATIENT, key: str | None = None) -> S
 def test_an_answer_is_streamed_and_fits_the_schema() -> None:
     heard: list[str] = []
     with serving(says(GOOD)) as server:
-        answer = model_of(server.url).complete(ASK, schema=SCHEMA, said=heard.append)
+        answer = model_of(server.url).complete(ASK, said=heard.append)
     assert answer.data == {"R1": "There is a nodule."}
     assert "".join(heard) == GOOD and len(heard) == 3
     assert server.asked[0]["response_format"]["json_schema"]["schema"] == SCHEMA
@@ -57,13 +63,13 @@ def test_a_server_that_never_says_done_is_done_when_it_gave_its_reason() -> None
         handler.told.over.wait(5)
 
     with serving(behave) as server:
-        assert model_of(server.url).complete(ASK, schema=SCHEMA).data["R1"] == "There is a nodule."
+        assert model_of(server.url).complete(ASK).data["R1"] == "There is a nodule."
 
 
 def test_an_answer_that_is_not_streamed_is_read_too() -> None:
     body = json.dumps({"choices": [{"message": {"content": GOOD}, "finish_reason": "stop"}]}).encode()
     with serving(sends(body, kind="application/json")) as server:
-        assert model_of(server.url).complete(ASK, schema=SCHEMA).data["R1"] == "There is a nodule."
+        assert model_of(server.url).complete(ASK).data["R1"] == "There is a nodule."
 
 
 BROKEN: dict[str, tuple[Behaviour, type[ModelError]]] = {
@@ -100,7 +106,7 @@ def test_each_fault_is_its_own_error_within_the_bound(fault: str) -> None:
         budget = QUICK if expected is ModelLateError else PATIENT
         model, began = model_of(server.url, budget=budget, key="secret-key"), time.monotonic()
         with pytest.raises(expected) as caught:
-            model.complete(ASK, schema=SCHEMA)
+            model.complete(replace(ASK, budget=budget))
         assert time.monotonic() - began < 2 * budget.total_s
     assert len(server.asked) <= 4  # one retry, one repair
     assert "secret-key" not in str(caught.value) and "127.0.0.1" not in str(caught.value)
@@ -110,12 +116,12 @@ def test_no_server_is_said_at_once() -> None:
     with serving(says(GOOD)) as server:
         url = server.url
     with pytest.raises(ModelMissingError):
-        model_of(url).complete(ASK)
+        model_of(url).complete(PLAIN)
 
 
 def test_one_fault_is_forgiven_and_one_answer_repaired() -> None:
     with serving(dies, says("nonsense"), says(f"<think>so</think>```json\n{GOOD}\n```")) as server:
-        answer = model_of(server.url).complete(ASK, schema=SCHEMA)
+        answer = model_of(server.url).complete(ASK)
     assert answer.data == {"R1": "There is a nodule."}
     assert "cannot be used" in server.asked[-1]["messages"][-1]["content"]
 
@@ -126,8 +132,8 @@ def test_a_server_that_refuses_the_schema_is_asked_by_prompt_from_then_on() -> N
 
     with serving(behave) as server:
         model = model_of(server.url)
-        model.complete(ASK, schema=SCHEMA)
-        model.complete(ASK, schema=SCHEMA)
+        model.complete(ASK)
+        model.complete(ASK)
     assert ["response_format" in body for body in server.asked] == [True, False, False]
     assert all(json.dumps(SCHEMA) in body["messages"][0]["content"] for body in server.asked)
 
@@ -135,7 +141,7 @@ def test_a_server_that_refuses_the_schema_is_asked_by_prompt_from_then_on() -> N
 def test_a_server_that_fails_twice_is_left_alone() -> None:
     with serving(sends(b"", status=500)) as server:
         model = model_of(server.url)
-        errors = model.complete_all([Ask(messages=ASK, budget=PATIENT)] * 4)
+        errors = model.complete_all([PLAIN] * 4)
     assert all(isinstance(error, ModelError) for error in errors)
     assert len(server.asked) == 4  # two tries, each with its retry; then none
 
@@ -144,10 +150,10 @@ def test_tools_are_tried_once_and_their_arguments_are_checked() -> None:
     with serving(calls("ping", "{}"), calls("measure", '{"id": "E1"}'), calls("measure", '{"ids": 3}')) as server:
         model = model_of(server.url)
         assert model.calls_tools and model.calls_tools
-        (call,) = model.complete(ASK, tools=[TOOL]).calls
+        (call,) = model.complete(LOOK).calls
         assert (call.name, dict(call.arguments)) == ("measure", {"id": "E1"})
         with pytest.raises(ModelAnswerError):
-            model.complete(ASK, tools=[TOOL])
+            model.complete(LOOK)
     assert server.asked[1]["tools"][0]["function"]["parameters"] == TOOL.parameters
 
 
@@ -161,7 +167,7 @@ def test_the_key_goes_in_a_header_and_nowhere_else(monkeypatch: pytest.MonkeyPat
     with serving(says(GOOD)) as server:
         model = load_model(server.url)
         assert model is not None
-        model.complete(ASK)
+        model.complete(PLAIN)
         assert "secret-key" not in model.name + repr(vars(model))
     assert server.headers[0]["Authorization"] == "Bearer secret-key"
     assert "secret-key" not in json.dumps(server.asked)
@@ -183,7 +189,7 @@ def test_another_machine_is_allowed_by_name() -> None:
 
 def test_the_only_model_of_a_server_is_found() -> None:
     with serving(says(GOOD)) as server:
-        model_of(server.url.partition("#")[0]).complete(ASK)
+        model_of(server.url.partition("#")[0]).complete(PLAIN)
     assert server.asked[0]["model"] == "tiny"
 
 

@@ -23,7 +23,6 @@ from vlm.language.models import (
     Answer,
     Ask,
     Budget,
-    Message,
     ModelAnswerError,
     ModelError,
     ModelLateError,
@@ -31,7 +30,6 @@ from vlm.language.models import (
     Said,
     Schema,
     ToolCall,
-    ToolOffer,
 )
 from vlm.workers import threads
 
@@ -82,20 +80,8 @@ class LocalModel:
         self._end = _ends(self._net, self._tokenizer)
         self._guiding = _guide(self._tokenizer, self._net.config.vocab_size)
 
-    def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        schema: Schema | None = None,
-        tools: Sequence[ToolOffer] = (),
-        stop: Sequence[str] = (),
-        budget: Budget | None = None,
-        said: Said | None = None,
-    ) -> Answer:
+    def complete(self, ask: Ask, *, said: Said | None = None) -> Answer:
         """One answer; see ``LanguageModel``."""
-        ask = Ask(
-            messages=tuple(messages), schema=schema, tools=tuple(tools), stop=tuple(stop), budget=budget or Budget()
-        )
         answer = self._decoded([ask], said)[0]
         if isinstance(answer, ModelError):
             raise answer

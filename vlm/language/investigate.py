@@ -17,7 +17,7 @@ from vlm.evidence import CONDITIONS, Coverage, Evidence, Ledger, Observation, Se
 from vlm.grounding import PASSES, Statement, Verdict, check
 from vlm.language.events import Call, Event, Note, Question, Said, Show
 from vlm.language.looks import offers, take
-from vlm.language.models import Budget, LanguageModel, Message, ToolOffer
+from vlm.language.models import Ask, Budget, LanguageModel, Message, ToolOffer
 from vlm.language.prompting import load_prompt, quoted
 from vlm.language.register import LookError, Seen, Shown
 from vlm.language.scene import OpenCase
@@ -100,9 +100,9 @@ def investigate(case: OpenCase, question: Question, model: LanguageModel, lookin
         ModelError: the model gave nothing that can be used; nothing was said.
     """
     messages = [Message(role="system", text=_prompt("system")), Message(role="user", text=_asked(case, question))]
-    tools = [ToolOffer(name=name, description=told, parameters=schema) for name, told, schema in offers()]
+    tools = tuple(ToolOffer(name=name, description=told, parameters=schema) for name, told, schema in offers())
     while not looking.spent:
-        answer = model.complete(messages, tools=tools, budget=LOOKS)
+        answer = model.complete(Ask(messages=tuple(messages), tools=tools, budget=LOOKS))
         if not answer.calls:
             break
         messages.append(Message(role="assistant", text=answer.text, calls=answer.calls))
@@ -119,7 +119,7 @@ def _worded(case: OpenCase, model: LanguageModel, messages: list[Message]) -> It
     messages = [*messages, Message(role="user", text=_prompt("answer"))]
     kept: list[tuple[Statement, Verdict]] = []
     for _ in range(2):
-        answer = model.complete(messages, schema=ANSWER, budget=WORDS)
+        answer = model.complete(Ask(messages=tuple(messages), schema=ANSWER, budget=WORDS))
         judged = _judged(answer.data, case)
         known = {statement.text for statement, _ in kept}
         kept += [(s, v) for s, v in judged if v.name in PASSES and s.text not in known]

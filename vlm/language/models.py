@@ -99,10 +99,10 @@ class Answer:
 class Ask:
     """One question to a model."""
 
-    messages: tuple[Message, ...]
-    schema: Schema | None = None
-    tools: tuple[ToolOffer, ...] = ()
-    stop: tuple[str, ...] = ()
+    messages: tuple[Message, ...]  # the conversation, oldest first
+    schema: Schema | None = None  # the answer is JSON that fits it, held by a grammar or validated with one repair
+    tools: tuple[ToolOffer, ...] = ()  # what may be called
+    stop: tuple[str, ...] = ()  # texts at which the answer ends; they are not part of it
     budget: Budget = field(default_factory=Budget)
 
 
@@ -129,24 +129,11 @@ class LanguageModel(Protocol):
     def rows_a_call(self) -> int:
         """Rows of evidence that it words well in one answer."""
 
-    def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        schema: Schema | None = None,
-        tools: Sequence[ToolOffer] = (),
-        stop: Sequence[str] = (),
-        budget: Budget | None = None,
-        said: Said | None = None,
-    ) -> Answer:
+    def complete(self, ask: Ask, *, said: Said | None = None) -> Answer:
         """One answer.
 
         Args:
-            messages: the conversation, oldest first.
-            schema: the answer is JSON that fits it, held by a grammar or validated with one repair.
-            tools: what may be called; refused with ValueError where ``calls_tools`` is false.
-            stop: texts at which the answer ends; they are not part of it.
-            budget: time-outs and sizes.
+            ask: what is asked; tools are refused with ValueError where ``calls_tools`` is false.
             said: called with each piece of text; a failed answer may have been said in part, so show it as unchecked.
 
         Raises:
@@ -162,9 +149,7 @@ def in_turn(model: LanguageModel, asks: Sequence[Ask]) -> list[Answer | ModelErr
     answers: list[Answer | ModelError] = []
     for ask in asks:
         try:
-            answers.append(
-                model.complete(ask.messages, schema=ask.schema, tools=ask.tools, stop=ask.stop, budget=ask.budget)
-            )
+            answers.append(model.complete(ask))
         except ModelError as error:
             answers.append(error)
     return answers

@@ -1,7 +1,7 @@
 """Models behind an OpenAI-compatible server: vLLM, llama.cpp, Ollama, TGI, ``transformers serve``.
 
     model = ServerModel(parse_address("http://127.0.0.1:8000/v1#qwen3-8b"))
-    answer = model.complete([Message(role="user", text="…")], schema={…})
+    answer = model.complete(Ask(messages=(Message(role="user", text="…"),), schema={…}))
 
 What a server sends is hostile input: it is read by the byte under time-outs and a cap, parsed strictly, and checked
 against the schema here, whatever the server promises. One retry, one repair, then the caller's own way without a
@@ -100,7 +100,7 @@ class ServerModel:
     taught = False
 
     def __init__(self, address: Address, *, key: str | None = None, budget: Budget | None = None) -> None:
-        """Make ready; nothing is sent yet.
+        """Make ready; nothing is sent yet. ``budget`` is that of finding out whether the model calls tools.
 
         Raises:
             ModelMissingError: httpx is not installed.
@@ -137,21 +137,8 @@ class ServerModel:
                 self._tools = False
         return self._tools
 
-    def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        schema: Schema | None = None,
-        tools: Sequence[ToolOffer] = (),
-        stop: Sequence[str] = (),
-        budget: Budget | None = None,
-        said: Said | None = None,
-    ) -> Answer:
+    def complete(self, ask: Ask, *, said: Said | None = None) -> Answer:
         """One answer; see ``LanguageModel``."""
-        ask = Ask(
-            messages=tuple(messages), schema=schema, tools=tuple(tools), stop=tuple(stop),
-            budget=budget or self._budget,
-        )  # fmt: skip
         deadline = time.monotonic() + ask.budget.total_s
         answer, wrong = self._checked(ask, deadline, said)
         if not wrong:
