@@ -496,3 +496,21 @@ def test_a_lytic_lesion_of_bone_is_told_as_one() -> None:
     )  # fmt: skip
     (told,) = [s for s in written(hole) if s.section == "bones"]
     assert told.text == "Lytic bone lesion of 20 x 19 mm, L2." and told.verdict == "supported"
+
+
+def test_a_side_that_was_not_assessed_is_named_where_something_was_seen_on_the_other() -> None:
+    cyst = Observation(
+        tool="kidneys", finding="renal_cyst", presence="present", side="right", site="kidney", region=region(),
+        measurements=(Measurement(quantity="diameter", value=28.0), Measurement(quantity="short_axis", value=24.0)),
+    )  # fmt: skip
+    unsure = [
+        Search(
+            tool="kidneys", finding="renal_hypodensity", side=side, site="kidney", covered=0.5, failed=("often_missed",)
+        )  # type: ignore[arg-type]
+        for side in ("left", "right")
+    ]
+    sentences = written(cyst, *unsure)
+    assert texts(sentences, "not_assessed") == [
+        "Not assessed, missed too often in tests: low-density lesion of the left kidney."
+    ]
+    assert not texts(sentences, "to_review")

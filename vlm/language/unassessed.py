@@ -94,7 +94,8 @@ def unassessed(words: Wording, search: Search) -> str:
     others = words.ledger.searches(search.finding).values()
     if search.site and "{site}" in (placed := str(own.get("absent", ""))) and any(map(usable, others)):
         name = placed.replace("{site}", words.site_name(search.site))
-    sides = {s.side for s in others if not usable(s)}
+    told = [o for o in words.ledger.observations().values() if words.vocabulary.is_a(o.finding, search.finding)]
+    sides = {s.side for s in others if not usable(s) and not seen_there(s, told)}
     return name if {"left", "right"} <= sides else words.sided(name, search.side)
 
 

@@ -170,8 +170,11 @@ class Wording:
 
     @staticmethod
     def sided(name: str, side: Side | None) -> str:
-        """("effusion", "left") -> "left effusion"; as it is where no one side is meant."""
-        return f"{side} {name}" if side in ("left", "right") else name
+        """("effusion", "left") -> "left effusion", "lesion of the left kidney"; as it is where no one side is meant."""
+        if side not in ("left", "right"):
+            return name
+        what, of, organ = name.rpartition(" of the ")
+        return f"{what}{of}{side} {organ}" if of else f"{side} {name}"
 
     # ---- limits
 
