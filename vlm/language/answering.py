@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from vlm.evidence import Coverage, Evidence, Ledger, Measured, Observation
 from vlm.findings.vocabulary import load_vocabulary
-from vlm.language.compose import by_finding, found, impression, in_short, present, to_review
+from vlm.language.compose import by_finding, found, impression, in_short, one_place, present, to_review
 from vlm.language.denials import not_found
 from vlm.language.drafting import checked
 from vlm.language.events import Event, Note, Said
@@ -23,6 +23,7 @@ from vlm.language.wording import Wording
 from vlm.report import FINDINGS_SECTIONS, Draft
 
 MOST_SENTENCES = 12  # of an answer; a site can hold dozens of findings
+MOST_DOUBTS = 3  # beside an impression
 NOTHING = "The evidence there carries no sentence of its own."
 
 PARTS: Mapping[str, Callable[[Wording], list[Draft]]] = {
@@ -53,7 +54,10 @@ class Teller:
 
     def told(self, wanted: Callable[[str, Evidence], bool]) -> Iterator[Event]:
         """Word and check the evidence that is wanted: what is there, what is not, what nobody could say."""
-        words = self._words(self.case.ledger.part(wanted))
+        whole = self._words(self.case.ledger)
+        names = {name for name, record in self.case.ledger if wanted(name, record)}
+        names |= {other for name in names for other in self.case.ledger.observations() if one_place(whole, name, other)}
+        words = self._words(self.case.ledger.part(lambda name, _: name in names))
         words.phrases = outspoken()
         drafts = [draft for section in FINDINGS_SECTIONS for draft in found(words, section)]
         drafts += to_review(words)
@@ -65,6 +69,10 @@ class Teller:
     def ids(self, names: Sequence[str]) -> Iterator[Event]:
         """Word and check the evidence of some ids."""
         yield from self.told(lambda name, _: name in names)
+
+    def doubts(self) -> Iterator[Event]:
+        """The most urgent of what a tool is not sure of."""
+        yield from self._sentences(to_review(self._words(self.case.ledger))[:MOST_DOUBTS])
 
     def denied(self) -> Iterator[Event]:
         """What was looked for and is not there."""
@@ -124,6 +132,8 @@ class Teller:
 
     def _sentences(self, drafts: Sequence[Draft]) -> list[Said]:
         made = checked(list(drafts), self.case.ledger, context=self.case.context, fill=lambda _: [])
+        order = {draft.cites: n for n, draft in reversed(list(enumerate(drafts)))}  # what is there first, by no section
+        made.sort(key=lambda sentence: order.get(tuple(sentence.cites), len(order)))
         return [Said(text=s.text, cites=s.cites, verdict=s.verdict, reason=s.reason) for s in made]
 
     def _words(self, ledger: Ledger) -> Wording:

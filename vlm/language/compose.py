@@ -182,6 +182,8 @@ def one_place(words: Wording, name: str, other: str) -> bool:
     one, two = words.ledger[name], words.ledger[other]
     if not isinstance(one, Observation) or not isinstance(two, Observation) or one.region is None or two.region is None:
         return False
+    if one.presence != "uncertain" or two.presence != "uncertain":
+        return False
     kinds = {one.finding, two.finding}
     if len(kinds) < 2 or not all(words.phrases.findings.get(kind, {}).get("reading") for kind in kinds):
         return False

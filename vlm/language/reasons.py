@@ -72,7 +72,8 @@ def sureness_of(record: Evidence) -> str:
         else f"calibrated probability {record.probability:.0%}"
     )
     exact = [number(m) for m in record.measurements if m.plus_minus is not None]
-    return "; ".join([f"The tool {record.tool.replace('_', ' ')} calls {name} {sure}; {known}", *exact])
+    doubt = [record.note] if record.presence == "uncertain" and record.note else []
+    return "; ".join([f"The tool {record.tool.replace('_', ' ')} calls {name} {sure}", *doubt, known, *exact])
 
 
 def tool_told(tool: str) -> str:
@@ -91,9 +92,10 @@ def covered_of(record: Coverage) -> str:
 def meaning_of(finding: str, *, always: bool = False) -> Iterator[Event]:
     """A finding's name in a patient's words, where the vocabulary has some."""
     entry = load_vocabulary().finding(finding)
-    if entry.lay:
-        yield Note(text=f"{capital(entry.name)}: {entry.lay[0]}.", about="meaning")
+    simple = next((words for words in entry.lay if words != entry.name), None)
+    if simple:
+        yield Note(text=f"{capital(entry.name)}: {simple}.", about="meaning")
     elif always:
-        words = ", ".join(entry.words[:3])
+        words = ", ".join(words for words in entry.words[:4] if words != entry.name)
         told = f"also called {words}" if words else "I have no simpler words for it"
         yield Note(text=f"{capital(entry.name)}: {told}.", about="meaning")

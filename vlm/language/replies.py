@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from vlm.evidence import Coverage
 from vlm.findings.vocabulary import load_vocabulary
+from vlm.language.answering import seen_of
 from vlm.language.events import Event, Note
 from vlm.language.phrases import capital
 from vlm.language.reasons import covered_of, meaning_of, tool_told
@@ -25,6 +26,11 @@ class Reply(Subject):
     """One answer in the making, about the report, the scan as a whole or the product, too."""
 
     # ---- the report and the scan as a whole
+
+    def impression(self) -> Iterator[Event]:
+        """The impression, and what may be there besides: a doubt about something large must not go unsaid."""
+        yield from self.teller.part("impression")
+        yield from self.teller.doubts()
 
     def part(self, key: str) -> Iterator[Event]:
         """A part of the report."""
@@ -49,10 +55,11 @@ class Reply(Subject):
         finding = self.topic.findings[0] if self.topic.findings else None
         made, seen = self.looking.call("compare", **({"finding": finding} if finding else {}))
         yield made
-        yield from self.teller.reported("comparison")
         if seen is None:
             yield Note(text=f"{capital(made.result)}.", about="off")
-        elif seen.cites:
+            return
+        yield from self.teller.reported("comparison")
+        if seen.cites:
             yield from self.teller.ids(seen.cites)
         else:
             yield Note(text=f"{capital(made.result)}.")
@@ -70,17 +77,21 @@ class Reply(Subject):
             yield from meaning_of(finding)
         if empty:
             yield from self.part("impression")
+        yield from self.teller.doubts()
         yield Note(text="What this means for you is for your doctor to say: this is a draft, and no diagnosis.")
 
     def for_referrer(self) -> Iterator[Event]:
         """The impression in one sentence, and what was not assessed."""
         yield from self.teller.in_one()
+        yield from self.teller.doubts()
         yield from self.teller.part("not_assessed", "")
 
     def meaning(self) -> Iterator[Event]:
         """What a finding's name means."""
         for finding in self.topic.findings[:2]:
             yield from meaning_of(finding, always=True)
+            if self.topic.sites and (names := seen_of(self.case.ledger, finding, self.topic.side)):
+                yield from self.teller.ids(tuple(names))  # "what is that tube in my bile duct?"
 
     # ---- second opinions, and the product itself
 
@@ -147,6 +158,6 @@ REPLIES: Mapping[str, Callable[[Reply], Iterator[Event]]] = {
     "normal": Reply.normal, "for_patient": Reply.for_patient, "for_referrer": Reply.for_referrer,
     "meaning": Reply.meaning, "similar": Reply.similar, "capabilities": Reply.capabilities, "social": Reply.social,
     "not_assessed": lambda reply: reply.part("not_assessed"), "to_review": lambda reply: reply.part("to_review"),
-    "impression": lambda reply: reply.part("impression"), "encoder": lambda reply: reply.column("zero_shot"),
+    "impression": Reply.impression, "encoder": lambda reply: reply.column("zero_shot"),
     "heads": lambda reply: reply.column("probe"),
 }  # fmt: skip

@@ -10,14 +10,15 @@ from vlm.findings.vocabulary import load_vocabulary
 from vlm.language.answering import Teller, on_side, seen_of
 from vlm.language.events import Event, Note, Question
 from vlm.language.investigate import Looking, places
-from vlm.language.phrases import capital
-from vlm.language.reasons import limit_of, line_of, sureness_of
+from vlm.language.phrases import capital, load_phrases
+from vlm.language.reasons import limit_of, line_of, sureness_of, tool_told
 from vlm.language.router import Asked, intents
 from vlm.language.scene import OpenCase
 from vlm.language.topic import Topic
 
 DIMENSIONS = frozenset({"diameter", "ratio", "height", "thickness"})
 OF_ORGANS = frozenset({"cardiomegaly", "aortic_aneurysm", "abdominal_aortic_aneurysm"})  # told with the organ's measure
+OF_DENSITY = frozenset({"hepatic_steatosis", "osteopenia"})  # told with the organ's density
 POINT_FIRST = "Point at a place first: click into the image and ask there, or give --at x,y,z."
 
 
@@ -98,7 +99,11 @@ class Subject:
 
     def _place(self, site: str) -> Iterator[Event]:
         """What is known of an organ or a region."""
-        names = {n for n, r in self.case.ledger if self._lies_in(r, site) and on_side(r, self.topic.side)}
+        names = {
+            n
+            for n, r in self.case.ledger
+            if self._lies_in(r, site) and on_side(r, self.topic.side) and not _nobody_asks(r)
+        }
         if names:
             yield from self.teller.told(lambda name, _: name in names)
         else:
@@ -146,7 +151,24 @@ class Subject:
         elif self.topic.findings or not self.topic.sites:
             yield from self.seen()
         else:
-            yield from self.look("measure", structure=self._named(self.topic.sites[0]), **self._side())
+            yield from self._density_of(self.topic.sites[0])
+
+    def _density_of(self, site: str) -> Iterator[Event]:
+        """The density of an organ; where its scan is not at hand, what the reading measured of it."""
+        made, seen = self.looking.call("measure", structure=self._named(site), **self._side())
+        yield made
+        known = tuple(
+            name for name, record in self.case.ledger
+            if isinstance(record, Observation | Search) and record.finding in OF_DENSITY
+            and self._lies_in(record, site) and record.measured("attenuation")
+        )  # fmt: skip
+        if seen is not None:
+            yield from places(seen.places)
+            yield from self.teller.ids(seen.cites)
+        elif known:
+            yield from self.teller.ids(known)
+        else:
+            yield Note(text=f"{capital(made.result)}.", about="off")
 
     def segment(self) -> Iterator[Event]:
         """The mask of an organ."""
@@ -165,10 +187,23 @@ class Subject:
             for side in ("left", "right"):
                 yield from replace(self, asked=replace(self.asked, topic=replace(self.topic, side=side))).seen()
         elif self.topic.sites:
-            for side in ("left", "right"):
-                yield from self.look("segment", structure=self._named(self.topic.sites[0]), side=side)
+            yield from self._both_sides(self.topic.sites[0])
         else:
             yield from self.unclear()
+
+    def _both_sides(self, site: str) -> Iterator[Event]:
+        """The sizes of a pair of organs; what the reading knows of them where they cannot be measured."""
+        for side in ("left", "right"):
+            made, seen = self.looking.call("segment", structure=self._named(site), side=side)
+            yield made
+            if seen is None:
+                yield Note(text=f"{capital(made.result)}.", about="off")
+                there = self.case.ledger.observations()
+                known = [n for n, o in there.items() if o.presence != "absent" and self._lies_in(o, site)]
+                yield from self.teller.ids(known) if known else ()
+                return
+            yield from places(seen.places)
+            yield from self.teller.ids(seen.cites)
 
     # ---- how far it can be relied on
 
@@ -211,9 +246,11 @@ class Subject:
         names = [n for f in self.topic.findings[:2] for n in self._records(self._kinds(f))] or list(self.last)
         if not names:
             yield Note(text="I have said nothing yet. Ask about a finding first.", about="clarify")
-        for name in sorted(names, key=lambda name: int(name[1:]))[:8]:
-            if name in self.case.ledger:
-                yield Note(text=line_of(name, self.case.ledger[name]), about="because", cites=(name,))
+        told = [name for name in sorted(names, key=lambda name: int(name[1:]))[:8] if name in self.case.ledger]
+        for name in told:
+            yield Note(text=line_of(name, self.case.ledger[name]), about="because", cites=(name,))
+        for tool in list(dict.fromkeys(self.case.ledger[name].tool for name in told))[:2]:
+            yield Note(text=tool_told(tool), about="because")
 
     def show(self) -> Iterator[Event]:
         """Where to look."""
@@ -267,3 +304,10 @@ class Subject:
         says = intents()[self.asked.intent].says if self.asked.intent in intents() else ""
         wanted = f"Of what do you want to know {says}? " if says else ""
         yield Note(text=f"{wanted}Name a finding or an organ, or ask for the impression.{strange}", about="clarify")
+
+
+def _nobody_asks(record: Evidence) -> bool:
+    """Whether it only says that no tool looks for something of which a report says nothing either."""
+    if not isinstance(record, Search) or record.failed != ("not_implemented",):
+        return False
+    return record.finding not in load_phrases().not_assessed
