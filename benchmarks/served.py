@@ -2,11 +2,11 @@
 
     python -m benchmarks.served [--servers transformers,llama.cpp] [--write-docs]
 
-Prints how long each took to start, whether its model calls tools, what became of a row that wants JSON, and how a
-question about a report ends. A model of 135 M seldom fills a schema: what matters is that each ends within its time,
-and that the router answers where the model does not. llama.cpp comes from the wheel ``xllamacpp`` (MIT), which is no
-part of the product; where it is not installed its rows say so. Servers that stall, die, lie and flood are scripted in
-tests/test_model_servers.py.
+Prints how long each took to start, whether its model calls tools, what became of a row that wants JSON and of the
+sentence that it is for, and how a question about a report ends. A model of 135 M seldom fills a schema: what matters is
+that each ends within its time, and that composer and router answer where the model does not. llama.cpp comes from the
+wheel ``xllamacpp`` (MIT), which is no part of the product; where it is not installed its rows say so. Servers that
+stall, die, lie and flood are scripted in tests/test_model_servers.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import psutil
 
 from benchmarks.language import table
 from benchmarks.stamp import ROOT, stamp, write_section
@@ -33,8 +34,10 @@ from vlm.language.conversation import Conversation
 from vlm.language.embedded_weights import GGUF, PACKAGE, model_folder
 from vlm.language.events import Note, Question, Said
 from vlm.language.models import Budget, ModelError, ModelMissingError
+from vlm.language.rewording import reword
 from vlm.language.scene import OpenCase
 from vlm.language.servers import ServerModel, parse_address
+from vlm.report import render
 
 PATIENT = Budget(first_token_s=60.0, between_tokens_s=30.0, total_s=90.0, most_tokens=64)
 START_S = 300.0  # for a server to be ready
@@ -65,8 +68,8 @@ SERVERS = {"transformers": transformers_command, "llama.cpp": llama_command}
 
 
 @contextmanager
-def serving(name: str) -> Iterator[tuple[str, float]]:
-    """(address, seconds until it was ready) of a server that is stopped at the end.
+def serving(name: str) -> Iterator[tuple[str, float, float]]:
+    """(address, seconds until it was ready, of the processor, too) of a server that is stopped at the end.
 
     Raises:
         ModelMissingError: it is not installed, or does not start.
@@ -83,7 +86,8 @@ def serving(name: str) -> Iterator[tuple[str, float]]:
                 if process.poll() is not None or time.monotonic() - began > START_S:
                     raise ModelMissingError(f"E_MODEL: {name} is not installed, or does not start.")
                 time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}/v1#{model}", time.monotonic() - began
+            used = psutil.Process(process.pid).cpu_times()
+            yield f"http://127.0.0.1:{port}/v1#{model}", time.monotonic() - began, used.user + used.system
         finally:
             process.kill()
 
@@ -108,10 +112,10 @@ def told(what: str, does: Callable[[], object]) -> str:
 def asked(name: str) -> list[str]:
     """Rows of the table: one server, started, asked and stopped."""
     scene = table(0)
-    row = next(iter(scene.rows.values()))
+    place, row = next(iter(scene.rows.items()))
     ask = ask_for([row], "narrative", taught=False)
     try:
-        with serving(name) as (address, seconds):
+        with serving(name) as (address, seconds, used):
             model = ServerModel(parse_address(address), budget=PATIENT)
 
             def talk() -> str:
@@ -122,9 +126,16 @@ def asked(name: str) -> list[str]:
                     f"{sum(isinstance(event, Said) for event in events)} sentences; {' '.join(notes) or 'by the model'}"
                 )
 
+            def sentence() -> str:
+                done = reword([scene.drafts[place]], scene.scene.ledger, style="narrative", model=model,
+                              context=Context(prior=scene.scene.prior), most_seconds=PATIENT.total_s)  # fmt: skip
+                by = "the model's" if done.worded else "composed, the model's did not hold"
+                return f"{by}: {render(done.drafts[0].template, scene.scene.ledger)}"
+
             rows = [
-                f"start | ready | {seconds:.1f} |",
+                f"start | ready, after {used:.0f} s of the processor | {seconds:.1f} |",
                 told("a row as JSON", lambda: model.complete(replace(ask, budget=PATIENT)).data),
+                told("the sentence for the report", sentence),
                 told("calls tools", lambda: model.calls_tools), told("a question", talk),
             ]  # fmt: skip
     except ModelMissingError as error:
@@ -141,7 +152,7 @@ def main() -> None:
     lines = ["| server | what | how it ended | seconds |", "|---|---|---|---|"]
     for name in options.servers.split(","):
         lines += asked(name)
-        print("\n".join(lines[-4:]), flush=True)
+        print("\n".join(lines[-5:]), flush=True)
     text = "\n".join([stamp("python -m benchmarks.served"), "", *lines])
     if options.write_docs:
         write_section(ROOT / "docs" / "language.md", "served", text)

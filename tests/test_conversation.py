@@ -11,13 +11,17 @@ from app.known import know
 from app.opening import open_page
 from app.reopen import Opened
 from tests.page_case import Finished
+from vlm.ct import Box
 from vlm.encoder.minilm import installed
 from vlm.errors import UsageError
+from vlm.evidence import Ledger, Measurement, Observation, Region, Search
+from vlm.grounding import Context
 from vlm.language import router
 from vlm.language.conversation import Conversation
 from vlm.language.events import Event, Note, Question, Said, Show, Understood
 from vlm.language.replies import REPLIES
 from vlm.language.router import intents, route
+from vlm.language.scene import OpenCase
 from vlm.language.topic import Topic
 
 CONVERSATIONS = Path(__file__).resolve().parents[1] / "benchmarks" / "questions" / "conversations.txt"
@@ -200,3 +204,60 @@ def test_a_conversation_goes_as_it_went(talk: Conversation, title: str, turns: l
         for words in filter(None, holds.split(";")):
             there = words.removeprefix("!").lower() in told
             assert there != words.startswith("!"), (title, question, told)
+
+
+def test_what_was_found_in_an_organ_is_said_before_what_was_not() -> None:
+    ledger = Ledger()
+    ledger.add(Search(tool="dissection", finding="aortic_dissection", site="abdominal_aorta", covered=1.0))
+    ledger.add(Observation(tool="devices", finding="biliary_stent", presence="present", site="bile_ducts", note="told"))
+    told = list(Conversation(OpenCase(ledger=ledger, context=Context())).answer(Question(text="How is the abdomen?")))
+    assert next(e.text for e in told if isinstance(e, Said)) == "Biliary stent."
+
+
+def test_a_doubt_is_told_with_the_impression_and_with_both_of_its_readings() -> None:
+    place = Region(centroid_mm=(50, 0, 0), box_mm=Box(low_mm=(20, -30, -30), high_mm=(80, 30, 30)), slices=(4, 30))
+    size = (Measurement(quantity="diameter", value=72.0), Measurement(quantity="short_axis", value=50.0))
+    doubts = [
+        Observation(
+            tool="lungs", finding=finding, presence="uncertain", side="right", site="upper_zone", region=place,
+            measurements=size if finding == "lung_mass" else (),
+        )
+        for finding in ("lung_mass", "lobar_collapse")
+    ]  # fmt: skip
+    ledger = Ledger()
+    for doubt in doubts:
+        ledger.add(doubt)
+    talk = Conversation(OpenCase(ledger=ledger, context=Context()))
+    for question in ("What did you find?", "Is there a mass?"):
+        assert "possible mass of 72 mm or collapse in the right upper zone" in said(put(talk, question))
+
+
+def test_without_a_prior_a_change_is_not_answered_with_a_heading(talk: Conversation) -> None:
+    put(talk, "How big is the nodule?")
+    events = put(talk, "Has it grown?")
+    assert not said(events)
+    assert "no earlier scan" in notes(events)
+
+
+def test_after_a_question_about_a_finding_an_organ_is_asked_of_as_such(talk: Conversation) -> None:
+    put(talk, "Has the nodule grown?")
+    assert "heart is not enlarged" in said(put(talk, "What about the heart?"))
+
+
+def test_a_report_without_its_scan_tells_what_it_knows_of_an_organ() -> None:
+    ledger = Ledger()
+    hu = Measurement(quantity="attenuation", value=58.0)
+    ledger.add(Search(tool="liver", finding="hepatic_steatosis", site="liver", covered=1.0, measurements=(hu,)))
+    ledger.add(
+        Observation(
+            tool="lungs", finding="lung_volume_loss", presence="present", side="right", site="lung", note="told"
+        )
+    )
+    talk = Conversation(OpenCase(ledger=ledger, context=Context(), why_off={"volume": "the scan is not open"}))
+    assert "58 hu" in said(put(talk, "What is the density of the liver?"))
+    assert "volume loss of the right lung" in said(put(talk, "Which lung is smaller?"))
+
+
+def test_why_names_the_method(talk: Conversation) -> None:
+    put(talk, "Is there a nodule?")
+    assert "nodules version" in notes(put(talk, "Why do you say that?"))

@@ -92,7 +92,7 @@ def test_t11_the_question_to_a_model_is_one_quoted_string(case: OpenCase, text: 
     put(case, f"Is there a nodule? {text}", model)
     if not model.asked:  # declined before any model was asked
         return
-    user = next(m.text for m in model.asked[0][0] if m.role == "user")
+    user = next(m.text for m in model.asked[0].messages if m.role == "user")
     quoted = user.partition("<question>")[2].partition("</question>")[0]
     assert text.replace("<", "‹").replace(">", "›") in json.loads(quoted)
     assert user.count("</question>") == 1
@@ -104,7 +104,7 @@ def test_t11_a_library_text_reaches_no_prompt_and_no_answer(opened: Opened, text
     case.context = replace(case.context, retrieved=(text,))
     model = Scripted(Answer(text=""), saying(), saying())
     put(case, "Is there a nodule?", model)
-    assert not any(text in message.text for messages, _ in model.asked for message in messages)
+    assert not any(text in message.text for ask in model.asked for message in ask.messages)
     assert said(put(case, "Is there a nodule?")) == said(put(open_page(opened), "Is there a nodule?"))
 
 
@@ -115,7 +115,7 @@ def test_t11_notes_of_evidence_and_a_prior_reach_no_prompt(opened: Opened, text:
     model = Scripted(Answer(text=""), saying(), saying())
     put(case, "Is there a nodule?", model)
     assert model.asked
-    assert not any(text in message.text for messages, _ in model.asked for message in messages)
+    assert not any(text in message.text for ask in model.asked for message in ask.messages)
 
 
 @pytest.mark.parametrize("text", INJECTIONS)

@@ -103,6 +103,7 @@ class Conversation:
             named = bool(asked.topic.findings)
         if last is None:
             return asked
+        asked = replace(asked, topic=replace(asked.topic, findings=asked.topic.narrowed(question.text, last.findings)))
         if not named and (asked.topic.side or asked.intent == "other_side"):
             return self._other_side(asked, last)
         short = words_in(question.text) <= 7 and bool(_AND.match(question.text.strip()))
@@ -110,6 +111,7 @@ class Conversation:
             named
             and short
             and last.intent in CARRIED
+            and (asked.topic.findings or not last.findings)  # after "how big is the nodule?", "and the heart?" is new
             and asked.intent in ("presence", "organ", "unknown", "other_side")
         ):
             kept = asked.topic if asked.topic.side else replace(asked.topic, side=None)
@@ -179,14 +181,14 @@ class Conversation:
 
     def _ask_back(self, question: Question, asked: Asked) -> Iterator[Event]:
         """Two readings of an unsure question, or what was named, or that nothing was understood."""
-        if asked.topic.findings:
+        if asked.topic.findings or asked.topic.sites:
             reply = Reply(case=self.case, question=Question(text=""), asked=asked, last=(), looking=Looking(self.case))
             yield from reply.about()
         elif offered := _offered(question, asked):
             one, two = (intents()[key].says for key in offered)
             yield Note(text=f"Do you want to know (1) {one}, or (2) {two}?", about="clarify")
         else:
-            strange = f" I do not know the word {asked.topic.unknown[0]!r}." if asked.topic.unknown else ""
+            strange = f" I do not know the word {max(asked.topic.unknown, key=len)!r}." if asked.topic.unknown else ""
             yield Note(text=NOT_UNDERSTOOD + strange, about="not_understood")
 
     def _remember(self, question: Question, asked: Asked, cites: tuple[str, ...]) -> None:

@@ -23,18 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm.encoder.minilm import MiniLM, installed
-from vlm.findings.reader import read_sentence
 from vlm.findings.spelling import tokens_of
-from vlm.language.topic import Topic, topic_of
+from vlm.language.topic import Topic, names_in, places_in, topic_of, within
 
 HEAD = "intents.safetensors"  # beside this file; written by python -m vlm.train.intents
 SURE = 0.45  # of the head's choice; below it two intents are offered instead
-SURE_TO_DECLINE = 0.6  # where the choice is to decline: what can be answered should not be
+SURE_TO_DECLINE = 0.5  # where the choice is to decline: what can be answered should not be
 MEANING, FLAGS = 384, 4  # places of the embedding; a finding, a place, a side named, somebody points
 SCALES = (5.0, 0.5, 0.5, 0.3)  # of the embedding, the cues, the flags and the words: how fast each is learned
 WORDS = 2048  # places of words and pairs
 LEAST = 0.3  # below it nothing is declined for what the head takes it for
 NEXT = 2  # the head's choices that are offered; a cue of the rules decides between them
+WHOLE = frozenset({"chest", "abdomen", "pelvis"})  # of which one wants the impression, as of a scan
 FINDING, PLACE = "finding", "organ"  # what stands for the names of findings and of places
 # Words that a reader of reports takes for a finding or a place, and that say here what is asked: they stay.
 TELLING = re.compile(
@@ -45,7 +45,7 @@ TELLING = re.compile(
 # "Is there one?": all of it is said by the turn before, and there is nothing in it for a head to weigh.
 BARE = re.compile(
     r"(?:is|are|do|does|did|have|has) (?:there|i|you|we|he|she|it|they)(?: have| see| find| got)? (?:one|any|some)"
-    r"(?: of (?:it|them|those|these))?[ ?.!]*"
+    r"(?: of (?:it|them|those|these))?(?: on (?:the )?(?:left|right)(?: side)?)?[ ?.!]*"
 )
 
 
@@ -96,9 +96,27 @@ def route(text: str, *, pointed: bool = False) -> Asked:
     topic = topic_of(text)
     if BARE.fullmatch(plainly(text)):
         return Asked(intent="presence", topic=topic, by="rules")
+    known = _examples().get(_bare(without_names(text)))
+    if known is not None and possible(known, topic, pointed):
+        return Asked(intent=known, topic=topic, by="rules")
     if head() is None:
         return _by_rules(text, topic, pointed)
     return _by_head(text, topic, pointed)
+
+
+@functools.cache
+def _examples() -> Mapping[str, str]:
+    """The examples of the intents in bare words, each with its intent; without those that stand under two."""
+    found: dict[str, set[str]] = {}
+    for intent in intents().values():
+        for example in intent.examples:
+            bare = example.replace("{finding}", FINDING).replace("{organ}", PLACE)
+            found.setdefault(_bare(bare), set()).add(intent.key)
+    return {text: keys.pop() for text, keys in found.items() if len(keys) == 1 and "{" not in text}
+
+
+def _bare(text: str) -> str:
+    return plainly(text).strip(" ?.!,")
 
 
 def _by_rules(text: str, topic: Topic, pointed: bool) -> Asked:
@@ -138,6 +156,8 @@ def possible(intent: str, topic: Topic, pointed: bool) -> bool:
         return bool(topic.findings) or intent != "meaning"
     if intent in ("structure", "segment", "organ"):
         return bool(topic.sites) and (intent == "segment" or not topic.findings)
+    if intent in ("normal", "impression"):  # "is the thyroid normal?" asks of the thyroid
+        return not set(topic.sites) - WHOLE
     if intent == "lesion":
         return pointed
     return True
@@ -187,19 +207,14 @@ def _words(text: str) -> NDArray[np.float32]:
 
 def without_names(text: str) -> str:
     """The question with findings and places under one name each, so that what is asked stands out from what of."""
-    reading = read_sentence(text)
-    spans = [(mention.span, FINDING) for mention in reading.mentions]
-    taken = [span for span, _ in spans]
-    spans += [(p.span, PLACE) for p in reading.places if p.site and not _within(p.span, taken)]
+    taken = [named.span for named in names_in(text)]
+    spans = [(span, FINDING) for span in dict.fromkeys(taken)]
+    spans += [(span, PLACE) for span in places_in(text) if not within(span, taken)]
     out = text
     for (start, end), name in sorted(spans, reverse=True):
         if not TELLING.fullmatch(out[start:end]):
             out = f"{out[:start]}{name}{out[end:]}"
     return " ".join(out.split())
-
-
-def _within(span: tuple[int, int], others: Sequence[tuple[int, int]]) -> bool:
-    return any(span[0] < end and start < span[1] for start, end in others)
 
 
 @functools.cache

@@ -1,8 +1,9 @@
 """Train the head that takes a question for an intent: ``python -m vlm.train.intents``.
 
-Examples of ``prompts/intents.toml`` and wordings of ``questions.toml``, their placeholders filled from the vocabulary,
-some with a slip of the keyboard, are embedded by MiniLM; a LoRA of MiniLM and a linear head learn together. The
-questions by which the router is measured take no part. Writes ``vlm/language/intents.safetensors``, about 0.9 MB.
+Examples of ``prompts/intents.toml``, wordings of ``questions.toml``, their placeholders filled from the vocabulary, and
+the questions of ``asked.toml``, some with a slip of the keyboard, are embedded by MiniLM; a LoRA of MiniLM and a linear
+head learn together. The questions by which the router is measured take no part. Writes
+``vlm/language/intents.safetensors``, about 0.9 MB.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from vlm.language.router import FLAGS, HEAD, MEANING, SCALES, TELLING, WORDS, in
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+FILES = ("questions.toml", "asked.toml")
 FILLS = (1, 3)  # fillings of an example without and with a placeholder
 RANK = 8  # of the LoRA: 0.35 million weights
 EPOCHS, BATCH = 2, 32
@@ -31,7 +33,7 @@ RATE, HEAD_RATE, DECAY = 2e-3, 2e-2, 1e-2  # of the LoRA, of the head; AdamW's d
 DROPPED = 0.1  # share of the plain features that a question is taken without while learning
 FOLDS = 5  # one of which is left out to tell how well it does
 POINTED = ("here", "lesion", "distance")  # asked while somebody points, half of the time
-A_PATTERN, A_SENTENCE = 7, 4  # wordings drawn of a pattern and of a sentence of questions.toml
+A_PATTERN, A_SENTENCE, A_QUESTION = 4, 3, 2  # wordings drawn of a pattern, of a sentence, of a question
 SLIPS = 0.08  # share of the questions with a slip
 LEAST_WORD = 5  # letters of a word that somebody slips in
 _CHOICE = re.compile(r"\(([^()]*)\)")
@@ -45,12 +47,13 @@ def examples(seed: int = 0) -> Iterator[tuple[str, str, bool, int]]:
     organs = [site.words[0] for key, site in vocabulary.sites.items() if site.words and key != "marked_place"]
     findings = [words for words in findings if not TELLING.fullmatch(words)]
     names = {"{finding}": findings, "{organ}": organs, "{side}": ["left", "right"]}
-    more = tomllib.loads((files("vlm.train") / "questions.toml").read_text(encoding="utf-8"))
+    more, asked = (tomllib.loads((files("vlm.train") / name).read_text(encoding="utf-8")) for name in FILES)
     number = 0
     for intent in intents().values():
         drawn = [(text, FILLS["{" in text]) for text in intent.examples]
         drawn += [(pattern, A_PATTERN) for pattern in more["patterns"][intent.key]]
-        drawn += [(text, A_SENTENCE) for text in more["said"].get(intent.key, ())]
+        drawn += [(text, A_SENTENCE) for text in more["said"][intent.key]]
+        drawn += [(text, A_QUESTION) for text in asked["asked"][intent.key]]
         for template, times in drawn:
             number += 1
             for _ in range(times):
@@ -60,6 +63,13 @@ def examples(seed: int = 0) -> Iterator[tuple[str, str, bool, int]]:
                 text = f"{dice.choice(more['who'])}{text}{dice.choice(more['end'])}"
                 text = slipped(text, dice) if dice.random() < SLIPS else text
                 yield text, intent.key, intent.key in POINTED and dice.random() < 0.5, number
+
+
+def sentences() -> list[str]:
+    """Every sentence that trains the head as it is written, without the patterns."""
+    told = [tomllib.loads((files("vlm.train") / name).read_text(encoding="utf-8")) for name in FILES]
+    kept = [text for each in (told[0]["said"], told[1]["asked"]) for texts in each.values() for text in texts]
+    return kept + [text for intent in intents().values() for text in intent.examples]
 
 
 def chosen(pattern: str, dice: random.Random) -> str:
