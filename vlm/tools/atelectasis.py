@@ -1,7 +1,7 @@
 """Atelectasis, collapse of a lobe, and loss of volume of a lung.
 
-In: an open case. Out: Observations of airless lung beside fluid, behind along the ribs, or in
-a lung that has lost volume, and of the lost volume; a Search for each finding and side.
+In: an open case. Out: Observations of plates of airless lung, of airless lung beside fluid,
+behind along the ribs, or in a lung that has lost volume, and of the lost volume; a Search for each finding and side.
 Volume is compared with the other side: the right lung is the larger one by about a tenth.
 """
 
@@ -14,6 +14,7 @@ from vlm.tools.dense_lung import Dense, dense_places, share_of_expected, volume_
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.lung_field import Field, field, search, site_of
 from vlm.tools.nodules import told_share
+from vlm.tools.plates import Plate, plates
 from vlm.tools.registry import tool
 
 NAME = "atelectasis"
@@ -21,6 +22,8 @@ FINDINGS = ("atelectasis", "lobar_collapse", "lung_volume_loss")
 COLLAPSED_HU = (-60.0, 160.0)  # airless lung; enhanced, it reaches the upper value
 LEAST_ML = 10.0  # less airless lung behind is common in health; 5 to 7 mL at the cut edge of clear scans
 OF_A_MASS = 0.5  # share of a place in a nodule or mass that is told: the place is that mass
+BLOODLESS_HU = 30.0  # airless lung is denser than fluid, which lies in fissures, too
+IN_FISSURE = "fluid in a fissure looks the same"
 NOT_APART = "the lung has lost volume beside a mass: no border between mass and collapsed lung shows"
 LOBE_ML = 40.0  # a lobe without air is about as large (collapsed lobes: 40 to 150 mL)
 
@@ -38,10 +41,14 @@ def atelectasis(case: Case) -> list[Evidence]:
         large = [_may_be_lobe(case, place) for place in places]
         found = [_airless(case, p, n) for n, (p, lobe) in enumerate(zip(places, large, strict=True), 1) if not lobe]
         lobes = [_lobe(case, p, n) for n, (p, lobe) in enumerate(zip(places, large, strict=True), 1) if lobe]
+        flat = [plate for plate in plates(case) if ready and plate.side == side]
+        found += [_plate(case, plate, n) for n, plate in enumerate(flat, 1)]
         loss = _loss(case, side, [*found, *lobes]) if ready else None
         out += [*lobes, *found, *([loss] if loss else [])]
         failed = () if share_of_expected(case, side) is not None or not seen.seen else ("partly_covered",)
-        out.append(search(NAME, "atelectasis", seen, found=len(places), site="lung"))  # a collapsed lobe is one, too
+        out.append(
+            search(NAME, "atelectasis", seen, found=len(places) + len(flat), site="lung")
+        )  # a collapsed lobe is one, too
         out.append(search(NAME, "lobar_collapse", seen, found=len(lobes), site="lung", failed=failed))
         out.append(_compared(case, side, seen, found=int(loss is not None), failed=failed))
     return out
@@ -81,6 +88,25 @@ def _airless(case: Case, place: Dense, number: int) -> Observation:
         attributes={"kind": kind},
         region=case.keep(Mask(f"atelectasis_{place.side}_{number}", place.voxels.T, case.working.grid)),
         note=NOT_APART if _of_a_mass(case, place) else "",
+    )
+
+
+def _plate(case: Case, plate: Plate, number: int) -> Observation:
+    """The Observation of one plate."""
+    wet = plate.side in pleural_fluid(case) and plate.densest_hu < BLOODLESS_HU
+    return Observation(
+        tool=NAME,
+        finding="atelectasis",
+        presence="uncertain" if wet else "present",
+        side=plate.side,
+        site=zone_of(case, plate.side, plate.voxels),
+        measurements=(
+            Measurement(quantity="volume", value=plate.volume_ml),
+            Measurement(quantity="attenuation", value=plate.densest_hu),
+        ),
+        attributes={"kind": "linear"},
+        region=case.keep(Mask(f"atelectasis_plate_{plate.side}_{number}", plate.voxels.T, case.working.grid)),
+        note=IN_FISSURE if wet else "",
     )
 
 

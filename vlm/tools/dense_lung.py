@@ -1,7 +1,7 @@
 """Places of the lung that hold no air, and what tells consolidation, collapse, mass and anatomy apart.
 
 In: an open case. Out: one record for each airless place in the thoracic cavity of a side,
-without pleural fluid, hilum and diaphragm. Arrays are (Z, Y, X) views of the working grid.
+without pleural fluid, hilum, diaphragm and plates of atelectasis. Arrays are (Z, Y, X) views of the working grid.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vlm.ct.volume import Point, as_point
 from vlm.evidence import Case, once
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.lung_field import Bools, smooth
+from vlm.tools.plates import plates
 from vlm.tools.pleural_shell import shell
 
 DENSE_HU = -200.0  # three quarters of the way from lung to soft tissue, so that vessels of 2 mm stay out
@@ -104,6 +105,8 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
     wet = fluid[1] if fluid is not None else np.zeros_like(lung)
     blurred = smooth(case, BLUR_MM)
     dense = cavity & ~wet & (blurred > DENSE_HU) & (blurred < BRIGHT_HU)
+    for plate in plates(case):
+        dense &= ~plate.voxels
     core = shrunk(dense, CORE_MM, grid)
     if not core.any():
         return []
