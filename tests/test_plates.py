@@ -1,4 +1,4 @@
-"""Plates of airless lung: found with their volume, told once; fissures, tubes, fat and what lies on a wall are none."""
+"""Airless lung: plates, and the layer under fluid, told once; fissures, tubes, fat, walls and filled lung are none."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from tests.scans import real_case
+from vlm.anatomy.ball import grown
 from vlm.ct.volume import Volume
 from vlm.evidence import Case, Observation
 from vlm.phantom.chest import chest
 from vlm.tools.atelectasis import atelectasis
 from vlm.tools.consolidation import consolidation
+from vlm.tools.nodules import nodules
 from vlm.tools.plates import plates
 
 SPACING_MM = (2.0, 2.0, 2.0)
@@ -64,6 +66,26 @@ def test_what_is_thinner_narrower_thicker_or_looser_is_no_plate(other: dict[str,
 
 def test_airless_lung_on_the_ribs_and_fluid_are_no_plate() -> None:
     assert not plates(Case(chest(spacing_mm=SPACING_MM, atelectasis_left_ml=90.0, effusion_right_ml=250.0).volume))
+
+
+@pytest.mark.parametrize("denser_hu", [0, 35])
+def test_a_layer_between_fluid_and_lung_is_airless_lung_when_it_is_denser_than_the_fluid(denser_hu: int) -> None:
+    drawn = chest(spacing_mm=SPACING_MM, effusion_right_ml=500.0)
+    volume, lung = drawn.volume, drawn.masks["lung_right"].voxels
+    layer = drawn.masks["effusion_right"].voxels & grown(lung.T, 8.0, volume.grid).T
+    hu = np.where(layer, volume.hu + denser_hu, volume.hu).astype(np.int16)
+    found = [e for e in atelectasis(Case(Volume(np.asfortranarray(hu), volume.grid, volume.scan)))
+             if isinstance(e, Observation) and e.finding == "atelectasis"]  # fmt: skip
+    assert [(e.side, e.attributes["kind"]) for e in found] == ([("right", "passive")] if denser_hu else [])
+
+
+def test_filled_lung_at_the_side_along_the_ribs_is_consolidation_and_no_mass() -> None:
+    drawn = chest(spacing_mm=SPACING_MM, consolidation=(("left", "middle", 45.0),), seed=5)
+    case = Case(drawn.volume)
+    told = [
+        e.finding for tool in (atelectasis, consolidation, nodules) for e in tool(case) if isinstance(e, Observation)
+    ]
+    assert [finding for finding in told if finding != "lung_nodule"] == ["consolidation"]
 
 
 @pytest.mark.realct

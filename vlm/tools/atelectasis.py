@@ -10,6 +10,7 @@ from __future__ import annotations
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.tools.compressed import compressed
 from vlm.tools.dense_lung import Dense, dense_places, share_of_expected, volume_lost
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.lung_field import Field, field, search, site_of
@@ -43,11 +44,13 @@ def atelectasis(case: Case) -> list[Evidence]:
         lobes = [_lobe(case, p, n) for n, (p, lobe) in enumerate(zip(places, large, strict=True), 1) if lobe]
         flat = [plate for plate in plates(case) if ready and plate.side == side]
         found += [_plate(case, plate, n) for n, plate in enumerate(flat, 1)]
+        passive = None if not ready or any(place.at_fluid for place in places) else _passive(case, side)
+        found += [passive] if passive else []
         loss = _loss(case, side, [*found, *lobes]) if ready else None
         out += [*lobes, *found, *([loss] if loss else [])]
         failed = () if share_of_expected(case, side) is not None or not seen.seen else ("partly_covered",)
         out.append(
-            search(NAME, "atelectasis", seen, found=len(places) + len(flat), site="lung")
+            search(NAME, "atelectasis", seen, found=len(found) + len(lobes), site="lung")
         )  # a collapsed lobe is one, too
         out.append(search(NAME, "lobar_collapse", seen, found=len(lobes), site="lung", failed=failed))
         out.append(_compared(case, side, seen, found=int(loss is not None), failed=failed))
@@ -107,6 +110,27 @@ def _plate(case: Case, plate: Plate, number: int) -> Observation:
         attributes={"kind": "linear"},
         region=case.keep(Mask(f"atelectasis_plate_{plate.side}_{number}", plate.voxels.T, case.working.grid)),
         note=IN_FISSURE if wet else "",
+    )
+
+
+def _passive(case: Case, side: LungSide) -> Observation | None:
+    """The layer of lung that the fluid of a side has pressed airless; None when it is too small."""
+    layer = compressed(case, side)
+    region = None if layer is None else Mask(f"atelectasis_passive_{side}", layer.T, case.working.grid)
+    if layer is None or region is None or region.volume_ml < LEAST_ML:
+        return None
+    return Observation(
+        tool=NAME,
+        finding="atelectasis",
+        presence="present",
+        side=side,
+        site=zone_of(case, side, layer),
+        measurements=(
+            Measurement(quantity="volume", value=region.volume_ml),
+            Measurement(quantity="attenuation", value=float(case.working.hu.T[layer].mean())),
+        ),
+        attributes={"kind": "passive"},
+        region=case.keep(region),
     )
 
 

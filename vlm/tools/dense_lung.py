@@ -32,6 +32,7 @@ BLUR_MM = 1.0
 CORE_MM = 4.0  # an airless place is at least twice as thick; segmental vessels are thinner
 LEAST_ML = 1.5
 ROUND = 2.4  # volume in balls of its greatest depth: 1 for a ball, 1.8 for a lobulated mass of 44 x 37 x 55 mm
+RAGGED = 3.0  # and beyond this it is a patch of lobules
 CENTRAL_MM = 75.0  # from the carina: main and lobar bronchi
 HILUM_MM = 22.0  # from these, where hilar vessels and nodes lie
 HILUM_ML = 25.0  # a larger place is more than hilum
@@ -39,6 +40,7 @@ ON_LUNG = 0.5  # share of a place with lung somewhere below it; the dome of the 
 LUNG_RIM = 0.38  # of the rim that is lung: more than of heart, chest wall and fat that bulge into the cavity
 FLAT = 8.0  # volume in balls of its greatest depth; so flat a place with little lung round it is chest wall
 WALL_MM = 14.0  # what lies this near to the ribs is along them
+HINDMOST = 0.35  # of the depth of a lung, from behind
 WHOLE = 0.95  # coverage of both lungs for their volumes to be compared
 RIGHT_TO_LEFT = 1.15  # aerated volume; 1.06 to 1.38 in seven real scans without disease of one side
 LOST = 0.70  # of the volume expected; the clear scans reach 0.77 (right 1.5 times the left)
@@ -61,17 +63,23 @@ class Dense:
     hilar: float  # share near the central airways
     along_wall: float  # share near the ribs
     behind: bool  # its middle lies behind the middle of the lung
+    lowest: bool  # and in its hindmost third, where lung without air sinks to
     at_fluid: bool
 
     @property
     def collapsed(self) -> bool:
-        """True where airless lung is collapse by its place: beside fluid, or behind along the ribs."""
-        return self.behind and (self.at_fluid or self.along_wall > 0.5)
+        """True where airless lung is collapse by its place: beside fluid, or far behind along the ribs."""
+        return (self.behind and self.at_fluid) or (self.lowest and self.along_wall > 0.5)
 
     @property
     def round(self) -> bool:
         """True for nodules and masses."""
         return self.roundness < ROUND
+
+    @property
+    def ragged(self) -> bool:
+        """True for a patch, whose compact middle is no mass."""
+        return self.roundness > RAGGED
 
 
 @once
@@ -119,7 +127,8 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
     bone = skeleton(case).voxels.T
     outline = shell(case, side)
     near_wall = outline.along_wall(WALL_MM) & outline.sidewards() if outline is not None else np.zeros_like(lung)
-    middle_y = float(np.flatnonzero(lung.any(axis=(0, 2))).mean())
+    rows = np.flatnonzero(lung.any(axis=(0, 2)))
+    middle_y, third_y = float(rows.mean()), float(np.quantile(rows, HINDMOST))
     boxes = cc3d.statistics(labels)["bounding_boxes"]
     out = []
     for name in np.argsort(-size_ml)[:12]:
@@ -165,6 +174,7 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
                 hilar=hilar,
                 along_wall=along,
                 behind=behind,
+                lowest=bool(y < third_y),
                 at_fluid=at_fluid,
             )
         )

@@ -52,6 +52,10 @@ CENTRAL_MM = 11.5  # inscribed radius of a mass at hilum or mediastinum
 CENTRAL_ELONGATION = 3.0  # masses may be long; vessels of that width do not lie in the lung
 CENTRAL_CLOSING_MM = 30.0  # the lung's border is drawn across a hilar mass by a ball of this radius
 CENTRAL_FREE_MM = 18.0  # and no nearer to the midline than this
+FAT_HU, FAT_SHARE = -20.0, 0.18  # vessels and nodes of a hilum lie in fat, with 0.24 to 0.37 of it; masses hold 0.1
+HULL_SHARE = 0.4  # and less of them than this in the hull of the lungs
+PATCH_SHARE = 0.5  # of a mass within one ragged airless place: the middle of a consolidation
+PATCH_ML = 100.0  # a larger one may hide a tumour, whatever its border
 
 _Found = tuple[Nodule, LungSide, Presence]
 
@@ -117,7 +121,7 @@ def _blocks(case: Case, found: tuple[_Found, ...]) -> list[_Found]:
     out: list[_Found] = []
     for side, mask in blocks(case):
         nodule = measured("block", case.volume, mask, mask)
-        if nodule is None or nodule.diameter_mm <= MASS_MM:
+        if nodule is None or nodule.diameter_mm <= MASS_MM or _is_patch(case, nodule):
             continue
         if any(f[0].diameter_mm > MASS_MM and _holds(mask, f[0].mask.centre_mm) for f in found):
             continue
@@ -143,11 +147,21 @@ def lumps_found(case: Case) -> tuple[_Found, ...]:
     sound += [nodule for nodule in glass if nodule is not None and is_sound(nodule, slice_mm)]
     for nodule in sound:
         centre = nodule.mask.centre_mm
-        if any(_holds(mask, centre) for mask in taken):
+        if any(_holds(mask, centre) for mask in taken) or _is_patch(case, nodule):
             continue
         taken.append(nodule.mask)
         found.append((nodule, _side(case, nodule), "present"))
     return tuple(found)
+
+
+def _is_patch(case: Case, nodule: Nodule) -> bool:
+    """Whether a mass is the compact middle of a consolidation, whose lobules go on around it."""
+    if nodule.diameter_mm <= MASS_MM:
+        return False
+    voxels = nodule.mask.on(case.working.grid).voxels.T
+    least = PATCH_SHARE * int(np.count_nonzero(voxels))
+    patches = (p for p in dense_places(case) if p.ragged and p.volume_ml < PATCH_ML and not p.collapsed)
+    return any(int(np.count_nonzero(p.voxels & voxels)) > least and not volume_lost(case, p.side) for p in patches)
 
 
 def _small(case: Case, searched: Scene) -> list[tuple[Mask, float, bool]]:
@@ -190,12 +204,19 @@ def _central(case: Case) -> list[tuple[Mask, Mask]]:
     out = []
     for lump in lumps(tissue, space, air, grid.spacing_mm[::-1], least_mm=CENTRAL_MM, elongation=CENTRAL_ELONGATION):
         middle = float(np.median(hu[lump.box][lump.voxels]))
-        if lump.air < 0.15 or lump.wall > 0.2 or _stands_below(lump, space, air):
+        if lump.air < 0.15 or lump.wall > 0.2 or _stands_below(lump, space, air) or _is_hilum(case, lump):
             continue
         if blood is not None and middle > blood - BLOOD_MARGIN_HU:
             continue
         out.append((near_mask(_trimmed(lump, grid), grid, space, capped=False), Mask("space", space.T, grid)))
     return out
+
+
+def _is_hilum(case: Case, lump: Lump) -> bool:
+    """Whether a lump on the working grid is a bundle of vessels and nodes in the fat of hilum and mediastinum."""
+    found, hu = lungs(case), case.working.hu.T[lump.box][lump.voxels]
+    hull = (found.right_space.voxels | found.left_space.voxels).T[lump.box][lump.voxels]
+    return float((hu < FAT_HU).mean()) > FAT_SHARE and float(hull.mean()) < HULL_SHARE
 
 
 def _trimmed(lump: Lump, grid: Grid) -> Lump:
