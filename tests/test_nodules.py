@@ -15,7 +15,8 @@ from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import Neighbour, Phantom, SideName, Zone, chest
 from vlm.tools.nodule_candidates import lumps, ways_on
 from vlm.tools.nodule_measure import axes_mm, measured
-from vlm.tools.nodules import nodules
+from vlm.tools.nodule_scene import Scene
+from vlm.tools.nodules import _small, nodules
 
 SPACING_MM = (1.2, 1.2, 1.6)
 
@@ -166,6 +167,23 @@ def test_a_ball_against_a_vessel_nearly_as_wide_is_a_lump() -> None:
     found = lumps(tube | ball, np.ones_like(ball), ~(tube | ball), (1.0, 1.0, 1.0), least_mm=1.8)
     assert [lump.tight for lump in found] == [True]
     assert found[0].centre == pytest.approx((30, 30, 36.5), abs=1.5)
+
+
+@pytest.mark.parametrize("diameter_mm", [7.0, 7.25, 7.5, 9.0])
+def test_a_free_ball_is_a_candidate_wherever_its_voxels_lie(diameter_mm: float) -> None:
+    affine = np.diag([1.2, 1.2, 2.0, 1.0])
+    affine[:3, 3] = 1000.0  # far from any hilum
+    grid = Grid((400, 24, 20), affine)
+    x, y, z = (grid.to_mm(np.indices(grid.shape).reshape(3, -1).T) - 1000.0).T.reshape(3, *grid.shape)
+    hu = np.full(grid.shape, -860.0)
+    shifts = np.random.default_rng(0).uniform(size=(16, 3)) * grid.spacing_mm
+    centres = [np.add((20.0 + 28.8 * n, 14.0, 18.0), shift) for n, shift in enumerate(shifts)]
+    for at in centres:
+        away = np.sqrt((x - at[0]) ** 2 + (y - at[1]) ** 2 + (z - at[2]) ** 2)
+        hu += 890 * np.clip((diameter_mm / 2 - away) / 1.6 + 0.5, 0, 1)  # 30 HU, with a blurred border
+    searched = Scene(grid, hu.T.astype(np.float32), np.ones(grid.shape[::-1], dtype=bool))
+    clear = Case(chest(seed=5, spacing_mm=(3.0, 3.0, 3.0)).volume)
+    assert len(_small(clear, searched)) == len(centres)
 
 
 @pytest.mark.parametrize("touched", ["vessel", "pleura"])

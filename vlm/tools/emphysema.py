@@ -24,7 +24,7 @@ from vlm.tools.registry import tool
 
 NAME = "emphysema"
 EMPHYSEMA_HU = -950  # Gevenois, AJRCCM 1996;154:187
-BLURS_MM = ((18.0, 0.0), (26.0, 1.0), (np.inf, 1.5))  # noise of the blocks up to, HU -> sigma; leaves 10 to 18 HU
+BLURS_MM = ((21.0, 0.0), (26.0, 1.0), (np.inf, 1.5))  # noise of the blocks up to, HU -> sigma; leaves 10 to 21 HU,
 PRESENT_PERCENT = 5.0  # upper limit of healthy non-smokers: Zach, Invest Radiol 2012;47:596
 TRACE_PERCENT = 2.0  # from here on "possible"; the clear lungs of eight real scans show 0.0 to 0.8
 ZONE_PERCENT = 5.0  # of one zone, where centrilobular emphysema is confined to it: present
