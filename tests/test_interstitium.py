@@ -29,6 +29,10 @@ def test_patches_that_differ_by_150_hu_are_mosaic_on_both_sides() -> None:
     assert seen(drawn(mosaic_hu=150.0)) == [("present", "right"), ("present", "left")]
 
 
+def test_patches_that_differ_by_100_hu_in_both_lungs_may_be_mosaic() -> None:
+    assert seen(drawn(mosaic_hu=100.0)) == [("uncertain", "right"), ("uncertain", "left")]
+
+
 def test_the_patches_that_are_marked_are_the_dense_ones() -> None:
     phantom = chest(spacing_mm=SPACING_MM, seed=1, mosaic_hu=150.0)
     found = patchwork(Case(phantom.volume), "right")

@@ -31,6 +31,7 @@ REGION_MM = 90.0  # width of a box: gravity, breathing and the fissures change t
 EDGE_MM = 4.0  # from the lung's surface, where partial volume is
 PARENCHYMA_HU = -600.0  # denser blocks hold vessels
 DIFFER_HU = 70.0  # between the means of the denser and the darker part; 24 lungs of real scans without it: 20 to 53
+BOTH_HU = 57.0  # in both lungs at once: patches that differ by 90 HU; in no real scan without it are both above 50
 SURE_HU = 90.0  # patches of 2 cm that differ by 140 HU; blur takes a third of it
 LEAST_SHARE = 0.15  # of the lung that is the smaller of the two parts
 HOLES_HU = -940.0  # mean of the darker part; below, it is emphysema
@@ -66,7 +67,9 @@ def _mosaic(case: Case, seen: Field) -> list[Evidence]:
         return [search(NAME, MOSAIC, seen, site="lung", failed=failed)]
     out: list[Evidence] = []
     size = Measurement(quantity="attenuation_difference", value=parts.differ_hu)
-    if _is_mosaic(parts):
+    other = patchwork(case, "left" if seen.side == "right" else "right")
+    both = other is not None and _is_mosaic(other, BOTH_HU)
+    if _is_mosaic(parts, BOTH_HU if both else DIFFER_HU):
         sure = parts.differ_hu >= SURE_HU and not seen.failed
         out.append(
             Observation(
@@ -82,10 +85,10 @@ def _mosaic(case: Case, seen: Field) -> list[Evidence]:
     return [*out, search(NAME, MOSAIC, seen, found=len(out), site="lung", measurements=(size,))]
 
 
-def _is_mosaic(parts: Patchwork) -> bool:
+def _is_mosaic(parts: Patchwork, least_hu: float) -> bool:
     """Whether two parts of a lung differ enough, and both are lung."""
     large = LEAST_SHARE <= parts.denser_share <= 1 - LEAST_SHARE
-    return parts.differ_hu >= DIFFER_HU and large and parts.darker_hu > HOLES_HU
+    return parts.differ_hu >= least_hu and large and parts.darker_hu > HOLES_HU
 
 
 def patchwork(case: Case, side: LungSide) -> Patchwork | None:
