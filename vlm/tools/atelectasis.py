@@ -1,7 +1,7 @@
 """Atelectasis, collapse of a lobe, and loss of volume of a lung.
 
-In: an open case. Out: Observations of plates of airless lung, of airless lung beside fluid,
-behind along the ribs, or in a lung that has lost volume, and of the lost volume; a Search for each finding and side.
+In: an open case. Out: Observations of plates of airless lung, of airless lung beside fluid, behind
+along the ribs, or in a lung that has lost volume, and of the lost volume; a Search for each finding and side.
 Volume is compared with the other side: the right lung is the larger one by about a tenth.
 """
 
@@ -49,9 +49,8 @@ def atelectasis(case: Case) -> list[Evidence]:
         loss = _loss(case, side, [*found, *lobes]) if ready else None
         out += [*lobes, *found, *([loss] if loss else [])]
         failed = () if share_of_expected(case, side) is not None or not seen.seen else ("partly_covered",)
-        out.append(
-            search(NAME, "atelectasis", seen, found=len(found) + len(lobes), site="lung")
-        )  # a collapsed lobe is one, too
+        number = len(found) + len(lobes)  # a collapsed lobe is one, too
+        out.append(search(NAME, "atelectasis", seen, found=number, site="lung"))
         out.append(search(NAME, "lobar_collapse", seen, found=len(lobes), site="lung", failed=failed))
         out.append(_compared(case, side, seen, found=int(loss is not None), failed=failed))
     return out
@@ -97,18 +96,19 @@ def _airless(case: Case, place: Dense, number: int) -> Observation:
 def _plate(case: Case, plate: Plate, number: int) -> Observation:
     """The Observation of one plate."""
     wet = plate.side in pleural_fluid(case) and plate.densest_hu < BLOODLESS_HU
+    region = Mask(f"atelectasis_plate_{plate.side}_{number}", plate.voxels.T, case.working.grid)
     return Observation(
         tool=NAME,
         finding="atelectasis",
         presence="uncertain" if wet else "present",
         side=plate.side,
-        site=zone_of(case, plate.side, plate.voxels),
+        site=site_of(case, plate.side, region),
         measurements=(
             Measurement(quantity="volume", value=plate.volume_ml),
             Measurement(quantity="attenuation", value=plate.densest_hu),
         ),
         attributes={"kind": "linear"},
-        region=case.keep(Mask(f"atelectasis_plate_{plate.side}_{number}", plate.voxels.T, case.working.grid)),
+        region=case.keep(region),
         note=IN_FISSURE if wet else "",
     )
 
@@ -124,7 +124,7 @@ def _passive(case: Case, side: LungSide) -> Observation | None:
         finding="atelectasis",
         presence="present",
         side=side,
-        site=zone_of(case, side, layer),
+        site=site_of(case, side, region),
         measurements=(
             Measurement(quantity="volume", value=region.volume_ml),
             Measurement(quantity="attenuation", value=float(case.working.hu.T[layer].mean())),
