@@ -1,4 +1,6 @@
-"""What an image encoder says to a query, in columns of their own: a checkpoint's words, and trained heads.
+"""What is said to a query beside the tools, in columns of their own: a checkpoint's words, and trained heads.
+
+Heads are those of the user's adapter; without one, those that ship, over measures of what anatomy found.
 
 Each column has a score, a probability where its score is calibrated, or the reason why it has none. Columns are shown
 apart; ``join`` makes one probability of those that are calibrated, and nothing of the others.
@@ -17,9 +19,10 @@ import numpy as np
 
 from app.store import data_folder
 from vlm.encoder import Encoder, availability
-from vlm.encoder.adapter import Adapted, answers
+from vlm.encoder.adapter import Adapted, Adapter, Head, answers
 from vlm.encoder.calibration import Calibration
 from vlm.encoder.embedding import Embedding, embedding
+from vlm.encoder.measured import shipped
 from vlm.encoder.zeroshot import score
 from vlm.errors import UsageError
 from vlm.evidence import Case
@@ -27,6 +30,8 @@ from vlm.language.query import Query
 
 Chance = tuple[float, float, float]  # a probability and its 95 % interval
 NOT_UNDERSTOOD = "no finding of the vocabulary is meant by these words"
+NOT_YOURS = "a score, no probability: it learned from synthetic bodies alone; see tomoscribe finding calibrate"
+LEAST_KNOWN = 0.5  # of what a head looks at: where less of it was found, it says nothing
 SURE = 0.5  # an interval that lies wholly on one side of this takes a side
 
 
@@ -68,9 +73,23 @@ class ImageColumns:
         return embedding(self.case, self.encoder)
 
     @functools.cached_property
+    def headed(self) -> Adapted | None:
+        """Whose heads answer: those of the user's adapter, else those that ship."""
+        return self.encoder if isinstance(self.encoder, Adapted) else shipped()
+
+    @functools.cached_property
+    def measured(self) -> Embedding:
+        """What the heads look at."""
+        assert self.case is not None
+        assert self.headed is not None
+        return self.vectors if self.headed is self.encoder else embedding(self.case, self.headed)
+
+    @functools.cached_property
     def calibrations(self) -> Mapping[tuple[str, str], Calibration]:
-        """(column, score) -> a calibration of the user's for this encoder."""
-        return {} if self.encoder is None else load_calibrations(scored_by(self.encoder), self.folder)
+        """(column, score) -> a calibration of the user's for this encoder and these heads."""
+        held = (one for one in (self.encoder, self.headed) if one is not None)
+        known = [load_calibrations(scored_by(one), self.folder) for one in held]
+        return {key: made for each in known for key, made in each.items()}
 
     def zero_shot(self, query: Query) -> Column:
         """How a checkpoint's words agree with the scan."""
@@ -87,31 +106,33 @@ class ImageColumns:
 
     def heads(self, query: Query) -> Column:
         """What a trained head says."""
-        if not isinstance(self.encoder, Adapted):
-            return Column(why="no adapter with heads is named")
-        if (off := self._off(query)) is not None:
+        if self.headed is None:
+            return Column(why="no adapter with heads is named, and none ships")
+        if (off := self._unasked(query)) is not None:
             return off
-        adapter = self.encoder.adapter
+        adapter = self.headed.adapter
         head = adapter.head_of(query.findings)
         if head is None:
             return Column(why=f"{adapter.name} has no head for it")
-        logit = adapter.logits(self.vectors)[head.column]
+        if adapter.known(head, self.measured) < LEAST_KNOWN:
+            return Column(why=f"{adapter.name}: {head_told(adapter, head, self.measured)[1]}")
+        logit = adapter.logits(self.measured)[head.column]
         made = Column(on=True, score=logit, source=f"{adapter.name}: {adapter.trained_on}", why="")
-        own = self._with_chance(made, query, "heads", self.vectors.note)
+        own = self._with_chance(made, query, "heads", self.measured.note)
         if own.probability is not None or narrowed(query):
             return own
-        away = adapter.distance(self.vectors)
-        if away > adapter.farthest:
-            why = f"the scan is unlike those it was trained on (distance {away:.1f}, at most {adapter.farthest:.1f})"
-            return replace(own, why=why)
-        if head.calibration is None:
-            return replace(own, why=f"not calibrated: {head.why}")
-        return replace(own, probability=head.calibration.probability(logit), why=f"calibrated on {adapter.trained_on}")
+        if self.headed is not self.encoder:
+            return replace(own, why=NOT_YOURS)
+        chance, why = head_told(adapter, head, self.measured)
+        return replace(own, probability=chance, why=why)
 
     def _off(self, query: Query) -> Column | None:
         if self.encoder is None:
             reason = availability().reason
             return Column(why=reason or "no checkpoint with a text tower is named; astra has none")
+        return self._unasked(query)
+
+    def _unasked(self, query: Query) -> Column | None:
         if self.case is None:
             return Column(why="a report was opened; give the scan itself")
         return None if query.understood else Column(why=NOT_UNDERSTOOD)
@@ -132,6 +153,19 @@ class ImageColumns:
                 return replace(column, probability=chance, why="; ".join(part for part in (why, note) if part))
             why = "a score, no probability: not calibrated"
         return replace(column, why="; ".join(part for part in (why, note) if part))
+
+
+def head_told(adapter: Adapter, head: Head, vectors: Embedding) -> tuple[Chance | None, str]:
+    """What a head's own calibration makes of its score, and where that is from; else None, and why."""
+    if (told := adapter.known(head, vectors)) < LEAST_KNOWN:
+        return None, f"{told:.0%} of what it looks at could be measured: too little of it was found"
+    away = adapter.distance(vectors)
+    if away > adapter.farthest:
+        return None, f"the scan is unlike those it was trained on (distance {away:.1f}, at most {adapter.farthest:.1f})"
+    if head.calibration is None:
+        return None, f"not calibrated: {head.why}"
+    logit = adapter.logits(vectors)[head.column]
+    return head.calibration.probability(logit), f"calibrated on {head.calibration.cohort}"
 
 
 def narrowed(query: Query) -> bool:

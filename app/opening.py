@@ -23,7 +23,7 @@ T = TypeVar("T")
 REPORT_ONLY = "a report was opened, not its scan: give the scan itself to measure in it"
 WHY_OFF: Mapping[str, str] = {
     "words": "no image encoder that knows words is open: see tomoscribe query --encoder",
-    "heads": "no heads are trained",
+    "heads": "no adapter with heads is open: see tomoscribe query",
     "similar": "no case library is open: see tomoscribe index add, and tomoscribe search",
 }
 

@@ -5,8 +5,10 @@
     python -m benchmarks.answers COHORT [--write-docs]
 
 Nothing is read again: each column, and a patient's words for it, is asked of what ``measure`` kept. AUROC is the mean
-over columns with at least LEAST bodies of either kind; who says nothing lies midway between yes and no. A probability
-is the share that had the finding among bodies of the other folds with the same answer, of the column and of all.
+over columns with at least LEAST bodies of either kind; a tool that says nothing lies midway between yes and no, who has
+no probability at the middle of those that there are. A tool's probability is the share that had the finding among
+bodies of the other folds with the same answer, of the column and of all; a head's is the one that ships with it; both
+are joined as the product joins them.
 """
 
 from __future__ import annotations
@@ -21,9 +23,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
+from app.image_columns import head_told, narrowed
 from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.encoder.calibration import auroc, expected_error, resampled
+from vlm.encoder.measured import Measures, shipped
 from vlm.findings.mentions import Mention
 from vlm.findings.packs import Pack, load_pack
 from vlm.language.query import Query, queries_of_pack, read_query
@@ -48,6 +53,8 @@ class Answered:
     said: NDArray[np.str_]
     lay: NDArray[np.str_]  # the same of a patient's words
     truth: NDArray[np.int_]
+    heads: Floats  # probabilities of the shipped heads; NaN where they abstain
+    heads_lay: Floats
 
 
 def answered(folders: Sequence[Path], seen: Sequence[Row]) -> Answered:
@@ -63,7 +70,20 @@ def answered(folders: Sequence[Path], seen: Sequence[Row]) -> Answered:
         said=np.array([[status(query, one) for query in asked] for one in seen]),
         lay=np.array([[status(query, one) for query in lay] for one in seen]),
         truth=np.array(truth),
+        heads=np.array([[head_chance(query, one) for query in asked] for one in seen]),
+        heads_lay=np.array([[head_chance(query, one) for query in lay] for one in seen]),
     )
+
+
+def head_chance(query: Query, seen: Row) -> float:
+    """The probability that the shipped heads give, as in ``query``; NaN where there is none."""
+    held, told = shipped(), seen.get("measures")
+    head = None if held is None else held.adapter.head_of(query.findings)
+    if held is None or head is None or told is None or narrowed(query):
+        return float("nan")
+    vectors = Measures.embedding(np.array(told, dtype=np.float64))
+    chance = head_told(held.adapter, head, vectors)[0]
+    return float("nan") if chance is None else chance[0]
 
 
 def paraphrases() -> dict[str, str]:
@@ -126,6 +146,21 @@ def chances(said: NDArray[np.str_], truth: NDArray[np.int_]) -> Floats:
     return out
 
 
+def joined(*chances: Floats) -> Floats:
+    """(N, K) mean of the log odds of those that speak, as ``app.image_columns.join``; NaN where none does."""
+    odds = logit(np.clip(np.stack(chances), 1e-6, 1 - 1e-6))
+    speak = np.isfinite(odds)
+    total = np.where(speak, odds, 0.0).sum(axis=0) / np.maximum(speak.sum(axis=0), 1)
+    return np.where(speak.any(axis=0), expit(total), np.nan)
+
+
+def ranked(chance: Floats) -> Floats:
+    """(N, K) probabilities to rank bodies by; one without says as little as the middle one of its column."""
+    known = [column[np.isfinite(column)] for column in chance.T]
+    middle = np.array([float(np.median(some)) if some.size else 0.5 for some in known])
+    return np.where(np.isfinite(chance), chance, middle)
+
+
 def scores(said: NDArray[np.str_]) -> Floats:
     """(N, K) what tools say as numbers; who says nothing says as little as what lies between yes and no."""
     return np.array([[SAID.get(one, 0.5) for one in row] for row in said])
@@ -147,12 +182,16 @@ def table(told: Answered) -> str:
     """Ways of answering, then how good the probabilities are, then each column."""
     parts = {name: counted(told, name) for name in PACKS}
     parts["both, where a tool looks"] = [k for k in counted(told) if (told.said[:, k] != "").any()]
-    score, lay = scores(told.said), scores(told.lay)
+    both = joined(chances(told.said, told.truth), told.heads)
+    lay = joined(chances(told.lay, told.truth), told.heads_lay)
+    score = ranked(both)
     rng, every = np.random.default_rng(0), np.arange(len(score))
     draws = resampled(every, 200)
     lines = [f"| macro AUROC (95 %) | {' | '.join(f'{name} ({len(own)} columns)' for name, own in parts.items())} |",
              "|---" * (len(parts) + 1) + "|"]  # fmt: skip
-    for way, value in (("the joined answer: tools alone", score), ("in a patient's words", lay)):
+    ways = (("the joined answer", score), ("tools alone", scores(told.said)), ("heads alone", ranked(told.heads)),
+            ("the joined answer, in a patient's words", ranked(lay)))  # fmt: skip
+    for way, value in ways:
         cells = []
         for own in parts.values():
             low, high = np.nanpercentile([macro(value, told.truth, rows, own) for rows in draws], (2.5, 97.5))
@@ -162,14 +201,14 @@ def table(told: Answered) -> str:
     blind = [np.mean([macro(score[order], told.truth, every, own) for order in mixed]) for own in parts.values()]
     lines.append(f"| the answers of another body | {' | '.join(f'{value:.3f}' for value in blind)} |")
     lines.append("| the same for everybody |" + " 0.500 |" * len(parts))
-    lines += ["", *(_probabilities(told, name) for name in PACKS), "", *_columns(told, score)]
+    lines += ["", *(_probabilities(told, both, name) for name in PACKS), "", *_columns(told, score)]
     return "\n".join(lines)
 
 
-def _probabilities(told: Answered, pack: str) -> str:
-    """How good the probabilities of a pack are, in a line."""
+def _probabilities(told: Answered, both: Floats, pack: str) -> str:
+    """How good the joined probabilities of a pack are, in a line."""
     own = [name.startswith(pack) for name in told.columns]
-    chance, truth = chances(told.said, told.truth)[:, own], told.truth[:, own]
+    chance, truth = both[:, own], told.truth[:, own]
     rows = np.isfinite(chance) & (truth >= 0)
     p, t = chance[rows], truth[rows]
     return (
@@ -180,16 +219,17 @@ def _probabilities(told: Answered, pack: str) -> str:
 
 
 def _columns(told: Answered, score: Floats) -> list[str]:
-    """Each column: found, doubtful, denied and not assessed where it is there; AUROC; false where it is not."""
-    lines = ["| column | with it | present, uncertain, not found, not assessed | false of those without | AUROC |",
-             "|---|---|---|---|---|"]  # fmt: skip
+    """Each column: what tools say where it is there, and false where it is not; AUROC of tools, heads, and joined."""
+    lines = ["| column | with it | tools: present, uncertain, not found, not assessed | false of those without "
+             "| AUROC: tools | heads | joined |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+    ways = (scores(told.said), ranked(told.heads), score)
     for k in counted(told):
         there, without = told.truth[:, k] == 1, told.truth[:, k] == 0
         each = ", ".join(str((told.said[there, k] == name).sum()) for name in (*SAID, ""))
         false = (told.said[without, k] == "present").sum()
         known = there | without
-        value = auroc(score[known, k], told.truth[known, k])
-        lines.append(f"| {told.columns[k]} | {there.sum()} | {each} | {false} of {without.sum()} | {value:.2f} |")
+        values = " | ".join(f"{auroc(way[known, k], told.truth[known, k]):.2f}" for way in ways)
+        lines.append(f"| {told.columns[k]} | {there.sum()} | {each} | {false} of {without.sum()} | {values} |")
     return lines
 
 

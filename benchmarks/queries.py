@@ -123,7 +123,8 @@ def main() -> None:
     for kind, c in [*count.items(), ("all", total)]:
         lines.append(f"| {kind} | {c.total()} | {c['right']} | {c['wrong']} | {c['cannot say']} |")
     lines += ["", f"A finding that is there is ranked above one that is not in {rightly} of {pairs} pairs of one scan. "
-              "The embedded encoder knows no words, and no heads are shipped: both columns are off."]  # fmt: skip
+              "The embedded encoder knows no words, and shipped heads claim nothing on real scans: "
+              "neither column speaks."]  # fmt: skip
     head = "| scan | words | asked as | answer | why | read as |\n|---|---|---|---|---|---|"
     print("\n".join([head, *failed]))
     if wrong := [row for row in failed if "| wrong |" in row]:

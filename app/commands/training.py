@@ -72,15 +72,16 @@ def calibrate(
     from app.calibrating import calibrate_pack
     from app.showing import show_calibrations
     from app.studies import find_studies
+    from vlm.encoder.measured import shipped
     from vlm.findings.packs import load_pack
 
     if score not in ("heads", "zero-shot"):
         raise UsageError(f"E_USAGE: --score is {score!r}, expected heads or zero-shot.")
     if not 0 < sensitivity <= 1:
         raise UsageError(f"E_USAGE: --sensitivity is {sensitivity}, expected more than 0 and at most 1.")
-    wanted, studies, seen = load_pack(pack), find_studies(cases), tower(encoder, adapter)
+    wanted, studies, seen = load_pack(pack), find_studies(cases), tower(encoder, adapter) or shipped()
     if seen is None:
-        raise UsageError("E_USAGE: neither --adapter nor --encoder is given, expected one whose scores to calibrate.")
+        raise UsageError("E_USAGE: neither --adapter nor --encoder is given, and no heads ship. Name one of them.")
     with counted_cases(as_json, "scored") as progress:
         told = calibrate_pack(
             wanted, studies, seen, kind="heads" if score == "heads" else "zero_shot", sensitivity=sensitivity,

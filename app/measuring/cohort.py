@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from app.measuring.figures import figures
 from app.measuring.matching import rows_of
 from app.measuring.stamp import stamp
@@ -27,6 +29,7 @@ from vlm.workers import in_parallel
 
 Progress = Callable[[int, int], None]  # cases that are read, cases in all
 CODE = ("ct", "anatomy", "tools")  # folders of vlm that what is seen depends on
+LOOKED_AT = "encoder/measures.py"  # what the shipped heads look at
 ENGINES = ("quality.json", "network.safetensors")  # of anatomy: who finds a structure is the engine in use, as in read
 SCHEMA = "tomoscribe-measured/1"
 # Conditions that a miss is a miss under: a denial names the part; what was missed before is measured again.
@@ -115,6 +118,7 @@ def read_case(folder: Path, kept: Path, tools: frozenset[str]) -> dict[str, Any]
     """Everything that the tools see in one scan, remembered on disk; or why it could not be read."""
     from app.running import Clock, find_anatomy, run_tools, silent
     from vlm.ct import read
+    from vlm.encoder.measures import measures
     from vlm.evidence import Case
 
     path = kept / f"{folder.parent.name}-{folder.name}-{_state(tools)}.json"
@@ -140,6 +144,7 @@ def read_case(folder: Path, kept: Path, tools: frozenset[str]) -> dict[str, Any]
     document = {
         "observations": seen, "looked": sorted(looked), "searches": searches, "failures": failures,
         "observes": {name: list(tool.observes) for name, tool in run.items()},
+        "measures": [None if np.isnan(value) else round(float(value), 4) for value in measures(case)],
     }  # fmt: skip
     part = path.with_suffix(f".{os.getpid()}")
     part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -178,6 +183,6 @@ def _state(tools: frozenset[str]) -> str:
     root = Path(vlm.__file__).parent
     for path in sorted(path for folder in CODE for path in (root / folder).rglob("*.py")):
         digest.update(path.read_bytes())
-    for path in (root / "anatomy" / name for name in ENGINES):
+    for path in (root / LOOKED_AT, *(root / "anatomy" / name for name in ENGINES)):
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:12]

@@ -69,8 +69,8 @@ class Adapter:
     sha256: str = ""  # of its file
 
     def whitened(self, vector: Vector, organ: str = "") -> Vector:
-        """(..., D) features of a structure -> (..., R)."""
-        centred = vector - self.means.get(organ, self.means[""])
+        """(..., D) features of a structure -> (..., R). A feature that is NaN could not be told: it says nothing."""
+        centred = np.nan_to_num(vector - self.means.get(organ, self.means[""]))
         return np.asarray(centred @ self.directions.T / self.scale, dtype=np.float32)
 
     def words(self, vector: Vector, organ: str = "") -> Vector:
@@ -88,10 +88,16 @@ class Adapter:
 
     def distance(self, vectors: Embedding) -> float:
         """How far a scan lies from those of the training: mean square of its coordinates and of what they leave out."""
-        centred = vectors.vector - self.means[""]
+        centred = np.nan_to_num(vectors.vector - self.means[""])
         inside = centred @ self.directions.T
         rest = float((centred**2).sum() - (inside**2).sum())
-        return float(((inside / self.scale) ** 2).mean() + rest / float((self.scale**2).sum()))
+        told = max(float(np.isfinite(vectors.vector).mean()), 1e-3)  # what could not be told lies nowhere
+        return float(((inside / self.scale) ** 2).mean() + rest / float((self.scale**2).sum())) / told
+
+    def known(self, head: Head, vectors: Embedding) -> float:
+        """The share, 0..1, of what a head looks at that could be told of a scan: features that are not NaN."""
+        looks = np.abs(self.weight[self.heads.index(head)]) @ np.abs(self.directions)
+        return float(looks[np.isfinite(vectors.vector)].sum() / looks.sum()) if looks.any() else 1.0
 
     def head_of(self, findings: Iterable[str]) -> Head | None:
         """The head that answers for these findings; None where there is none."""
@@ -219,8 +225,10 @@ class Adapted:
         return Identity(encoder=f"{own.encoder}+{self.adapter.name}", weights=weights, recipe=own.recipe)
 
     @property
-    def text(self) -> TextTower:
-        """MiniLM, whose space the features were brought into."""
+    def text(self) -> TextTower | None:
+        """MiniLM, whose space the features were brought into; None where they were not."""
+        if not len(self.adapter.up):
+            return None
         from vlm.encoder.minilm import minilm
 
         return minilm()

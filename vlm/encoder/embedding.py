@@ -105,9 +105,13 @@ def embedding(case: Case, encoder: Encoder, *, folder: Path | None = None) -> Em
 
     Args:
         case: an open scan.
-        encoder: whose vectors; see ``load_encoder``.
+        encoder: whose vectors; see ``load_encoder``. One that measures what anatomy found has one vector, kept nowhere.
         folder: where embeddings are kept; ``embeddings_folder()`` by default.
     """
+    from vlm.encoder.measured import Measures
+
+    if isinstance(getattr(encoder, "base", encoder), Measures):
+        return Measures.of_case(case)
     return embed(case.volume, encoder, organ_masks(case), folder=folder or embeddings_folder())
 
 

@@ -240,7 +240,7 @@ def zero_shot(case: OpenCase, *, finding: Name, side: Where = None) -> Seen:
 def probe(case: OpenCase, *, finding: Name) -> Seen:
     """What a head trained on labelled scans says of a finding: a probability, no evidence."""
     if case.heads is None:
-        raise LookError("off", _off(case, "heads", "no heads are trained"))
+        raise LookError("off", _off(case, "heads", "no adapter with heads is open: see tomoscribe query"))
     return _opinion(case.heads(query_of(finding, None).findings[0]))
 
 

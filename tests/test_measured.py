@@ -1,0 +1,189 @@
+"""Heads over measures: what is measured of bodies of known truth, and when the shipped heads claim a probability."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.image_columns import LEAST_KNOWN, ImageColumns, head_told, save_calibrations, scored_by
+from benchmarks import answers
+from vlm.encoder.adapter import Adapted
+from vlm.encoder.embedding import embedding
+from vlm.encoder.measured import SHIPPED, Measures, shipped
+from vlm.encoder.measures import NAMES, as_vector, numbers
+from vlm.encoder.scene import GRID_MM, ml, scene, scene_of
+from vlm.errors import UsageError
+from vlm.evidence import Case
+from vlm.language.query import read_query
+from vlm.phantom.body import body
+from vlm.phantom.seeds import split_of
+from vlm.train import measured as training
+
+SPACING_MM = (3.0, 3.0, 3.0)
+
+
+@pytest.fixture(scope="module")
+def ill() -> Case:
+    """A chest with fluid, mosaic lungs and a large heart; of the tuning seeds, which taught no head."""
+    words = ("right pleural effusion, 400 ml", "mosaic attenuation, 120 HU", "cardiomegaly, cardiothoracic ratio 0.65")
+    return Case(body(seed=1_000_001, phase="plain", region="chest", spacing_mm=SPACING_MM, findings=words).volume)
+
+
+@pytest.fixture(scope="module")
+def heads() -> Adapted:
+    held = shipped()
+    assert held is not None
+    return held
+
+
+def test_numbers_follow_what_was_drawn(ill: Case) -> None:
+    told = numbers(scene_of(ill))
+    assert told["lung.max.fluid"] == pytest.approx(400.0, rel=0.5)
+    assert told["lung.apart.fluid"] > 150.0  # of one side
+    assert told["heart.ratio"] == pytest.approx(65.0, abs=8.0)
+    assert "kidney.max.ml" not in told  # below the field of view
+    assert "belly.water" not in told
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.5, 1.5, 1.5), (2.4, 2.4, 2.0), (3.0, 3.0, 5.0)])
+def test_a_structure_has_its_volume_and_place_whatever_the_spacing(spacing_mm: tuple[float, float, float]) -> None:
+    steps = np.array(spacing_mm[::-1])
+    sizes = np.round(120.0 / steps).astype(int)
+    z, y, x = (np.arange(n) * step for n, step in zip(sizes, steps, strict=True))
+    ball = (z[:, None, None] - 60) ** 2 + (y[:, None] - 60) ** 2 + (x - 60) ** 2 < 30**2
+    made = scene(
+        np.where(ball, 50, -100).astype(np.int16), spacing_mm, np.zeros(3), {"body": np.ones_like(ball), "liver": ball},
+        dome_mm=None, carina_mm=None, canal_mm=np.zeros((0, 3)), ratio=None, covered={},
+    )  # fmt: skip
+    assert ml(made.parts["liver"]) == pytest.approx(113.1, rel=0.05)
+    middle = np.argwhere(made.parts["liver"]).mean(axis=0) * GRID_MM + made.origin_mm[::-1]
+    assert middle == pytest.approx([60.0] * 3, abs=2.5)
+    assert float(np.median(made.hu[made.parts["liver"]])) == pytest.approx(50.0, abs=1.0)
+
+
+def test_a_number_without_a_place_is_refused() -> None:
+    with pytest.raises(KeyError, match="strange"):
+        as_vector({"strange": 1.0})
+
+
+def test_the_shipped_heads_say_what_they_are(heads: Adapted) -> None:
+    adapter = heads.adapter
+    assert "synthetic" in adapter.trained_on
+    assert adapter.command.startswith("python -m vlm.train.measured")
+    assert SHIPPED.stat().st_size < 500_000
+    assert all(head.calibration is not None for head in adapter.heads)
+
+
+def test_a_body_like_those_is_told_and_shown_as_a_score_that_claims_nothing(
+    ill: Case, heads: Adapted, tmp_path: Path
+) -> None:
+    query, vectors = read_query("mosaic attenuation"), embedding(ill, heads)
+    head = heads.adapter.head_of(query.findings)
+    assert head is not None
+    chance, why = head_told(heads.adapter, head, vectors)
+    assert chance is not None, why
+    assert chance[0] > 0.3  # in one of 20 it is there
+    told = ImageColumns(ill, folder=tmp_path).heads(query)
+    assert told.score == pytest.approx(heads.adapter.logits(vectors)[head.column])
+    assert told.probability is None
+    assert "synthetic bodies alone" in told.why
+    assert heads.adapter.trained_on in told.source
+
+
+def test_a_calibration_of_ones_own_gives_a_shipped_head_its_probability(
+    ill: Case, heads: Adapted, tmp_path: Path
+) -> None:
+    head = next(head for head in heads.adapter.heads if head.findings == ("mosaic_attenuation",))
+    assert head.calibration is not None
+    own = replace(head.calibration, identity=scored_by(heads), cohort="ours")
+    save_calibrations([("mosaic_attenuation", own)], "mine", tmp_path)
+    told = ImageColumns(ill, folder=tmp_path).heads(read_query("mosaic attenuation"))
+    assert told.probability is not None
+    assert "calibrated on ours" in told.why
+
+
+def test_a_scan_unlike_those_gets_a_score_alone(ill: Case, heads: Adapted) -> None:
+    far = replace(embedding(ill, heads), vector=embedding(ill, heads).vector + 9)
+    chance, why = head_told(heads.adapter, heads.adapter.heads[0], far)
+    assert chance is None
+    assert "unlike those" in why
+
+
+def test_a_head_is_off_where_its_anatomy_was_not_found(ill: Case, heads: Adapted, tmp_path: Path) -> None:
+    nothing = Measures.embedding(np.full(len(NAMES), np.nan))
+    assert heads.adapter.known(heads.adapter.heads[0], nothing) < LEAST_KNOWN
+    columns = ImageColumns(ill, folder=tmp_path)
+    columns.__dict__["measured"] = nothing
+    told = columns.heads(read_query("mosaic attenuation"))
+    assert not told.on
+    assert "too little of it was found" in told.why
+
+
+def test_a_report_alone_has_no_heads() -> None:
+    assert "give the scan itself" in ImageColumns().heads(read_query("emphysema")).why
+
+
+def test_what_could_not_be_told_of_a_scan_adds_nothing_to_its_score(heads: Adapted) -> None:
+    adapter = heads.adapter
+    mean = adapter.means[""].copy()
+    known = adapter.logits(Measures.embedding(mean))
+    mean[adapter.weight[0] == 0] = np.nan
+    assert adapter.logits(Measures.embedding(mean))[adapter.heads[0].column] == pytest.approx(
+        known[adapter.heads[0].column], abs=1e-4
+    )
+
+
+def made(number: int, rng: np.random.Generator) -> training.Taught:
+    """A body whose lungs are restless where they are mosaic; nothing else is known."""
+    there = int(rng.random() < 0.4)
+    vector = rng.normal(size=len(NAMES))
+    vector[NAMES.index("lung.mean.mosaic")] += 3 * there
+    truth = training.truths_of([{"finding": "mosaic_attenuation"}] if there else [])
+    return training.Taught(patient=str(number), vector=vector, truth=truth)
+
+
+def test_a_column_that_numbers_tell_gets_a_head_and_one_that_they_do_not_gets_none() -> None:
+    rng = np.random.default_rng(0)
+    bodies = [made(number, rng) for number in range(120)]
+    mean, scale = np.zeros(len(NAMES)), np.ones(len(NAMES))
+    columns = training.columns()
+    name = "ct-rate-18: Mosaic attenuation pattern"
+    good = training.fitted(bodies, name, columns[name], mean, scale)
+    assert isinstance(good, training.Fitted)
+    assert np.argmax(np.abs(good.weight)) == NAMES.index("lung.mean.mosaic")
+    why = training.fitted(bodies, "ct-rate-18: Emphysema", columns["ct-rate-18: Emphysema"], mean, scale)
+    assert isinstance(why, str)
+    blind = [replace(one, truth=other.truth) for one, other in zip(bodies, rng.permutation(bodies), strict=True)]  # type: ignore[call-overload]
+    assert isinstance(training.fitted(blind, name, columns[name], mean, scale), str)
+
+
+def test_bodies_are_of_the_training_seeds_and_rates_of_the_tuning_ones(tmp_path: Path) -> None:
+    assert split_of(training.FIRST_SEED) == "train"
+    case = tmp_path / "case-0000"
+    case.mkdir()
+    (case / "truth.json").write_text('{"asked": {"seed": 1100000}, "findings": []}')
+    with pytest.raises(UsageError, match="belongs to test"):
+        training.rates_of(tmp_path, {"ct-rate-18: Emphysema": 1.0})
+
+
+def test_joined_probabilities_are_those_that_there_are() -> None:
+    tools = np.array([[0.2, np.nan, np.nan]])
+    told = answers.joined(tools, np.array([[0.8, 0.7, np.nan]]))
+    assert told[0, :2] == pytest.approx([0.5, 0.7])
+    assert np.isnan(told[0, 2])
+    assert answers.ranked(np.array([[0.1], [np.nan], [0.3]]))[:, 0] == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_a_measured_body_is_answered_as_the_scan_would_be(ill: Case, heads: Adapted) -> None:
+    vectors, query = embedding(ill, heads), read_query("mosaic attenuation")
+    head = heads.adapter.head_of(query.findings)
+    assert head is not None
+    chance, why = head_told(heads.adapter, head, vectors)
+    assert chance is not None, why
+    kept = {"measures": [None if np.isnan(v) else float(v) for v in vectors.vector]}
+    assert answers.head_chance(query, kept) == pytest.approx(chance[0])
+    assert np.isnan(answers.head_chance(read_query("mosaic attenuation of the left lung"), kept))
+    assert np.isnan(answers.head_chance(query, {}))  # measured before heads shipped

@@ -1,0 +1,80 @@
+"""A fixed list of physical numbers of a case, from what anatomy found in it: what the shipped heads look at.
+
+In: a case. Out: ``measures(case)``, (len(NAMES),) float32, NaN where a structure was not found: volumes (mL), densities
+(HU), widths (mm), shares (%), each as the logarithm of one plus its size, with its sign: 5 to 10 mL is as far as 500 to
+1000. Everything is measured on one grid of 3 mm (``scene``), so that slices and pixels matter little. Nothing here is
+evidence: no number of it enters a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vlm.encoder.belly_measures import belly
+from vlm.encoder.chest_measures import STATIONS, chest
+from vlm.encoder.scene import GRID_MM, NOTHING, Floats, Numbers, Scene, deep, percentile, scene_of, span_mm
+from vlm.evidence import Case, once
+
+__all__ = ["GRID_MM", "NAMES", "VERSION", "as_vector", "measures", "numbers"]
+
+VERSION = "1"
+BLOOD_MM = 5.0  # from the wall of the aorta, which holds calcium
+
+_LUNG = ("ml", "mean", "sd", "p10", "p50", "p90", "holes", "bulla", "haze", "haze_big", "dense", "dense_big", "thick",
+         "fluid", "fluid_big", "solid", "gap", "gap_low", "vessel_out", "vessel_in", "low", "middle", "top",
+         "dense_low", "dense_middle", "dense_top", "fine", "medium", "coarse", "mosaic", "patches", "dips", "spots",
+         "balls", "ball", "part", "thin", "flat", "height")  # fmt: skip
+_HEART = ("ml", "width", "ratio", "share", "water", "water_big", "water_back", "rim", "rim_back", "fat", "calcium",
+          "calcium_rim", "calcium_deep", "calcium_max", "bright")  # fmt: skip
+_AORTA = ("radius", "area", "spread", "calcium", "spots")
+_KIDNEY = ("ml", "hu", "sd", "dark", "dark_ml", "pit", "water", "water_open", "water_radius", "water_big", "beside",
+           "beside_big", "water_deep")  # fmt: skip
+NAMES: tuple[str, ...] = (
+    "blood", "wide", "deep",
+    *(f"lung.{way}.{name}" for name in _LUNG for way in ("mean", "max", "apart")),
+    "heart.ct_ratio", *(f"heart.{name}" for name in _HEART),
+    *(f"aorta.{part}.{name}" for part in ("abdomen", "chest") for name in _AORTA),
+    *(f"metal.{name}" for name in ("all_1200", "all_2200", "free_600", "free_1200", "free_2200", "skin", "long",
+                                   "inner", "most")),
+    *(f"nodes.{name}" for name in (*STATIONS, "soft", "share", "ball", "ball_dark")),
+    *(f"gullet.{name}" for name in ("gas", "gas_big", "stomach", "stomach_top", "soft", "ball")),
+    *(f"bone.{name}" for name in ("p10", "p50", "p95", "sd", "gap", "gap_ratio", "bright", "dark", "wedge")),
+    *(f"skin.{name}" for name in ("hu", "wet", "air", "p90", "sd", "skew", "back", "front", "soft", "wall_air")),
+    *(f"liver.{name}" for name in ("ml", "height", "hu", "sd", "p2", "p98", "dark", "dark_big", "water", "water_thin",
+                                   "pit", "over_blood", "over_spleen")),
+    *(f"spleen.{name}" for name in ("ml", "height", "radius", "hu")),
+    *(f"kidney.{way}.{name}" for name in _KIDNEY for way in ("max", "min", "apart")),
+    *(f"belly.{name}" for name in ("fat", "water", "open", "thick", "big", "at_wall", "at_liver", "strands",
+                                   "right_low", "gas", "gas_big", "gas_front")),
+)  # fmt: skip
+
+
+@once
+def measures(case: Case) -> Floats:
+    """(len(NAMES),) of a case, in the order of NAMES."""
+    return as_vector(numbers(scene_of(case)))
+
+
+def numbers(seen: Scene) -> Numbers:
+    """Name -> number, as far as what it measures was found."""
+    told = {"wide": span_mm(seen.parts["body"], 2), "deep": span_mm(seen.parts["body"], 1)}
+    aorta = seen.of("aorta")
+    if aorta is not None:
+        told["blood"] = percentile(seen.hu[deep(aorta) >= BLOOD_MM], 50)
+    blood = told.get("blood", NOTHING)
+    return told | chest(seen, blood) | belly(seen, blood)
+
+
+def as_vector(told: Mapping[str, float]) -> Floats:
+    """The numbers in their order, as logarithms with their sign.
+
+    Raises:
+        KeyError: a number has no place in NAMES.
+    """
+    if strange := sorted(set(told) - set(NAMES)):
+        raise KeyError(f"measures {strange} are unknown")
+    values = np.array([told.get(name, NOTHING) for name in NAMES], dtype=np.float64)
+    values[~np.isfinite(values)] = NOTHING
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values)), dtype=np.float32)
