@@ -16,7 +16,7 @@ from vlm.ct.volume import Grid, Scan, Volume
 from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.chest import chest
 from vlm.tools.bone_lesions import bone_lesions
-from vlm.tools.bowel import _level_mm, bowel
+from vlm.tools.bowel import _chord_mm, _level_mm, bowel
 from vlm.tools.devices import devices
 from vlm.tools.hernia import hiatal_hernia
 
@@ -50,6 +50,12 @@ def test_wide_small_bowel_is_told_with_its_width(width: float) -> None:
     (found,) = seen(bowel(belly(width)))
     assert (found.finding, found.site, found.presence) == ("bowel_obstruction", "small_bowel", "present")
     assert found.measured("diameter").value == pytest.approx(width, abs=5.0)  # type: ignore[union-attr]  # it is told
+
+
+def test_gas_in_a_loop_that_stands_half_full_is_as_wide_as_the_loop_seen_from_the_front() -> None:
+    z, y, _ = np.indices((40, 40, 60)) * 2.0
+    gas = ((z - 40) ** 2 + (y - 40) ** 2 <= 17.0**2) & (y >= 40)
+    assert _chord_mm(gas, 2.0, 2.0) == pytest.approx(34.0, abs=3.0)
 
 
 BOWEL = ("small_bowel", "colon", "duodenum", "stomach")

@@ -38,6 +38,7 @@ LEAST_ML = 60.0  # of bowel that is so wide: a single junction of loops is less
 GAS_HU, FLUID_HU = -500, (-15.0, 65.0)  # content is denser than fat; stool is not even
 LEVEL_MM = 11.5  # wide, on the working grid: five voxels
 FLOOR_MM = (3.0, 9.0)  # below the gas
+LOOP_MM = 25.0  # of gas over fluid, the median: narrower loops that hold some fluid are not blocked
 CHORD_DOUBT_MM = 10.0  # gas that does not reach the middle of a loop shows less than its width
 LEVELS = 4  # a colon with fluid in it has one or two; loops that are blocked have five and more
 RIDGE_MM = 14.0  # window in which the middle of a loop is its deepest place
@@ -116,14 +117,15 @@ def _gas_alone(case: Case) -> list[Evidence]:
     wide = [piece for piece in pieces if piece.width_mm >= LIMIT_MM["colon"]]
     levels = [piece for piece in pieces if piece.level_mm >= LEVEL_MM]
     share = view.of(site) * GAS_SHARE
-    shown = wide + levels if len(levels) >= LEVELS else wide
+    blocked = len(levels) >= LEVELS and float(np.median([piece.chord_mm for piece in levels])) >= LOOP_MM
+    shown = wide + levels if blocked else wide
     note = "bowel was not outlined: only what holds gas is seen"
     if not shown:
         return [search(case, NAME, FINDING, site=site, covered=share, note=note)]
     mask = Mask("bowel_gas", np.isin(labels, [piece.number for piece in shown]).T, case.working.grid)
     widest = max(p.width_mm for p in wide) if wide else float(np.median([p.chord_mm for p in levels]))
     told = (Measurement(quantity="diameter", value=widest, plus_minus=4.0 if wide else CHORD_DOUBT_MM),)
-    count = {"levels": str(len(levels))} if len(levels) >= LEVELS else {}
+    count = {"levels": str(len(levels))} if blocked else {}
     seen = Observation(
         tool=NAME, finding=FINDING, presence="uncertain", site=site, measurements=told, attributes=count,
         region=case.keep(mask), note="levels of gas over fluid, or a wide loop: told from gas alone",
