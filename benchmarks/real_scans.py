@@ -55,6 +55,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "hydronephrosis": ("hydronephrosis",),
     "renal cyst": ("renal_cyst",),
     "renal hypodense lesion": ("renal_hypodensity", "renal_cyst"),
+    "distended bladder": ("bladder_distension",),
     "pancreatic mass": ("pancreatic_lesion",),
 }
 

@@ -123,6 +123,7 @@ CONDITIONS: Mapping[str, str] = {
     "not_found": "the structure was not found",
     "organ_cut": "the organ is cut by the edge of the scan",
     "poor_outline": "the organ was not outlined well enough",
+    "not_filled": "the organ is not filled enough",
     "side_unsure": "left and right could not be confirmed",
     "collapse": "hidden by collapsed or consolidated lung",
     "density_withheld": "the pixel values do not allow densities",
