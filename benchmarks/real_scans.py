@@ -4,8 +4,7 @@
 
 A listed finding is hit when an observation of the same kind is present on the same side and,
 where a place or size is given, within 8 mm of place and 4 mm of size (the nearer of the
-in-plane and the 3D diameter counts). A stent is long and the list names one point on it: the box that
-is told must hold that point. The reads were made from
+in-plane and the 3D diameter counts). The reads were made from
 rendered slices, not by a radiologist; what is not listed is unread, not absent.
 """
 
@@ -29,7 +28,6 @@ from vlm.report import FINDINGS_SECTIONS, EvidenceRecord, Report
 SHARED = Path(os.environ.get("TOMOSCRIBE_SHARED", ROOT.parent / "shared"))
 SIZE_MM, PLACE_MM = 4.0, 8.0
 FALSE_NODULE_MM = 6.0
-LONG = ("biliary stent",)  # its listed place is one point on it
 
 # Words of the list -> keys of the vocabulary that name the same thing on an image.
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -135,13 +133,7 @@ def _same_side(wanted: str, record: EvidenceRecord) -> bool:
 def _distance(entry: Mapping[str, Any], record: EvidenceRecord) -> float:
     if "centre_ras_mm" not in entry:
         return -max((m.value for m in record.measurements if m.quantity in ("diameter", "volume")), default=0.0)
-    if record.region is None:
-        return math.inf
-    if entry["finding"] in LONG:
-        sides = zip(entry["centre_ras_mm"], *record.region.box_mm, strict=True)
-        outside = [max(low - at, at - high, 0.0) for at, low, high in sides]
-        return math.hypot(*outside)
-    return math.dist(entry["centre_ras_mm"], record.region.centroid_mm)
+    return math.dist(entry["centre_ras_mm"], record.region.centroid_mm) if record.region else math.inf
 
 
 def _size_error(entry: Mapping[str, Any], record: EvidenceRecord) -> float:
