@@ -40,6 +40,7 @@ JOINED_DEPTH_MM = 24.0  # … and ends at most so far below it
 LEAST_ML = 120.0  # a normal adult heart holds 400-900 ml; less is no heart, or a sliver
 EDGES_MM = (6.0, 15.0)  # lung so near makes a border one of the heart, not of the liver; the wider with much fat
 ONE_SLICE_MM2 = 1500.0  # least area of a heart in the first slice
+BEGUN_MM2 = 3000.0  # until a slice holds so much, great vessels are followed: they join and part as they like
 
 Bools = NDArray[np.bool_]
 
@@ -174,7 +175,7 @@ def _followed(tissue: Bools, top: int, free_mm: float, grid: Grid) -> Bools:
         else:
             whole = _biggest(labels, current)
             allowed = GROWTH ** max(1.0, min(2.0, step_z / 3.0 * (alone_k - k))) * np.count_nonzero(alone)
-            free = (top - k) * step_z < free_mm
+            free = (top - k) * step_z < free_mm or largest * pixel < BEGUN_MM2
             if np.count_nonzero(whole) > allowed and not free:  # the liver joins in
                 if (alone_k - k) * step_z > JOINED_DEPTH_MM:
                     break
@@ -185,7 +186,8 @@ def _followed(tissue: Bools, top: int, free_mm: float, grid: Grid) -> Bools:
         size = int(np.count_nonzero(current))
         largest = max(largest, size)
         least = min(least or largest, size) if size < 0.6 * largest else largest
-        if size < 0.3 * largest or size > 1.2 * least:  # the tip has passed; what widens again is liver
+        begun = largest * pixel >= BEGUN_MM2
+        if begun and (size < 0.3 * largest or size > 1.2 * least):  # the tip has passed; what widens again is liver
             break
         region[k] = current
     return region

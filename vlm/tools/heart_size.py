@@ -16,6 +16,7 @@ from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.ground import search
 from vlm.tools.pericardial_fluid import LEAST_MM, fat_share, layer_between_fat, layer_within, surroundings
+from vlm.tools.pericardial_layer import layer_round
 from vlm.tools.registry import tool
 
 NAME = "heart"
@@ -111,6 +112,9 @@ def pericardium(case: Case) -> list[Evidence]:
     mask, thickness = layer_between_fat(case, around)
     sure = mask is not None and thickness is not None and thickness >= LEAST_MM
     if mask is None:
+        mask, thickness = layer_round(case, found, around.blood_hu, plain=plain)
+        sure = mask is not None and not plain
+    if mask is None:
         mask, thickness = (
             layer_within(case, around, least_mm=PLAIN_MM, least_ml=PLAIN_ML) if plain else layer_within(case, around)
         )
@@ -126,7 +130,9 @@ def pericardium(case: Case) -> list[Evidence]:
         measurements=(
             Measurement(quantity="thickness", value=thickness, plus_minus=2.0),
             Measurement(quantity="volume", value=mask.volume_ml),
-            Measurement(quantity="attenuation", value=float(np.mean(case.working.hu[mask.voxels]))),
+            Measurement(
+                quantity="attenuation", value=float(np.mean(case.working.hu[mask.on(case.working.grid).voxels]))
+            ),
         ),
         region=case.keep(mask),
     )
