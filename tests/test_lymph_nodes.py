@@ -83,3 +83,52 @@ def test_a_scan_without_mediastinum_is_not_assessed() -> None:
 @pytest.mark.parametrize("name", ["acrin-flt-breast-001-day1-chest", "acrin-flt-breast-013", "nlst-101287"])
 def test_real_scans_have_no_false_node(name: str) -> None:
     assert not [e for e in seen(lymph_nodes(real_case(name))) if e.presence == "present"]
+
+
+def with_node(volume: Volume, centre_mm: tuple[float, float, float], radii_mm: tuple[float, ...], hu: int) -> Volume:
+    """The scan with an ellipsoid that takes room from fat and lung, not from vessels."""
+    x, y, z = (
+        volume.grid.to_mm(np.eye(3)[axis][None] * np.arange(volume.grid.shape[axis])[:, None])[:, axis]
+        for axis in range(3)
+    )
+    parts = zip((x, y, z), centre_mm, radii_mm, strict=True)
+    a, b, c = (((line - at) / radius) ** 2 for line, at, radius in parts)
+    inside = (a[:, None, None] + b[None, :, None] + c[None, None, :] < 1.0) & (volume.hu < 0)
+    out = volume.hu.copy(order="F")
+    out[inside] = hu
+    return Volume(out, volume.grid, volume.scan)
+
+
+@pytest.fixture(scope="module")
+def enhanced() -> Volume:
+    return chest(spacing_mm=(1.0, 1.0, 2.0), blood_hu=200.0, seed=6).volume
+
+
+def beside_the_aorta(volume: Volume) -> tuple[float, float, float]:
+    """A place in the fat before the vessels, whose middle lies one radius and no more from blood."""
+    fat = (volume.hu > -130) & (volume.hu < -60)
+    low = np.rint(volume.grid.to_ijk(np.array([FREE_MM[0], FREE_MM[1] - 40.0, FREE_MM[2]]))).astype(int)
+    top = int(np.rint(volume.grid.to_ijk(np.array(FREE_MM)))[1])
+    column = volume.hu[low[0], low[1] : top, low[2]]
+    edge = low[1] + int(np.flatnonzero(column > 120)[-1])
+    assert fat[low[0], edge + 4 : edge + 12, low[2]].mean() > 0.8
+    return (FREE_MM[0], float(volume.grid.to_mm([0, edge + 8, 0])[1]), FREE_MM[2])
+
+
+def test_with_contrast_a_node_that_touches_a_vessel_is_found(enhanced: Volume) -> None:
+    assert not seen(lymph_nodes(Case(enhanced)))
+    place = beside_the_aorta(enhanced)
+    (found,) = seen(lymph_nodes(Case(with_node(enhanced, place, (9.0, 9.0, 10.0), 85))))
+    short = found.measured("short_axis")
+    assert short is not None and short.value == pytest.approx(17.0, abs=4.0)
+    assert found.region is not None and np.linalg.norm(np.subtract(found.region.centroid_mm, place)) < 6.0
+
+
+@pytest.mark.parametrize(
+    ("radii_mm", "hu"), [((9.0, 9.0, 10.0), 8), ((7.0, 7.0, 40.0), 85)], ids=["fluid of a recess", "gullet"]
+)
+def test_with_contrast_fluid_and_tubes_beside_vessels_are_no_nodes(
+    enhanced: Volume, radii_mm: tuple[float, float, float], hu: int
+) -> None:
+    found = seen(lymph_nodes(Case(with_node(enhanced, beside_the_aorta(enhanced), radii_mm, hu))))
+    assert not [e for e in found if e.presence == "present"]

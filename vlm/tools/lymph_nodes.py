@@ -1,20 +1,20 @@
-"""Enlarged lymph nodes of the mediastinum, where fat sets them apart; those of the abdomen are not looked for.
+"""Enlarged lymph nodes of the mediastinum, where fat or contrast sets them apart; not those of the abdomen.
 
 In: lungs, heart, airways, skeleton and contrast of a Case. Out: an Observation for each compact lump of soft
-tissue that fat surrounds on all sides, with its short axis, or a Search. Nodes that touch vessels, bronchi or
-one another are not seen without contrast, nor are those of the hila: the search covers a small part.
+tissue that fat surrounds on all sides, with its short axis, or a Search. With contrast those that touch a vessel are
+seen as well, darker than its blood. Nodes that touch bronchi, muscle or one another are not seen, nor are most of those
+of the hila: the search covers a small part.
 Arrays here are (Z, Y, X) views of the (X, Y, Z) arrays of the Case.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial.distance import pdist
 
 from vlm.anatomy.air import depth_mm, distance_mm
 from vlm.anatomy.contrast import contrast
@@ -25,20 +25,20 @@ from vlm.anatomy.skeleton import opened_by, skeleton, spine
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, once
 from vlm.tools.ground import search
+from vlm.tools.node_lumps import FAT_HU, SHELL_MM, SOFT_HU, Lump, axes_mm, dark_lumps
 from vlm.tools.registry import tool
 
 NAME = "lymph_nodes"
-SOFT_HU = -20  # fat lies below
-FAT_HU = (-150, -30)
 NODE_HU = (10.0, 80.0)  # plain or little enhanced nodes; calcified ones are denser and are left out
-BELOW_BLOOD_HU = 40.0  # with contrast a vessel is as dense as blood, a node darker
+DENSE_HU = 3000.0  # no limit: without contrast nodes and vessels are alike
+BELOW_BLOOD_HU = 30.0  # with contrast a vessel is as dense as blood, a node darker
 NECK_MM = 1.5  # strands and small vessels thinner than 3 mm do not join two lumps
 COARSE_MM = 7.0  # on the working grid, whose opening shaves up to 3 mm off
 SHORT_MM = (10.0, 35.0)  # from 10 mm enlarged: Schwartz, RECIST 1.1, Eur J Cancer 2009;45:261
 SURE_MM = 12.0
-HEIGHT_MM = 25.0  # what is longer along z may be a vessel or the oesophagus
+HEIGHT_MM = 25.0  # what is free and longer along z may be a vessel or the oesophagus
+TALL_MM = 30.0  # of a node with what blur adds
 ROUND = 2.2  # long over short axis and height over short axis, at most
-SHELL_MM = (2.5, 5.0)  # beyond the blur of its border
 FAT_SHARE = (0.6, 0.8)  # of that shell: uncertain, present
 LEAST_FAT_ML = 25.0  # in the mediastinum; with less nothing is set apart
 BELOW_APEX_MM = 15.0  # above lie the vessels of the neck, oblique and many
@@ -47,24 +47,6 @@ SEEN_ABDOMEN = 0.5  # of the retroperitoneum in the scan: its nodes are told to 
 LOOKED_SHARE = 0.2  # of enlarged mediastinal nodes are free on all sides
 
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lump:
-    """Soft tissue within fat: lengths in mm, HU, and the share of its shell that is fat."""
-
-    mask: Bools  # (Z, Y, X)
-    short_mm: float
-    long_mm: float
-    height_mm: float
-    hu: float
-    fat: float
-
-    @property
-    def node(self) -> bool:
-        """Compact, large enough and set apart."""
-        compact = self.long_mm <= ROUND * self.short_mm and self.height_mm <= min(HEIGHT_MM, ROUND * self.short_mm)
-        return compact and COARSE_MM <= self.short_mm <= SHORT_MM[1] and self.fat >= FAT_SHARE[0]
 
 
 @tool(NAME, observes=("lymphadenopathy",), needs=("lungs", "heart", "spine"))
@@ -97,8 +79,12 @@ def _mediastinal(case: Case) -> list[Evidence]:
     blood = contrast(case).blood_hu
     if contrast(case).enhanced and blood is not None:
         highest = min(NODE_HU[1] + 30.0, blood - BELOW_BLOOD_HU)
-    like = [lump for lump in lumps(case) if lump.node and NODE_HU[0] <= lump.hu <= highest]
-    measured = [_measured(case, lump) for lump in like]
+    found = free_lumps(case)
+    if contrast(case).enhanced and blood is not None:
+        beside = dark_lumps(hu, place, highest, case.working.grid)
+        found += [lump for lump in beside if not any((lump.mask & other.mask).any() for other in found)]
+    like = [lump for lump in found if is_node(lump) and NODE_HU[0] <= lump.hu <= highest]
+    measured = [_measured(case, lump, highest if contrast(case).enhanced else DENSE_HU) for lump in like]
     nodes = [lump for lump in measured if lump.short_mm >= SHORT_MM[0]]
     out: list[Evidence] = [_observed(case, lump, number) for number, lump in enumerate(nodes, start=1)]
     share = coverage(case).of(site) * LOOKED_SHARE
@@ -133,7 +119,13 @@ def mediastinum(case: Case) -> Bools:
     return out
 
 
-def lumps(case: Case) -> list[Lump]:
+def is_node(lump: Lump) -> bool:
+    """Compact, large enough and set apart."""
+    compact = lump.long_mm <= ROUND * lump.short_mm and lump.height_mm <= min(TALL_MM, ROUND * lump.short_mm)
+    return compact and COARSE_MM <= lump.short_mm <= SHORT_MM[1] and lump.fat >= FAT_SHARE[0]
+
+
+def free_lumps(case: Case) -> list[Lump]:
     """Pieces of soft tissue that lie free within the mediastinum, whatever their size."""
     grid, hu, place = case.working.grid, case.working.hu.T, mediastinum(case)
     smooth = ndimage.uniform_filter(hu, (1, 3, 3), output=np.float32) if max(grid.spacing_mm) < 3.0 else hu
@@ -171,17 +163,7 @@ def _lump(case: Case, piece: Bools, near: tuple[slice, ...]) -> Lump:
     )  # fmt: skip
 
 
-def axes_mm(slice_mask: Bools, step_mm: tuple[float, float]) -> tuple[float, float]:
-    """Short axis (the widest circle inside) and long axis of a piece in one slice, mm; ``step_mm`` is (y, x)."""
-    inner = ndimage.distance_transform_edt(np.pad(slice_mask, 1), sampling=step_mm)
-    short_mm = 2.0 * float(inner.max()) - min(step_mm)
-    border = slice_mask & ~ndimage.binary_erosion(slice_mask)
-    spots = np.argwhere(border) * step_mm
-    long_mm = (float(pdist(spots).max()) if len(spots) > 1 else 0.0) + min(step_mm)
-    return min(short_mm, long_mm), long_mm
-
-
-def _measured(case: Case, lump: Lump) -> Lump:
+def _measured(case: Case, lump: Lump, highest_hu: float) -> Lump:
     """The lump with its axes measured in the scan's own pixels, in the slice where it is largest."""
     grid, working = case.volume.grid, case.working.grid
     level = int(np.argmax(lump.mask.sum(axis=(1, 2))))
@@ -190,14 +172,14 @@ def _measured(case: Case, lump: Lump) -> Lump:
     ends = working.to_mm(np.c_[[coarse.min(axis=0) - 3, coarse.max(axis=0) + 3], [level, level]])
     low, high = (np.rint(grid.to_ijk(end)[:2]).astype(int) for end in ends)
     window = case.volume.hu[max(0, low[0]) : high[0] + 1, max(0, low[1]) : high[1] + 1, k].T
-    soft = ndimage.uniform_filter(window, 3, output=np.float32) > SOFT_HU
-    neck = ndimage.binary_opening(soft, np.ones((3, 3)))
+    smooth = ndimage.uniform_filter(window, 3, output=np.float32)
+    neck = ndimage.binary_opening((smooth > SOFT_HU) & (smooth < highest_hu), np.ones((3, 3)))
     labels, count = ndimage.label(neck)
     if count == 0:
         return lump
-    biggest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    biggest = ndimage.binary_fill_holes(labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])))
     short_mm, long_mm = axes_mm(biggest, (grid.spacing_mm[1], grid.spacing_mm[0]))
-    if short_mm > lump.short_mm + 6.0:  # it joined what lies beside it
+    if not lump.short_mm - 1.0 <= short_mm <= lump.short_mm + 6.0:  # it joined what lies beside it, or noise parts it
         return lump
     return replace(lump, short_mm=short_mm, long_mm=max(short_mm, long_mm))
 
