@@ -137,6 +137,16 @@ def test_a_large_hole_in_marrow_is_found_and_a_small_one_is_nobodys_claim(torso:
     assert not seen(bone_lesions(with_spot(torso, 4.0, 40)[0]))
 
 
+def test_a_hole_that_reaches_the_wall_of_its_body_is_found_but_not_where_marrow_is_thin(torso: Volume) -> None:
+    case, middle = with_spot(torso, 11.5, 40)
+    (found,) = seen(bone_lesions(case))
+    assert found.region is not None and np.linalg.norm(np.subtract(found.region.centroid_mm, middle)) < 6.0
+    thin = torso.hu.copy(order="F")
+    marrow = (thin > 100) & (thin < 400)
+    thin[marrow] = (0.5 * thin[marrow]).astype(np.int16)
+    assert not seen(bone_lesions(with_spot(Volume(thin, torso.grid, torso.scan), 11.5, 60)[0]))
+
+
 def test_bones_without_a_spot_have_none_and_soft_spots_are_not_denied(torso: Volume) -> None:
     evidence = bone_lesions(Case(torso))
     assert not seen(evidence)

@@ -44,6 +44,9 @@ SURE_SURROUNDED = 0.85  # and of the roof of the hip up to 0.84
 # Discs between worn end plates of 9 real spines: 95 to 140 HU, or not more than 0.82 of their surface is bone.
 HOLE_HU, HOLE_MM, HOLE_SURROUNDED = 88.0, 12.0, 0.86
 HOLE_STEP_HU = 80.0  # softer than the marrow around, at least: thin bones show no holes
+# A larger hole reaches the wall of its body, so that less of it is surrounded. In 11 real spines no spot of 12 mm was
+# so soft: discs, veins and thin marrow stand at 98 HU and more.
+WIDE_MM, WIDE_HU, WIDE_STEP_HU, WIDE_SURROUNDED = 14.0, 80.0, 100.0, 0.55
 HOLE = {"density": "lytic"}
 LEAST_MARROW_ML = 10.0
 TEXTURE_HU = 9.0  # of marrow after the blur, within one vertebra
@@ -105,13 +108,16 @@ def _holes(case: Case, bone: Bools) -> list[Evidence]:
     smooth = blurred(case.working.hu.T[box], grid)
     normal = Tissue(hu=float(np.median(smooth[marrow[box]])), spread=TEXTURE_HU)
     wanted = smooth < min(normal.hu - HOLE_STEP_HU / 2, (normal.hu + HOLE_HU) / 2)
-    found = spots(smooth, bone[box], bone[box], wanted, normal, grid, least_inside=HOLE_SURROUNDED)
-    holes = [
-        lesion.placed(bone, box)
-        for lesion in found
-        if lesion.ball_mm >= HOLE_MM and lesion.hu <= min(HOLE_HU, normal.hu - HOLE_STEP_HU)
-    ]
+    found = spots(smooth, bone[box], bone[box], wanted, normal, grid, least_inside=WIDE_SURROUNDED)
+    holes = [lesion.placed(bone, box) for lesion in found if _is_hole(lesion, normal)]
     return [_observed(case, hole, "spine", number, HOLE) for number, hole in enumerate(holes, 1)]
+
+
+def _is_hole(lesion: Lesion, normal: Tissue) -> bool:
+    """Soft and surrounded by bone, or large and softer still."""
+    if lesion.inside >= HOLE_SURROUNDED:
+        return lesion.ball_mm >= HOLE_MM and lesion.hu <= min(HOLE_HU, normal.hu - HOLE_STEP_HU)
+    return lesion.ball_mm >= WIDE_MM and lesion.hu <= min(WIDE_HU, normal.hu - WIDE_STEP_HU)
 
 
 def _observed(case: Case, lesion: Lesion, site: str, number: int, look: Mapping[str, str] = DENSE) -> Observation:
