@@ -198,6 +198,21 @@ def test_calcium_in_the_wall_of_the_descending_aorta_is_found(plain: Volume) -> 
     assert seen(run("aortic_calcification", volume), "aortic_calcification")
 
 
+@pytest.mark.parametrize(("length_mm", "told"), [(9.0, True), (50.0, False)], ids=["plaque", "catheter in the cava"])
+def test_a_long_thin_line_right_of_the_ascending_aorta_is_no_calcium(
+    plain: Volume, length_mm: float, told: bool
+) -> None:
+    from vlm.anatomy.arch import arch
+
+    limb = arch(Case(plain)).ascending
+    level = int(np.flatnonzero(limb.sure)[np.count_nonzero(limb.sure) // 2])
+    x, y, z = limb.centres_mm[level]
+    wall = (float(x + limb.radii_mm[level] + 1.0), float(y), float(z))
+    size = (4.0, 6.0, length_mm) if told else (2.0, 2.0, length_mm)
+    evidence = run("aortic_calcification", with_block(plain, wall, size, 900))
+    assert bool(seen(evidence, "aortic_calcification")) is told
+
+
 def test_contrast_forbids_a_calcium_score() -> None:
     volume = chest(spacing_mm=SPACING, coronary_calcium_mm3=200.0, blood_hu=300.0, seed=3).volume
     evidence = run("heart_calcification", volume)

@@ -48,6 +48,7 @@ DEEP_MM = 22.0  # valves lie deeper than this below the outline of the heart
 ROOT_MM = 11.0  # so deep calcium beside fat may be of a coronary artery, of the root of the aorta or of a valve
 WALL_MM = 3.5  # the wall of the aorta lies within this of the traced circle
 LEAST_WALL_ML = 0.1
+LINE_MM, LINE_MM2 = 18.0, 14.0  # a catheter: its length along z at least, its section with its blur at most
 BONE_MM = 3.0
 METAL_MM = 8.0  # metal blooms and leaves streaks
 FAINT_SHARE = 0.1  # of calcium in a voxel beside a plaque; below, it is noise
@@ -314,8 +315,21 @@ def _wall_pieces(case: Case, slab: Slab) -> list[Bools]:
     for piece, box in _pieces(dense, slab):
         whole = np.zeros(dense.shape, dtype=bool)
         whole[box] = piece
-        out.append(whole)
+        if not _is_line(case, whole, slab.grid):
+            out.append(whole)
     return out
+
+
+def _is_line(case: Case, piece: Bools, grid: Grid) -> bool:
+    """Whether a piece is a catheter in the superior vena cava: thin and long along z, right of the ascending aorta."""
+    levels = np.flatnonzero(piece.any(axis=(1, 2)))
+    area_mm2 = np.count_nonzero(piece) / len(levels) * grid.spacing_mm[0] * grid.spacing_mm[1]
+    limb = arch(case).ascending
+    if len(levels) * grid.spacing_mm[2] < LINE_MM or area_mm2 > LINE_MM2 or not limb.found:
+        return False
+    x, _, z = grid.to_mm(np.argwhere(piece)[:, ::-1].mean(axis=0))
+    middle = limb.centres_mm[int(np.argmin(np.abs(limb.centres_mm[:, 2] - z)))]
+    return bool(abs(middle[2] - z) < LINE_MM and x > middle[0])
 
 
 def _observation(
