@@ -89,7 +89,7 @@ def _fluid(case: Case, scan: Volume, heart: Bools, blood_hu: float, *, plain: bo
         canal = float(grid.to_ijk(axis.at(float(height)))[1])
         space[k, : max(0, round(canal + FRONT_OF_CANAL_MM / spacing[1]))] = False
     fluid = space & (smooth > FLUID_HU[0]) & (smooth < min(FLUID_HU[1], blood_hu - BELOW_BLOOD_HU))
-    return fluid & ~_chambers(hu, grid) if plain else fluid
+    return np.asarray(fluid & ~_chambers(hu, grid) if plain else fluid)
 
 
 def _chambers(hu: Floats, grid: Grid) -> Bools:
