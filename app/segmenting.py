@@ -14,7 +14,7 @@ from app.export import check_folder, staged
 from app.export.masks import write_labels
 from app.running import silent
 from vlm.anatomy.engines.registry import named
-from vlm.anatomy.lobes import lobes
+from vlm.anatomy.lobes import NAMES, lobes
 from vlm.anatomy.structures import Structure, all_structures, use
 from vlm.ct import Grid, ReadScan, read
 from vlm.ct.volume import Mask
@@ -58,8 +58,8 @@ def segment_scan(
 
     Label numbers start at 1 in the order of ``names.json``; where two structures claim a voxel
     the later one has it. The lobes that fissures tell lie within the lungs, and so in a map of their own,
-    ``lobes.nii.gz`` with ``lobes.json``; both are empty where none is believed. Arrays have the axes of the file that
-    was read.
+    ``lobes.nii.gz`` with ``lobes.json``; both are empty where none is believed, or the engine in use outlines its own.
+    Arrays have the axes of the file that was read.
 
     Args:
         path: DICOM folder or file, zip, or NIfTI.
@@ -83,7 +83,8 @@ def segment_scan(
     found = all_structures(case)
     labels, numbers = painted(found, scan.volume.grid)
     told = {seen.name: _told(seen, numbers.get(seen.name)) for seen in found}
-    lobar = [_by_fissures(mask) for mask in lobes(case).values()]
+    outlined = {NAMES[seen.name][0] for seen in found if seen.vouched and seen.name in NAMES}
+    lobar = [_by_fissures(mask) for name, mask in lobes(case).items() if NAMES[name][0] not in outlined]
     lobe_map, lobe_numbers = painted(lobar, scan.volume.grid)
     progress("write")
     with staged(out, WRITTEN) as staging:

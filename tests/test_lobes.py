@@ -12,7 +12,7 @@ from scipy import ndimage
 from tests.scans import real_case
 from vlm.anatomy.engines.labels import given
 from vlm.anatomy.engines.protocol import LabelMap
-from vlm.anatomy.fissures import fissures
+from vlm.anatomy.fissures import fissures, of_lung
 from vlm.anatomy.lobes import NAMES, lobe_of, lobes
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.anatomy.structures import use
@@ -92,6 +92,14 @@ def test_where_no_fissure_can_be_seen_no_lobe_is_told() -> None:
     assert lobes(veiled) == {}
     spot = blob(veiled.working.grid, deepest("lung_lower_lobe_left"), 6.0)
     assert site_of(veiled, "left", spot) in (*ZONES, "lung")
+
+
+def test_the_mirror_image_of_a_lung_has_no_fissure_where_fissures_lie() -> None:
+    volume, lung = case().volume, lungs(case()).left
+    turned = np.diag([1.0, -1.0, 1.0, 1.0])
+    mirror = replace(volume, grid=Grid(volume.grid.shape, turned @ volume.grid.affine))
+    seen = of_lung(mirror, Mask("lung", lung.voxels, Grid(lung.grid.shape, turned @ lung.grid.affine)), "left", True)
+    assert seen.oblique is None
 
 
 def test_an_own_engines_lobes_go_first() -> None:

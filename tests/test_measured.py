@@ -10,10 +10,11 @@ import pytest
 
 from app.image_columns import LEAST_KNOWN, ImageColumns, head_told, save_calibrations, scored_by
 from benchmarks import answers
+from vlm.ct.volume import Grid
 from vlm.encoder.adapter import Adapted
 from vlm.encoder.embedding import embedding
 from vlm.encoder.measured import SHIPPED, Measures, shipped
-from vlm.encoder.measures import NAMES, as_vector, numbers
+from vlm.encoder.measures import NAMES, as_vector, measures, numbers
 from vlm.encoder.scene import GRID_MM, ml, scene, scene_of
 from vlm.errors import UsageError
 from vlm.evidence import Case
@@ -62,6 +63,16 @@ def test_a_structure_has_its_volume_and_place_whatever_the_spacing(spacing_mm: t
     middle = np.argwhere(made.parts["liver"]).mean(axis=0) * GRID_MM + made.origin_mm[::-1]
     assert middle == pytest.approx([60.0] * 3, abs=2.5)
     assert float(np.median(made.hu[made.parts["liver"]])) == pytest.approx(50.0, abs=1.0)
+
+
+def test_of_no_body_and_of_a_thin_slab_there_are_no_numbers(ill: Case) -> None:
+    volume = ill.volume
+    slab = replace(
+        volume, hu=np.asfortranarray(volume.hu[:, :, :4]), grid=Grid((*volume.grid.shape[:2], 4), volume.grid.affine)
+    )
+    empty = replace(slab, hu=np.full_like(slab.hu, -1000, order="F"))
+    assert np.isnan(measures(Case(slab))).all()
+    assert np.isnan(measures(Case(empty))).all()
 
 
 def test_a_number_without_a_place_is_refused() -> None:

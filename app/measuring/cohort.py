@@ -29,7 +29,7 @@ from vlm.workers import in_parallel
 
 Progress = Callable[[int, int], None]  # cases that are read, cases in all
 CODE = ("ct", "anatomy", "tools")  # folders of vlm that what is seen depends on
-LOOKED_AT = "encoder/measures.py"  # what the shipped heads look at
+LOOKED_AT = ("measures", "scene", "chest_measures", "belly_measures")  # of vlm/encoder: what the shipped heads look at
 ENGINES = ("quality.json", "network.safetensors")  # of anatomy: who finds a structure is the engine in use, as in read
 SCHEMA = "tomoscribe-measured/1"
 # Conditions that a miss is a miss under: a denial names the part; what was missed before is measured again.
@@ -183,6 +183,6 @@ def _state(tools: frozenset[str]) -> str:
     root = Path(vlm.__file__).parent
     for path in sorted(path for folder in CODE for path in (root / folder).rglob("*.py")):
         digest.update(path.read_bytes())
-    for path in (root / LOOKED_AT, *(root / "anatomy" / name for name in ENGINES)):
+    for path in (*(root / "encoder" / f"{n}.py" for n in LOOKED_AT), *(root / "anatomy" / n for n in ENGINES)):
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Lobes of the lungs: from an own engine's outlines, else from the fissures where they are believed.
+"""Lobes of the lungs, from the fissures where they are believed; an own engine's outlines are asked before by who asks.
 
 In: an open case. Out: a mask for each lobe that is known, and the lobe of a place. Where the horizontal fissure is not
 believed, the right upper and middle lobe are told apart only near the apex, where the middle lobe does not reach.

@@ -226,7 +226,7 @@ def metal(seen: Scene, bright: float) -> Numbers:
     free = inside & ~wider(seen.union("skeleton", "vertebrae", "ribs", "hip", "sacrum", "femur"), 2)
     told = {f"all_{hu}": ml((seen.hu > hu) & inside) for hu in (1200, 2200)}
     told |= {f"free_{hu}": ml((seen.hu > hu) & free) for hu in (600, 1200, 2200)}
-    told |= {"skin": ml((seen.hu > 300) & free & ~within), "most": float(seen.hu[inside].max())}
+    told |= {"skin": ml((seen.hu > 300) & free & ~within), "most": percentile(seen.hu[inside], 100)}
     hollow = seen.union("kidney_right", "kidney_left", "colon", "small_bowel", "stomach", "urinary_bladder")
     line = (seen.hu > max(250.0, bright)) & free & within & ~hollow
     labels, number = cc3d.connected_components(line, connectivity=26, return_N=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from vlm.anatomy.body import body
 from vlm.encoder.belly_measures import belly
 from vlm.encoder.chest_measures import STATIONS, chest
 from vlm.encoder.scene import GRID_MM, NOTHING, Floats, Numbers, Scene, deep, percentile, scene_of, span_mm
@@ -20,6 +21,7 @@ from vlm.evidence import Case, once
 __all__ = ["GRID_MM", "NAMES", "VERSION", "as_vector", "measures", "numbers"]
 
 VERSION = "1"
+LEAST_MM = 50.0  # of the body in every direction; of a thinner slab no volume is one
 BLOOD_MM = 5.0  # from the wall of the aorta, which holds calcium
 
 _LUNG = ("ml", "mean", "sd", "p10", "p50", "p90", "holes", "bulla", "haze", "haze_big", "dense", "dense_big", "thick",
@@ -53,7 +55,10 @@ NAMES: tuple[str, ...] = (
 
 @once
 def measures(case: Case) -> Floats:
-    """(len(NAMES),) of a case, in the order of NAMES."""
+    """(len(NAMES),) of a case, in the order of NAMES; all NaN where too little of a body is in view."""
+    seen = body(case)
+    if not seen or np.ptp([seen.box.low_mm, seen.box.high_mm], axis=0).min() < LEAST_MM:
+        return np.full(len(NAMES), NOTHING, dtype=np.float32)
     return as_vector(numbers(scene_of(case)))
 
 

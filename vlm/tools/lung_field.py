@@ -164,7 +164,7 @@ def _outlined_lobe(case: Case, side: LungSide, place: Mask) -> str | None:
         if seen.vouched and seen.mask is not None:
             held[lobe] = int((seen.mask.on(place.grid).voxels & place.voxels).sum())
     best = max(held, key=held.__getitem__, default=None)
-    return best if best is not None and held[best] >= max(1.0, SHARE * sum(held.values())) else None
+    return best if best is not None and held[best] >= SHARE * int(place.voxels.sum()) else None
 
 
 def smooth(case: Case, sigma_mm: float) -> Floats:
