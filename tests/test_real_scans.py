@@ -32,6 +32,10 @@ MISSES = {
     ("lidc-idri-0314", "hilar and mediastinal soft tissue"): "nodes that merge with a mass are not told apart",
     ("lidc-idri-0314", "mass"): "told as a possible mass: no border shows between it and the collapsed lobe",
     ("lung-pet-ct-dx-a0002", "atelectasis"): "collapse beside the mediastinum lies outside the cavity that is found",
+    (
+        "totalseg-abdomen-3mm",
+        "distended bladder",
+    ): "told as possible: a large cyst looks like a bladder nobody outlined",
     ("rider-pilot-0117", "nodule"): "one lobulated nodule of 22 x 24 mm comes out 5 mm too small",
 }
 

@@ -124,6 +124,7 @@ CONDITIONS: Mapping[str, str] = {
     "organ_cut": "the organ is cut by the edge of the scan",
     "poor_outline": "the organ was not outlined well enough",
     "not_filled": "the organ is not filled enough",
+    "not_even": "the wall is not evenly thin where it can be measured",
     "side_unsure": "left and right could not be confirmed",
     "collapse": "hidden by collapsed or consolidated lung",
     "density_withheld": "the pixel values do not allow densities",

@@ -2,14 +2,14 @@
 
 In: the outline of the bladder and the contrast phase. Out: its volume, an Observation of a distended bladder, of a
 thick wall and of each stone, and a Search for each. Excreted contrast looks like stone. Where no engine outlines the
-bladder well, one that is full is told from densities alone (``full_bladder.py``); nothing is denied then.
+bladder well, one that is full is told as possible from densities alone (``full_bladder.py``); nothing is denied then.
 """
 
 from __future__ import annotations
 
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measured, Measurement, Observation
-from vlm.tools.bladder_wall import wall_mm
+from vlm.tools.bladder_wall import wall_of
 from vlm.tools.full_bladder import full_bladder
 from vlm.tools.gallbladder import stones_in
 from vlm.tools.organs import Organ, kept, organ, phase, sought
@@ -24,6 +24,7 @@ ROUGH = 0.2  # of a volume told without an outline
 # A filled bladder's wall is up to 3 mm thick, an empty one's up to 5 mm (Jequier, AJR 1987;149:563; sonography, 410
 # children and 10 adults); from 5 mm on it goes with obstruction in men (Manieri, J Urol 1998;159:761).
 THICK_MM, DOUBT_MM = 5.0, 1.5
+DENIED_SHARE = 0.5  # of the lumen's border must speak for a wall that is told to be thin
 
 
 @tool(NAME, observes=(STONE, FULL, WALL), needs=("urinary_bladder",))
@@ -36,14 +37,14 @@ def bladder(case: Case) -> list[Evidence]:
 
 
 def _full(case: Case, seen: Organ) -> list[Evidence]:
-    """A bladder that is told without an outline, for it is so full."""
+    """What may be a bladder, told without an outline, for it is so full."""
     ball = full_bladder(case)
     if ball is None or ball.volume_ml < FULL_ML:
         return [sought(case, NAME, FULL, seen)]
     measure = Measurement(quantity="volume", value=ball.volume_ml, plus_minus=ROUGH * ball.volume_ml)
     one = Observation(
-        tool=NAME, finding=FULL, presence="present", site="bladder", measurements=(measure,), region=case.keep(ball),
-        note="told from its density and place, not from an outline",
+        tool=NAME, finding=FULL, presence="uncertain", site="bladder", measurements=(measure,), region=case.keep(ball),
+        note="told from its density and place, not from an outline: a large cyst or a pouch of fluid looks alike",
     )  # fmt: skip
     return [one, sought(case, NAME, FULL, seen, found=1)]
 
@@ -66,12 +67,16 @@ def _filling(case: Case, seen: Organ) -> list[Evidence]:
 
 def _wall(case: Case, seen: Organ) -> list[Evidence]:
     assert seen.mask is not None
-    width = wall_mm(case, seen.mask)
-    if isinstance(width, str):
-        return [sought(case, NAME, WALL, seen, share=0.0, failed=(width,))]
+    wall = wall_of(case, seen.mask)
+    if isinstance(wall, str):
+        return [sought(case, NAME, WALL, seen, share=0.0, failed=(wall,))]
+    width = wall.thin_mm
     told, region = (Measurement(quantity="thickness", value=width, plus_minus=DOUBT_MM),), kept(case, seen)
     if width < THICK_MM:
-        return [sought(case, NAME, WALL, seen, measurements=told, region=region)]
+        thin = width + DOUBT_MM < THICK_MM and wall.thick_mm < THICK_MM and wall.speaks >= DENIED_SHARE
+        if thin:
+            return [sought(case, NAME, WALL, seen, measurements=told, region=region)]
+        return [sought(case, NAME, WALL, seen, share=0.0, failed=("not_even",))]
     sure = width >= THICK_MM + DOUBT_MM
     one = Observation(
         tool=NAME, finding=WALL, presence="present" if sure else "uncertain", site="bladder", measurements=told,
