@@ -5,7 +5,7 @@ system that is wide, and a Search for each. Fluid in the middle, open to the hil
 system; fluid at the outer border is a cyst. Solid lesions are told in the portal venous phase only. An outline that
 is not good enough to be measured says where to look in enhanced kidneys for cysts and for wide collecting systems;
 it never licenses "no cyst". Without contrast fat of the sinus mixed with vessels is as dense as urine: large cysts
-are told, a collecting system that is nowhere wide is told not to be, and whether a wide one is is left open.
+are told, and whether the renal pelvis is wide is left open.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ MEDIAL_MM = 3.0  # towards the midline from the kidney's middle: where the sinus
 # A renal pelvis is wide from 10 mm (customary); the widest ball reads less where calyces join, and noise more.
 PELVIS_MM = 12.0
 PLAIN_MM = 2.2  # deviation of the blur without contrast, where urine is only 20 HU darker than the kidney
-PLAIN_KIDNEY_HU = 27.0  # 12 HU above urine: a plain kidney that is darker is blurred or noisy
 SURE_MM = 14.0
 LEAST_ML = 3.0
 BRANCHED = 0.64  # diameter of the widest ball over that of the ball of the same volume: a cyst is a ball
@@ -90,14 +89,14 @@ def _of(case: Case, name: str) -> list[Evidence]:
     told = [record.finding for record in out if isinstance(record, Observation)]
     for finding in FINDINGS:
         failed: tuple[str, ...] = ("phase",) if finding == "renal_lesion" and when not in ("none", "venous") else ()
-        if plain and (finding == "renal_lesion" or (finding == "hydronephrosis" and system is not None)):
+        if plain and finding in ("renal_lesion", "hydronephrosis"):
             failed = ("no_contrast",)
         out.append(sought(case, NAME, finding, seen, found=told.count(finding), failed=failed))
     return out
 
 
 def dark_parts(case: Case, seen: Organ) -> tuple[System | None, list[Lesion]]:
-    """The collecting system unless it is told to be narrow, and lesions; masks on the organ's grid."""
+    """The collecting system where it is wide, and lesions; masks on the organ's grid."""
     grid, box = seen.grid, crop_of(seen.voxels, seen.grid, REACH_MM)
     own = seen.voxels[box]
     smooth = blurred(case.working.hu.T[box], grid, PLAIN_MM if phase(case) == "none" else SMOOTH_MM)
@@ -118,8 +117,6 @@ def dark_parts(case: Case, seen: Organ) -> tuple[System | None, list[Lesion]]:
     plain = phase(case) == "none"
     # Without contrast nothing is told of a round renal pelvis, and a cyst must not be lost in it.
     rest = place if system is None or (plain and system.round) else place & ~grown(system.mask, 3.0, grid)
-    if plain and normal.hu < PLAIN_KIDNEY_HU:
-        system = system or System(mask=np.zeros_like(own), width_mm=0.0, volume_ml=0.0)  # urine does not stand out
     wanted = (smooth < limit_hu(normal, phase(case))) & (smooth > URINE_HU[0]) & ~edge
     found = spots(smooth, own, rest, wanted, normal, grid, least_inside=LEAST_INSIDE)
     sinus = _sinus(own, place, grid, right=seen.name.endswith("right"))
