@@ -13,7 +13,7 @@ import json
 import re
 import tomllib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlm.encoder.minilm import MiniLM, installed
+from vlm.findings.mentions import Span
 from vlm.findings.spelling import tokens_of
 from vlm.language.topic import Topic, names_in, places_in, topic_of, within
 
@@ -207,14 +208,25 @@ def _words(text: str) -> NDArray[np.float32]:
 
 def without_names(text: str) -> str:
     """The question with findings and places under one name each, so that what is asked stands out from what of."""
-    taken = [named.span for named in names_in(text)]
-    spans = [(span, FINDING) for span in dict.fromkeys(taken)]
+    taken = _joined(named.span for named in names_in(text))
+    spans = [(span, FINDING) for span in taken]
     spans += [(span, PLACE) for span in places_in(text) if not within(span, taken)]
     out = text
     for (start, end), name in sorted(spans, reverse=True):
         if not TELLING.fullmatch(out[start:end]):
             out = f"{out[:start]}{name}{out[end:]}"
     return " ".join(out.split())
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    """Spans that overlap as one: "a stone in the gallbladder or the kidney" names two findings with one word."""
+    out: list[Span] = []
+    for start, end in sorted(spans):
+        if out and start < out[-1][1]:
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((start, end))
+    return out
 
 
 @functools.cache

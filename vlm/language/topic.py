@@ -13,13 +13,14 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from itertools import accumulate, pairwise
+from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 from vlm.findings.mentions import Reading, Span
 from vlm.findings.reader import read_sentence
-from vlm.findings.spelling import tokens_of
+from vlm.findings.spelling import Token, tokens_of
 from vlm.findings.vocabulary import load_vocabulary
+from vlm.language.coordination import another_place, readings, words_of
 
 # "How wide is the aorta" asks for a number; to a reader of reports a wide aorta is a finding.
 _HOW = re.compile(r"\bhow (wide|large|big|thick|long|tall|small|dense|narrow|deep)\b", re.I)
@@ -28,6 +29,10 @@ _APART = re.compile(r"\b(far|distance|close|gap|touch\w*|reach\w*|abut\w*)\b", r
 _BETWEEN = re.compile(r"\b(from|to|and|touch\w*|reach\w*|abut\w*)\b", re.I)
 ANYTHING = "abnormality"  # "is the thyroid normal?" asks of the thyroid, not of every finding there is
 _SMALL = {"the", "a", "an", "my", "his", "her", "its", "your", "our", "their", "this", "that", "these", "some", "any"}
+_PART = re.compile(r"heads?|necks?|bases?|apex|lobes?|segments?|hilum|foot|feet|hands?|corpus", re.I)
+_OF = re.compile(r"\s+of(?: (?:the|my|his|her|your|left|right|a))*\s+", re.I)
+_CLAUSE = re.compile(r"[?!.;]|\b(?:and|or|but)\s+(?=(?:is|are|was|do|does|did|has|have|can|how|what|where)\b)", re.I)
+_MARKS = set(",;.?!()/&+")
 _THE_ONE = re.compile(r"\b(the|this|that|these|those|it)\b", re.I)
 
 
@@ -82,14 +87,31 @@ def topic_of(text: str) -> Topic:
 def names_in(text: str) -> list[Named]:
     """The findings that a question names, from left to right; everyday words go before a reading that overlaps them."""
     mentioned = [(span, finding) for span, finding in _mentioned(text) if not _says_nothing_more(finding)]
-    everyday = [named for named in _in_everyday_words(text) if not any(_holds(span, named) for span, _ in mentioned)]
-    spans = [named.span for named in everyday]
+    told = [each for each in _in_everyday_words(text) if not any(_holds(span, each[0]) for span, _ in mentioned)]
+    everyday = list(dict.fromkeys(named for named, _ in told))
+    spans = [span for _, words in told for span in words]
     read = [
         Named(span, finding, False)
         for span, finding in _mentioned(text)
-        if finding != ANYTHING and not within(span, spans) and not (everyday and _says_nothing_more(finding))
+        if finding != ANYTHING
+        and (not within(span, spans) or _is_elsewhere(text, finding, everyday))
+        and not (_says_nothing_more(finding) and _beside(text, span, everyday))
     ]
     return sorted(everyday + read)
+
+
+def _is_elsewhere(text: str, finding: str, everyday: Iterable[Named]) -> bool:
+    """Whether a reader's finding is at another of the places that share a word: "in the kidney or the ureter"."""
+    vocabulary = load_vocabulary()
+    akin = any(vocabulary.is_a(finding, n.finding) or vocabulary.is_a(n.finding, finding) for n in everyday)
+    return not akin and vocabulary.finding(finding).site is not None and len(_readings(text)) > 1
+
+
+def _beside(text: str, span: Span, everyday: Iterable[Named]) -> bool:
+    """Whether everyday words stand in the same clause."""
+    edges = [0, *(match.end() for match in _CLAUSE.finditer(text)), len(text)]
+    clause = next((low, high) for low, high in pairwise(edges) if low <= span[0] < high)
+    return any(within(clause, [named.span]) for named in everyday)
 
 
 def _holds(span: Span, named: Named) -> bool:
@@ -104,11 +126,24 @@ def places_in(text: str) -> list[Span]:
 
 def _placed(text: str) -> list[tuple[Span, str]]:
     """(span, site) of every place that is named, in a report's words or in everyday ones."""
-    plain = _blotted(text)
-    everyday = [(match.span(), site) for site, pattern in _everyday().places for match in pattern.finditer(plain)]
+    everyday = _in_everyday_places(text)
     taken = [span for span, _ in everyday]
     read = [(place.span, place.site) for place in _read(text).places if place.site and not within(place.span, taken)]
-    return everyday + read
+    named = sorted(everyday + read)
+    return [place for place, after in zip_longest(named, named[1:]) if not _is_part(text, place, after)]
+
+
+def _in_everyday_places(text: str) -> list[tuple[Span, str]]:
+    plain = _blotted(text)
+    return [(match.span(), site) for site, pattern in _everyday().places for match in pattern.finditer(plain)]
+
+
+def _is_part(text: str, place: tuple[Span, str], after: tuple[Span, str] | None) -> bool:
+    """Whether a place is a part of the one after it, and no place by itself: "the head of the pancreas"."""
+    (start, end), site = place
+    if after is None or not _PART.fullmatch(text[start:end]) or not _OF.fullmatch(text[end : after[0][0]]):
+        return False
+    return not load_vocabulary().site_contains(after[1], site)
 
 
 def within(span: Span, others: Iterable[Span]) -> bool:
@@ -144,19 +179,27 @@ def _says_nothing_more(finding: str) -> bool:
     return entry.site is None and not entry.words
 
 
-def _in_everyday_words(text: str) -> Iterator[Named]:
-    """What people's words name, the longest first; those that stand for two findings give both."""
-    tokens = [token for token in tokens_of(_blotted(text)) if token.is_word and token.word not in _SMALL]
-    words = [token.word for token in tokens]
-    plain = " " + " ".join(words)
-    begins = list(accumulate((len(word) + 1 for word in words), initial=1))  # of each word in ``plain``
-    fits = [(match.span(), key) for key, pattern in _everyday().patterns for match in pattern.finditer(plain)]
-    taken: list[Span] = []
-    for span, key in sorted(fits, key=lambda fit: fit[0][0] - fit[0][1]):
-        if span in taken or not within(span, taken):
-            taken.append(span)
-            first, last = (bisect_right(begins, at) - 1 for at in (span[0], span[1] - 1))
-            yield Named((tokens[first].start, tokens[last].end), key, True)
+def _in_everyday_words(text: str) -> Iterator[tuple[Named, list[Span]]]:
+    """What people's words name, and each of these words.
+
+    Of each reading of the question the longest first; words that stand for two findings give both.
+    """
+    for kept in _readings(text):
+        plain, begins = words_of(kept)
+        fits = [(match.span(), key) for key, pattern in _everyday().patterns for match in pattern.finditer(plain)]
+        taken: list[Span] = []
+        for span, key in sorted(fits, key=lambda fit: fit[0][0] - fit[0][1]):
+            if span in taken or not within(span, taken):
+                taken.append(span)
+                words = kept[bisect_right(begins, span[0]) - 1 : bisect_right(begins, span[1] - 1)]
+                yield Named((words[0].start, words[-1].end), key, True), [(word.start, word.end) for word in words]
+
+
+@functools.lru_cache(maxsize=64)
+def _readings(text: str) -> list[list[Token]]:
+    """Readings of words that say something, and of marks that end a clause or join words."""
+    every = tokens_of(_blotted(text))
+    return readings([each for each in every if (each.word not in _SMALL if each.is_word else each.word in _MARKS)])
 
 
 @functools.cache
@@ -165,14 +208,20 @@ def _everyday() -> _Everyday:
 
     def filled(pattern: str) -> str:
         for name, words in told["words"].items():
-            pattern = pattern.replace(f"{{{name}}}", words)
-        return rf"(?<= ){pattern}(?![a-z])"
+            pattern = pattern.replace(f"{{{name}}}", words.replace("{another_place}", another_place()))
+        return pattern
+
+    def of_words(pattern: str) -> re.Pattern[str]:
+        return re.compile(rf"(?<= ){filled(pattern)}(?![a-z])")
+
+    def as_written(patterns: Iterable[str]) -> re.Pattern[str]:
+        return re.compile(rf"\b(?:{filled('|'.join(patterns))})\b", re.I)
 
     return _Everyday(
-        idioms=re.compile(rf"\b(?:{'|'.join(told['idioms'])})\b", re.I),
-        patterns=tuple((key, re.compile(filled(each))) for key, every in told["finding"].items() for each in every),
+        idioms=as_written(told["idioms"]),
+        patterns=tuple((key, of_words(each)) for key, every in told["finding"].items() for each in every),
         general={key: tuple(kinds) for key, kinds in told["general"].items()},
-        places=tuple((key, re.compile(rf"\b(?:{'|'.join(every)})\b", re.I)) for key, every in told["place"].items()),
+        places=tuple((key, as_written(every)) for key, every in told["place"].items()),
     )
 
 
