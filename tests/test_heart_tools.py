@@ -7,6 +7,7 @@ import pytest
 
 from tests.scans import real_case
 from vlm.anatomy.aorta import aorta, blood_hu
+from vlm.anatomy.arch import arch
 from vlm.anatomy.contrast import ENHANCED_HU, PLAIN_BLOOD_HU
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.structures import structure
@@ -198,19 +199,36 @@ def test_calcium_in_the_wall_of_the_descending_aorta_is_found(plain: Volume) -> 
     assert seen(run("aortic_calcification", volume), "aortic_calcification")
 
 
-@pytest.mark.parametrize(("length_mm", "told"), [(9.0, True), (50.0, False)], ids=["plaque", "catheter in the cava"])
-def test_a_long_thin_line_right_of_the_ascending_aorta_is_no_calcium(
-    plain: Volume, length_mm: float, told: bool
-) -> None:
-    from vlm.anatomy.arch import arch
-
-    limb = arch(Case(plain)).ascending
+def right_of_the_ascending_aorta(volume: Volume, beyond_mm: float) -> tuple[float, float, float]:
+    """A place so far outside of the circle of the ascending aorta, RAS mm."""
+    limb = arch(Case(volume)).ascending
     level = int(np.flatnonzero(limb.sure)[np.count_nonzero(limb.sure) // 2])
     x, y, z = limb.centres_mm[level]
-    wall = (float(x + limb.radii_mm[level] + 1.0), float(y), float(z))
-    size = (4.0, 6.0, length_mm) if told else (2.0, 2.0, length_mm)
-    evidence = run("aortic_calcification", with_block(plain, wall, size, 900))
-    assert bool(seen(evidence, "aortic_calcification")) is told
+    return float(x + limb.radii_mm[level] + beyond_mm), float(y), float(z)
+
+
+@pytest.mark.parametrize(
+    "size_mm", [(4.0, 6.0, 9.0), (2.0, 3.0, 20.0)], ids=["short and thick", "as tall as a catheter"]
+)
+def test_a_plaque_in_the_right_wall_of_the_ascending_aorta_is_calcium(
+    plain: Volume, size_mm: tuple[float, float, float]
+) -> None:
+    scan = with_block(plain, right_of_the_ascending_aorta(plain, 0.5), size_mm, 900)
+    assert seen(run("aortic_calcification", scan), "aortic_calcification")
+
+
+def test_a_catheter_in_the_cava_is_no_calcium(plain: Volume) -> None:
+    scan = with_block(plain, right_of_the_ascending_aorta(plain, 3.4), (2.0, 2.0, 60.0), 900)
+    evidence = run("aortic_calcification", scan)
+    assert not seen(evidence, "aortic_calcification") and searches(evidence, "aortic_calcification")[0].looked
+
+
+def test_a_line_in_the_wall_that_goes_on_is_neither_calcium_nor_denied(plain: Volume) -> None:
+    scan = with_block(plain, right_of_the_ascending_aorta(plain, 0.5), (2.0, 2.0, 60.0), 900)
+    evidence = run("aortic_calcification", scan)
+    assert not seen(evidence, "aortic_calcification")
+    for finding in ("aortic_calcification", "arterial_wall_calcification"):
+        assert not searches(evidence, finding)[0].looked
 
 
 def test_contrast_forbids_a_calcium_score() -> None:
@@ -264,6 +282,26 @@ def test_leads_of_a_pacemaker_are_neither_clips_nor_hardware(plain: Volume) -> N
     assert {e.finding for e in evidence if isinstance(e, Observation)} == {"pacemaker", "metal_artefact"}
     alone = with_block(plain, (10.0, 14.0, -42.0), (4.0, 2.0, 2.0), 3071)
     assert seen(run("devices", alone), "surgical_clip")
+
+
+def with_oblique_lead(volume: Volume, clip_mm: tuple[float, float, float]) -> Volume:
+    """A pacemaker, its lead from the right of the upper to the left of the lower chest, and a clip."""
+    out = with_block(volume, (-60.0, skin_mm(volume, -60.0, 40.0) - 14.0, 40.0), (50.0, 9.0, 44.0), 3071)
+    for x, y, z in np.linspace((35.0, 10.0, 50.0), (-45.0, 45.0, -45.0), 160):
+        out = with_block(out, (x, y, z), (1.0, 1.0, 2.0), 3071)
+    return with_block(out, clip_mm, (4.0, 2.0, 2.0), 3071)
+
+
+def test_a_clip_in_the_box_of_an_oblique_lead_but_far_from_it_is_a_clip(plain: Volume) -> None:
+    evidence = run("devices", with_oblique_lead(plain, (25.0, 30.0, -35.0)))
+    assert seen(evidence, "pacemaker") and seen(evidence, "surgical_clip")
+    assert "metal" not in searches(evidence, "surgical_clip")[0].failed
+
+
+def test_clips_are_not_denied_where_metal_lies_beside_a_lead(plain: Volume) -> None:
+    evidence = run("devices", with_oblique_lead(plain, (12.0, 27.0, 0.0)))
+    assert seen(evidence, "pacemaker") and not seen(evidence, "surgical_clip")
+    assert "metal" in searches(evidence, "surgical_clip")[0].failed
 
 
 def test_a_line_down_the_superior_vena_cava_is_a_catheter(plain: Volume) -> None:

@@ -132,3 +132,11 @@ def test_with_contrast_fluid_and_tubes_beside_vessels_are_no_nodes(
 ) -> None:
     found = seen(lymph_nodes(Case(with_node(enhanced, beside_the_aorta(enhanced), radii_mm, hu))))
     assert not [e for e in found if e.presence == "present"]
+
+
+def test_with_contrast_a_node_beside_a_vessel_that_lies_in_fat_itself_is_found(enhanced: Volume) -> None:
+    x, y, z = FREE_MM
+    vessel = with_node(enhanced, (x + 9.0, y, z), (7.0, 7.0, 9.0), 200)
+    assert not seen(lymph_nodes(Case(vessel)))
+    (found,) = seen(lymph_nodes(Case(with_node(vessel, (x - 6.0, y, z), (9.0, 9.0, 9.0), 80))))
+    assert found.region is not None and np.linalg.norm(np.subtract(found.region.centroid_mm, (x - 6.0, y, z))) < 5.0

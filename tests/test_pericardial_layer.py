@@ -9,8 +9,9 @@ from scipy import ndimage
 from vlm.anatomy.ball import grown
 from vlm.anatomy.heart import _followed, heart
 from vlm.ct.volume import Grid, Volume
-from vlm.evidence import Case
+from vlm.evidence import Case, Observation
 from vlm.phantom.chest import chest
+from vlm.tools.heart_size import pericardium
 from vlm.tools.pericardial_layer import layer_round
 
 SPACING = (1.2, 1.2, 2.0)
@@ -39,6 +40,16 @@ def with_layer(volume: Volume, thick_mm: float, *, share: float = 0.5) -> tuple[
     return Volume(np.asfortranarray(hu.T), volume.grid, volume.scan), ml
 
 
+def thick(volume: Volume, slices: int) -> Volume:
+    """The scan with the mean of so many slices as one."""
+    x, y, z = volume.hu.shape
+    hu = volume.hu[:, :, : z // slices * slices].reshape(x, y, -1, slices).mean(axis=3).astype(np.int16)
+    affine = volume.grid.affine.copy()
+    affine[:3, 3] = volume.grid.to_mm([0.0, 0.0, (slices - 1) / 2])
+    affine[:3, 2] *= slices
+    return Volume(np.asfortranarray(hu), Grid((x, y, hu.shape[2]), affine), volume.scan)
+
+
 def seen(volume: Volume, blood_hu: float) -> tuple[float | None, float | None]:
     case = Case(volume)
     mask, thickness = layer_round(case, heart(case), blood_hu, plain=blood_hu < 90)
@@ -65,9 +76,19 @@ def test_fluid_that_only_touches_the_heart_is_something_else(scan: tuple[Volume,
 def test_without_contrast_thick_slices_show_no_layer(scan: tuple[Volume, float]) -> None:
     volume, blood_hu = scan
     if blood_hu > 90:
-        pytest.skip("with contrast thick slices are judged")
+        pytest.skip("with contrast what thick slices show is uncertain")
     drawn, _ = with_layer(volume, 8.0)
     assert seen(drawn.coarse(target_mm=4.0), blood_hu) == (None, None)
+
+
+@pytest.mark.parametrize(("slices", "told"), [(1, "present"), (2, "uncertain")], ids=["2 mm", "4 mm"])
+def test_with_contrast_a_layer_in_thick_slices_is_not_sure(scan: tuple[Volume, float], slices: int, told: str) -> None:
+    volume, blood_hu = scan
+    if blood_hu < 90:
+        pytest.skip("without contrast thick slices are not judged")
+    drawn, _ = with_layer(volume, 8.0)
+    seen_in = [e for e in pericardium(Case(thick(drawn, slices))) if isinstance(e, Observation)]
+    assert [e.presence for e in seen_in] == [told]
 
 
 def test_great_vessels_above_the_heart_may_part_and_widen() -> None:

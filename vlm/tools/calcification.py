@@ -26,6 +26,7 @@ from vlm.anatomy.heart import heart
 from vlm.anatomy.skeleton import BODY_FORWARD_MM, skeleton, spine
 from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.tools.caval_line import caval_line
 from vlm.tools.ground import search
 from vlm.tools.metal_parts import metal_pieces, piece_mask
 from vlm.tools.registry import tool
@@ -48,7 +49,6 @@ DEEP_MM = 22.0  # valves lie deeper than this below the outline of the heart
 ROOT_MM = 11.0  # so deep calcium beside fat may be of a coronary artery, of the root of the aorta or of a valve
 WALL_MM = 3.5  # the wall of the aorta lies within this of the traced circle
 LEAST_WALL_ML = 0.1
-LINE_MM, LINE_MM2 = 18.0, 14.0  # a catheter: its length along z at least, its section with its blur at most
 BONE_MM = 3.0
 METAL_MM = 8.0  # metal blooms and leaves streaks
 FAINT_SHARE = 0.1  # of calcium in a voxel beside a plaque; below, it is noise
@@ -122,7 +122,7 @@ def aortic_calcification(case: Case) -> list[Evidence]:
         reason = () if share <= 0 else ("not_found",)
         return [search(case, name, key, site=site, covered=share, failed=reason) for key, site in sites.items()]
     failed, slab = _conditions(case, _wall_region(case, 0.0))
-    pieces = _wall_pieces(case, slab) if slab is not None and "noise" not in failed else []
+    pieces, unsure = _wall_pieces(case, slab) if slab is not None and "noise" not in failed else ([], False)
     voxels = sum(int(np.count_nonzero(piece)) for piece in pieces)
     if slab is not None and voxels * slab.grid.voxel_ml < LEAST_WALL_ML:
         pieces = []  # a speck beside the spine is as likely an osteophyte
@@ -132,8 +132,11 @@ def aortic_calcification(case: Case) -> list[Evidence]:
     if pieces and slab is not None:
         site = _part_of_aorta(case, pieces, slab)
         out.append(_observation(case, name, "aortic_calcification", site, pieces, slab, failed))
+    hidden = unsure and not pieces
+    note = "a dense line at the ascending aorta may be calcium of its wall or a catheter beside it" if hidden else ""
+    failed = (*failed, "not_found") if hidden else failed
     out += [
-        search(case, name, key, site=site, covered=looked, found=int(bool(pieces)), failed=failed)
+        search(case, name, key, site=site, covered=looked, found=int(bool(pieces)), failed=failed, note=note)
         for key, site in sites.items()
     ]
     return out
@@ -301,8 +304,8 @@ def _wall_region(case: Case, margin_mm: float) -> Mask:
     return Mask("aorta", out, upper.arch.grid)
 
 
-def _wall_pieces(case: Case, slab: Slab) -> list[Bools]:
-    """Calcium in the traced wall of the aorta, masks on the slab."""
+def _wall_pieces(case: Case, slab: Slab) -> tuple[list[Bools], bool]:
+    """Calcium in the traced wall of the aorta, masks on the slab; and whether some may as well be a catheter."""
     near = _wall_region(case, WALL_MM).on(slab.grid).voxels.T.copy()
     lumen = airways(case).mask
     if lumen:  # the cartilage of the trachea calcifies as well
@@ -310,26 +313,13 @@ def _wall_pieces(case: Case, slab: Slab) -> list[Bools]:
     level = slab.threshold_hu
     if contrast(case).enhanced is not False:
         level = max(level, slab.blood_hu + ENHANCED_STEP_HU)
-    dense = (slab.hu > level) & near & ~_bone(case, slab.grid)
-    out: list[Bools] = []
-    for piece, box in _pieces(dense, slab):
+    dense = (slab.hu > level) & ~_bone(case, slab.grid)
+    kinds: dict[str, list[Bools]] = {"calcium": [], "unsure": [], "line": []}
+    for piece, box in _pieces(dense & near, slab):
         whole = np.zeros(dense.shape, dtype=bool)
         whole[box] = piece
-        if not _is_line(case, whole, slab.grid):
-            out.append(whole)
-    return out
-
-
-def _is_line(case: Case, piece: Bools, grid: Grid) -> bool:
-    """Whether a piece is a catheter in the superior vena cava: thin and long along z, right of the ascending aorta."""
-    levels = np.flatnonzero(piece.any(axis=(1, 2)))
-    area_mm2 = np.count_nonzero(piece) / len(levels) * grid.spacing_mm[0] * grid.spacing_mm[1]
-    limb = arch(case).ascending
-    if len(levels) * grid.spacing_mm[2] < LINE_MM or area_mm2 > LINE_MM2 or not limb.found:
-        return False
-    x, _, z = grid.to_mm(np.argwhere(piece)[:, ::-1].mean(axis=0))
-    middle = limb.centres_mm[int(np.argmin(np.abs(limb.centres_mm[:, 2] - z)))]
-    return bool(abs(middle[2] - z) < LINE_MM and x > middle[0])
+        kinds[caval_line(case, whole, dense, slab.grid)].append(whole)
+    return kinds["calcium"], bool(kinds["unsure"])
 
 
 def _observation(

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+from scipy.spatial import cKDTree
+
 from vlm.anatomy.airways import airways
 from vlm.anatomy.aorta import aorta
 from vlm.anatomy.contrast import contrast
@@ -57,6 +60,7 @@ def devices(case: Case) -> list[Evidence]:
     """Find metal in the body and tell ports, pacemakers, hardware, wires, stents and clips apart."""
     rest = [piece for piece in metal_pieces(case) if not _teeth(case, piece) and not _inflow(case, piece)]
     kinds: dict[str, list[Piece]] = {}
+    leads: list[Piece] = []
     rules: tuple[tuple[str, Callable[[Case, list[Piece]], list[Piece]]], ...] = (
         ("sternotomy_wires", _wires),
         ("biliary_stent", _biliary_stents),
@@ -92,20 +96,23 @@ def devices(case: Case) -> list[Evidence]:
         region = case.keep(piece_mask(case, "dense_metal", list(everything)))
         out.append(Observation(tool=NAME, finding="metal_artefact", presence="present", region=region))
     found = sum(1 for each in out if isinstance(each, Observation) and each.finding != "metal_artefact")
+    fragments = any(piece.length_mm < LEAD_LENGTH_MM for piece in leads)  # they may be clips beside the lead
     for kind in KINDS:
-        out.append(_search(case, kind, len(kinds[kind]), "chest_wall" if kind in ("port", "pacemaker") else ""))
+        failed = ("metal",) if kind == "surgical_clip" and fragments else ()
+        site = "chest_wall" if kind in ("port", "pacemaker") else ""
+        out.append(_search(case, kind, len(kinds[kind]), site, failed=failed))
     out.append(_search(case, "medical_material", found, ""))
     out.append(_search(case, "metal_artefact", int(streaks), ""))
     return out
 
 
-def _search(case: Case, kind: str, found: int, site: str) -> Evidence:
+def _search(case: Case, kind: str, found: int, site: str, *, failed: tuple[str, ...] = ()) -> Evidence:
     """Where metal of this kind was looked for: the whole scan, so the share of its place that is covered."""
     places = {"chest_wall": "chest", "sternum": "chest", "bile_ducts": "bile_ducts", "aorta": "thoracic_aorta"}
     key = site or SITES.get(kind, "")
     place = places.get(key)
     covered = coverage(case).of(place) if place is not None else 1.0
-    return search(case, NAME, kind, site=key or "chest", found=found, covered=covered, failed=())
+    return search(case, NAME, kind, site=key or "chest", found=found, covered=covered, failed=failed)
 
 
 def _observations(case: Case, kind: str, pieces: list[Piece]) -> list[Evidence]:
@@ -214,7 +221,7 @@ def _leads(case: Case, pieces: list[Piece]) -> list[Piece]:
     """Long thin metal in the chest of who has a pacemaker, with its fragments: neither hardware nor clips."""
     thin = [piece for piece in pieces if piece.lung_level and width_mm(case, piece) < SOLID_MM]
     long = [piece for piece in thin if piece.length_mm >= LEAD_LENGTH_MM]
-    return [piece for piece in thin if any(_apart(piece, lead) < NEAR_LEAD_MM for lead in long)]
+    return [piece for piece in thin if any(_apart(case, piece, lead) < NEAR_LEAD_MM for lead in long)]
 
 
 def _hardware(_: Case, pieces: list[Piece]) -> list[Piece]:
@@ -261,7 +268,8 @@ def _biliary_stents(case: Case, pieces: list[Piece]) -> list[Piece]:
         piece
         for piece in pieces
         if piece.depth_mm > 25.0
-        and min(_apart(piece, stent) for stent in stents) < (NEAR_STENT_MM if piece.bone_share < 0.1 else TOUCHING_MM)
+        and min(_apart(case, piece, stent) for stent in stents)
+        < (NEAR_STENT_MM if piece.bone_share < 0.1 else TOUCHING_MM)
     ]
     return [piece for piece in pieces if piece in stents or piece in near]
 
@@ -290,10 +298,7 @@ def _clips(_: Case, pieces: list[Piece]) -> list[Piece]:
     ]
 
 
-def _apart(one: Piece, other: Piece) -> float:
-    """Distance between the boxes of two pieces, mm."""
-    gaps = [
-        max(0.0, abs(a - b) - (u + v) / 2)
-        for a, b, u, v in zip(one.centre_mm, other.centre_mm, one.extent_mm, other.extent_mm, strict=True)
-    ]
-    return float(sum(gap**2 for gap in gaps) ** 0.5)
+def _apart(case: Case, one: Piece, other: Piece) -> float:
+    """Least distance between the voxels of two pieces, mm: the box of an oblique lead holds half of the chest."""
+    spacing = np.array(case.working.grid.spacing_mm)
+    return float(cKDTree(other.voxels * spacing).query(one.voxels * spacing)[0].min())

@@ -16,7 +16,7 @@ from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.ground import search
 from vlm.tools.pericardial_fluid import LEAST_MM, fat_share, layer_between_fat, layer_within, surroundings
-from vlm.tools.pericardial_layer import layer_round
+from vlm.tools.pericardial_layer import is_fine, layer_round
 from vlm.tools.registry import tool
 
 NAME = "heart"
@@ -113,7 +113,7 @@ def pericardium(case: Case) -> list[Evidence]:
     sure = mask is not None and thickness is not None and thickness >= LEAST_MM
     if mask is None:
         mask, thickness = layer_round(case, found, around.blood_hu, plain=plain)
-        sure = mask is not None and not plain
+        sure = mask is not None and not plain and is_fine(case.volume.grid)
     if mask is None:
         mask, thickness = (
             layer_within(case, around, least_mm=PLAIN_MM, least_ml=PLAIN_ML) if plain else layer_within(case, around)

@@ -79,11 +79,11 @@ def _mediastinal(case: Case) -> list[Evidence]:
     blood = contrast(case).blood_hu
     if contrast(case).enhanced and blood is not None:
         highest = min(NODE_HU[1] + 30.0, blood - BELOW_BLOOD_HU)
-    found = free_lumps(case)
+    like = [lump for lump in free_lumps(case) if is_node(lump, highest)]
     if contrast(case).enhanced and blood is not None:
-        beside = dark_lumps(hu, place, highest, case.working.grid)
-        found += [lump for lump in beside if not any((lump.mask & other.mask).any() for other in found)]
-    like = [lump for lump in found if is_node(lump) and NODE_HU[0] <= lump.hu <= highest]
+        # Overlap counts with nodes alone: a node beside a vessel, both in fat, is part of a free lump that is none.
+        beside = [lump for lump in dark_lumps(hu, place, highest, case.working.grid) if is_node(lump, highest)]
+        like += [lump for lump in beside if not any(lump.overlaps(other) for other in like)]
     measured = [_measured(case, lump, highest if contrast(case).enhanced else DENSE_HU) for lump in like]
     nodes = [lump for lump in measured if lump.short_mm >= SHORT_MM[0]]
     out: list[Evidence] = [_observed(case, lump, number) for number, lump in enumerate(nodes, start=1)]
@@ -119,10 +119,11 @@ def mediastinum(case: Case) -> Bools:
     return out
 
 
-def is_node(lump: Lump) -> bool:
-    """Compact, large enough and set apart."""
+def is_node(lump: Lump, highest_hu: float) -> bool:
+    """Compact, large enough, set apart and as dense as a node."""
     compact = lump.long_mm <= ROUND * lump.short_mm and lump.height_mm <= min(TALL_MM, ROUND * lump.short_mm)
-    return compact and COARSE_MM <= lump.short_mm <= SHORT_MM[1] and lump.fat >= FAT_SHARE[0]
+    sized = COARSE_MM <= lump.short_mm <= SHORT_MM[1]
+    return compact and sized and lump.fat >= FAT_SHARE[0] and NODE_HU[0] <= lump.hu <= highest_hu
 
 
 def free_lumps(case: Case) -> list[Lump]:
@@ -153,11 +154,9 @@ def _lump(case: Case, piece: Bools, near: tuple[slice, ...]) -> Lump:
     shell = (away > SHELL_MM[0]) & (away <= SHELL_MM[1])
     fat = float(np.mean((hu[shell] > FAT_HU[0]) & (hu[shell] < FAT_HU[1]))) if shell.any() else 0.0
     short_mm, long_mm = axes_mm(piece[int(np.argmax(piece.sum(axis=(1, 2))))], (step_y, step_x))
-    whole = np.zeros(case.working.hu.T.shape, dtype=bool)
-    whole[near] = piece
     core = piece & (depth_mm(piece, grid) > min(step_x, step_y))
     return Lump(
-        mask=whole, short_mm=short_mm, long_mm=long_mm,
+        mask=piece, box=near, short_mm=short_mm, long_mm=long_mm,
         height_mm=float(np.count_nonzero(piece.any(axis=(1, 2)))) * step_z,
         hu=float(hu[core if core.any() else piece].mean()), fat=fat,
     )  # fmt: skip
@@ -167,8 +166,9 @@ def _measured(case: Case, lump: Lump, highest_hu: float) -> Lump:
     """The lump with its axes measured in the scan's own pixels, in the slice where it is largest."""
     grid, working = case.volume.grid, case.working.grid
     level = int(np.argmax(lump.mask.sum(axis=(1, 2))))
+    coarse = np.argwhere(lump.mask[level])[:, ::-1] + (lump.box[2].start, lump.box[1].start)  # (N, 2) i, j
+    level += lump.box[0].start
     k = round(float(grid.to_ijk(working.to_mm([0, 0, level]))[2]))
-    coarse = np.argwhere(lump.mask[level])[:, ::-1]  # (N, 2) i, j
     ends = working.to_mm(np.c_[[coarse.min(axis=0) - 3, coarse.max(axis=0) + 3], [level, level]])
     low, high = (np.rint(grid.to_ijk(end)[:2]).astype(int) for end in ends)
     window = case.volume.hu[max(0, low[0]) : high[0] + 1, max(0, low[1]) : high[1] + 1, k].T
@@ -186,7 +186,9 @@ def _measured(case: Case, lump: Lump, highest_hu: float) -> Lump:
 
 def _observed(case: Case, lump: Lump, number: int) -> Observation:
     """One node."""
-    mask = Mask(f"lymph_node_{number}", lump.mask.T, case.working.grid)
+    whole = np.zeros(case.working.grid.shape, dtype=bool, order="F")
+    whole.T[lump.box] = lump.mask
+    mask = Mask(f"lymph_node_{number}", whole, case.working.grid)
     sure = lump.short_mm >= SURE_MM and lump.fat >= FAT_SHARE[1]
     return Observation(
         tool=NAME, finding="lymphadenopathy", presence="present" if sure else "uncertain", site="mediastinum",

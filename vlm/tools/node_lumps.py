@@ -42,12 +42,24 @@ Floats = NDArray[np.float32]
 class Lump:
     """Soft tissue set apart: lengths in mm, HU, and the share of its shell that is fat, or with contrast no node."""
 
-    mask: Bools  # (Z, Y, X)
+    mask: Bools  # (Z, Y, X) within its box
+    box: tuple[slice, ...]  # of the working grid
     short_mm: float
     long_mm: float
     height_mm: float
     hu: float
     fat: float
+
+    def overlaps(self, other: Lump) -> bool:
+        """Whether two lumps of one grid share a voxel."""
+        shared = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(self.box, other.box, strict=True)]
+        if any(part.stop <= part.start for part in shared):
+            return False
+        own, its = (
+            lump.mask[tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(shared, lump.box, strict=True))]
+            for lump in (self, other)
+        )
+        return bool((own & its).any())
 
 
 def dark_lumps(hu: NDArray[np.int16], place: Bools, vessel_hu: float, grid: Grid) -> list[Lump]:
@@ -66,9 +78,7 @@ def dark_lumps(hu: NDArray[np.int16], place: Bools, vessel_hu: float, grid: Grid
             continue
         lump = _dark(smooth[near], piece, vessel_hu, grid)
         if lump is not None:
-            whole = np.zeros(hu.shape, dtype=bool)
-            whole[near] = piece
-            out.append(Lump(mask=whole, **lump))
+            out.append(Lump(mask=piece, box=near, **lump))
     return out
 
 

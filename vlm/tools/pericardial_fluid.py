@@ -10,22 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cc3d
-import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vlm.anatomy.air import depth_mm, distance_mm
 from vlm.anatomy.heart import Heart, mediastinum
 from vlm.anatomy.skeleton import opened_by
 from vlm.anatomy.thorax import thoracic_cavity
-from vlm.ct.volume import Mask
+from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case
 
 FLUID_HU = (-5.0, 28.0)  # serous fluid; muscle and plain blood stand at 35-60 HU, fat below -40
 LAYER_HU = (-12.0, 32.0)  # of single voxels of a layer between fat, with their noise
 BELOW_HEART_HU = 14.0  # fluid is darker than the heart by at least this
 RIM_MM = 30.0  # a large effusion lies within this of the outline
-LEAST_MM = 5.0  # thinner layers are physiologic or partial volume (Bull 1998: up to 4 mm)
+LEAST_MM = 5.0  # our choice: the pericardium itself has up to 2 mm (Delille, Eur Radiol 1999;9:1183), the rest is blur
 THIN_MM = 4.0  # between fat the edges of a layer are lost to partial volume
 WRAP_SHARE = 0.2  # of the heart's surface that a layer lies over; what only touches the heart is something else
 WRAP_MM = 12.0  # so far from the surface: the fat on the heart is thinner
@@ -44,7 +44,7 @@ class Surroundings:
     """The heart and what lies round it, in a box of the working grid."""
 
     box: tuple[slice, slice, slice]
-    spacing_mm: tuple[float, float, float]  # z, y, x
+    grid: Grid  # the whole working grid
     heart: Bools
     hu: Floats
     space: Bools  # soft tissue between the lungs, outside of the heart and the pleural space
@@ -54,21 +54,12 @@ class Surroundings:
     def surface(self) -> Bools:
         return np.asarray(self.heart & ~ndimage.binary_erosion(self.heart, np.ones((1, 3, 3), dtype=bool)))
 
-    def away(self, mask: Bools) -> Floats:
-        """Distance to a mask, mm."""
-        return np.asarray(edt.edt(~mask, anisotropy=self.spacing_mm, black_border=False, parallel=2))
-
-    def depth(self, mask: Bools) -> Floats:
-        """Distance to what lies outside of a mask, mm."""
-        return np.asarray(edt.edt(mask, anisotropy=self.spacing_mm, black_border=False, parallel=2))
-
 
 def surroundings(case: Case, found: Heart) -> Surroundings:
     """The heart with 40 mm round it."""
     grid, whole = case.working.grid, found.mask.voxels.T
-    spacing = (grid.spacing_mm[2], grid.spacing_mm[1], grid.spacing_mm[0])
     inner = ndimage.find_objects(whole.astype(np.uint8))[0]
-    reach = (0, *(int((RIM_MM + 10.0) / step) for step in spacing[1:]))
+    reach = (0, *(int((RIM_MM + 10.0) / step) for step in grid.spacing_mm[1::-1]))
     z, y, x = (slice(max(0, part.start - by), part.stop + by) for part, by in zip(inner, reach, strict=True))
     box, heart = (z, y, x), whole[z, y, x]
     cavity = thoracic_cavity(case)
@@ -76,36 +67,38 @@ def surroundings(case: Case, found: Heart) -> Surroundings:
     hu = case.working.hu.T[box].astype(np.float32)
     values = hu[ndimage.binary_erosion(heart, np.ones((1, 5, 5), dtype=bool), iterations=2)]
     blood = float(np.median(values)) if values.size > 200 else float(np.median(hu[heart]))
-    return Surroundings(box, spacing, heart, hu, mediastinum(case)[box] & ~pleural & ~heart, blood)
+    return Surroundings(box, grid, heart, hu, mediastinum(case)[box] & ~pleural & ~heart, blood)
 
 
 def fat_share(around: Surroundings) -> float:
     """Share of the heart's surface with fat on it: what makes a layer of fluid visible without contrast."""
     fat = (around.hu > FAT_HU[0]) & (around.hu < FAT_HU[1])
-    return float((around.away(fat)[around.surface] <= FAT_MM).mean()) if fat.any() else 0.0
+    return float((distance_mm(fat, around.grid)[around.surface] <= FAT_MM).mean()) if fat.any() else 0.0
 
 
 def layer_between_fat(case: Case, around: Surroundings) -> tuple[Mask | None, float | None]:
     """Fluid that wraps the heart outside of its fat, and its largest thickness in mm; (None, None) without any."""
-    z, y, x = around.spacing_mm
+    x, y, z = around.grid.spacing_mm
     smooth = ndimage.gaussian_filter(around.hu, [2.5 / z, 0.6 / y, 0.6 / x])  # along the heart rather than across
     low, high = LAYER_HU
-    out = around.away(around.heart)
+    out = distance_mm(around.heart, around.grid)
     fluid = around.space & (out < RIM_MM + 10.0) & (smooth > low) & (smooth < min(high, around.blood_hu - 12.0))
-    core = around.depth(fluid) > THIN_MM / 2
+    core = depth_mm(fluid, around.grid) > THIN_MM / 2
     if not core.any():
         return None, None
-    layer = fluid & (around.away(core) <= THIN_MM / 2 + 1.0)
+    layer = fluid & (distance_mm(core, around.grid) <= THIN_MM / 2 + 1.0)
     labels, count = cc3d.connected_components(layer, connectivity=26, return_N=True)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
     piece = labels == int(np.argmax(sizes))
-    wrapped = float((around.away(piece)[around.surface] <= WRAP_MM).mean())
+    wrapped = float((distance_mm(piece, around.grid)[around.surface] <= WRAP_MM).mean())
     if wrapped < WRAP_SHARE or float((out[piece] <= NEAR_MM).mean()) < NEAR_SHARE:
         return None, None
     # Its edges, half fluid and half fat, belong to it.
-    whole = around.space & (around.hu > -60.0) & (around.hu < high + 20.0) & (around.away(piece) <= max(y, x))
-    thickness = 2.0 * float(np.percentile(around.depth(whole)[whole], 98))
+    whole = (
+        around.space & (around.hu > -60.0) & (around.hu < high + 20.0) & (distance_mm(piece, around.grid) <= max(y, x))
+    )
+    thickness = 2.0 * float(np.percentile(depth_mm(whole, around.grid)[whole], 98))
     return _mask(case, around, whole), thickness
 
 
@@ -113,8 +106,8 @@ def layer_within(
     case: Case, around: Surroundings, *, least_mm: float = LEAST_MM, least_ml: float = LEAST_ML
 ) -> tuple[Mask | None, float | None]:
     """The layer within the outline of the heart and its largest thickness in mm; (None, None) when there is none."""
-    heart, spacing = around.heart, around.spacing_mm
-    depth = around.depth(heart)
+    heart, spacing = around.heart, around.grid.spacing_mm[::-1]
+    depth = depth_mm(heart, around.grid)
     smooth = ndimage.gaussian_filter(around.hu, [2.0 / step for step in spacing])
     core = smooth[heart & (depth > 20.0)]
     if core.size < 200:
@@ -130,7 +123,7 @@ def layer_within(
     layer = opened_by(fluid, case.working.grid, least_mm / 2)
     if np.count_nonzero(layer) * case.working.grid.voxel_ml < least_ml:
         return None, None
-    thickness = 2.0 * float(np.percentile(around.depth(layer)[layer], 98))
+    thickness = 2.0 * float(np.percentile(depth_mm(layer, around.grid)[layer], 98))
     return (None, None) if thickness < least_mm else (_mask(case, around, layer), thickness)
 
 
