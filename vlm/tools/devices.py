@@ -40,7 +40,7 @@ STENT_WIDTH_MM = 26.0
 STENT_HIGHEST_MM, STENT_LOWEST_MM = -25.0, -210.0  # below the dome: bile duct from liver hilum to duodenum
 STENT_SIDEWAYS_MM = (-15.0, 95.0)  # right of the canal
 NEAR_STENT_MM = 45.0
-TOUCHING_MM = 5.0  # its own end, though dense bowel content beside it passes for bone
+OWN_END_MM = 12.0  # two slices of 5 mm: its own end, though dense bowel content beside it passes for bone
 CLIP_ML, CLIP_MM = 0.15, 14.0
 CLIP_DEPTH_MM = 15.0
 WIRES, WIRES_SPAN_MM = 3, 40.0
@@ -269,7 +269,7 @@ def _biliary_stents(case: Case, pieces: list[Piece]) -> list[Piece]:
         for piece in pieces
         if piece.depth_mm > 25.0
         and min(_apart(case, piece, stent) for stent in stents)
-        < (NEAR_STENT_MM if piece.bone_share < 0.1 else TOUCHING_MM)
+        < (NEAR_STENT_MM if piece.bone_share < 0.1 else OWN_END_MM)
     ]
     return [piece for piece in pieces if piece in stents or piece in near]
 
