@@ -20,7 +20,9 @@ from vlm.ct import Grid, ReadScan, read
 from vlm.ct.volume import Mask
 from vlm.evidence import Case
 
-WRITTEN = ("labels.nii.gz", "names.json", "structures.json", "lobes.nii.gz", "lobes.json")
+LABELS, LABEL_NAMES, TOLD = "labels.nii.gz", "names.json", "structures.json"
+LOBES, LOBE_NAMES = "lobes.nii.gz", "lobes.json"
+WRITTEN = (LABELS, LABEL_NAMES, TOLD, LOBES, LOBE_NAMES)
 MOST_LABELS = 255
 
 
@@ -88,17 +90,17 @@ def segment_scan(
     lobe_map, lobe_numbers = painted(lobar, scan.volume.grid)
     progress("write")
     with staged(out, WRITTEN) as staging:
-        for file, voxels in ((WRITTEN[0], labels), (WRITTEN[3], lobe_map)):
+        for file, voxels in ((LABELS, labels), (LOBES, lobe_map)):
             write_labels(staging / file, voxels, scan.volume.grid, axes=file_axes(scan))
-        names = [{str(n): name for name, n in own.items()} for own in (numbers, lobe_numbers)]
-        for file, content in ((WRITTEN[1], names[0]), (WRITTEN[2], told), (WRITTEN[4], names[1])):
+        names, lobe_names = ({str(n): name for name, n in own.items()} for own in (numbers, lobe_numbers))
+        for file, content in ((LABEL_NAMES, names), (TOLD, told), (LOBE_NAMES, lobe_names)):
             (staging / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return Segmented(
         structures={name: told[name]["ml"] or 0.0 for name in numbers},
         missing={seen.name: seen.reason for seen in found if seen.mask is None},
         told=told,
-        labels=str(out / WRITTEN[0]),
-        names=str(out / WRITTEN[1]),
+        labels=str(out / LABELS),
+        names=str(out / LABEL_NAMES),
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from app.segmenting import segment_scan
 from tests.scans import real_case
 from vlm.anatomy.engines.labels import given
 from vlm.anatomy.engines.protocol import LabelMap
@@ -19,6 +23,7 @@ from vlm.anatomy.structures import use
 from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case
 from vlm.phantom.body import NAME, Body, body
+from vlm.phantom.files import Place, save_scan
 from vlm.tools.lung_field import ZONES, site_of
 
 
@@ -112,6 +117,25 @@ def test_an_own_engines_lobes_go_first() -> None:
     use(mine, given(LabelMap(labels, mine.volume.grid, {n: swapped.get(name, name) for n, name in names.items()})))
     spot = blob(mine.working.grid, deepest("lung_lower_lobe_left"), 6.0)
     assert site_of(mine, "left", spot) == "upper_lobe"
+
+
+def test_segment_writes_the_lobes_beside_the_lungs_that_they_lie_in(tmp_path: Path) -> None:
+    (tmp_path / "scan").mkdir()
+    save_scan(person().volume, Place(tmp_path / "scan", ""), seed=1, file_format="nifti")
+    segment_scan(tmp_path / "scan", tmp_path / "out", anatomy="rules")
+    lungs_map, lobe_map = (
+        np.asarray(nib.load(tmp_path / "out" / file).dataobj)  # type: ignore[attr-defined]  # nibabel's is untyped
+        for file in ("labels.nii.gz", "lobes.nii.gz")
+    )
+    numbers, lobe_numbers = (
+        {name: int(n) for n, name in json.loads((tmp_path / "out" / file).read_text("utf-8")).items()}
+        for file in ("names.json", "lobes.json")
+    )
+    assert set(lobe_numbers) == set(NAMES)
+    for name, (side, _) in NAMES.items():
+        own = lobe_map == lobe_numbers[name]
+        assert own.any()
+        assert (lungs_map[own] == numbers[f"lung_{side}"]).mean() > 0.99
 
 
 @pytest.mark.realct
