@@ -136,7 +136,7 @@ def read(
 @app.command(epilog="tomoscribe segment scans/chest --out labels")
 def segment(
     path: ScanPath,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where labels.nii.gz and names.json go.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where label maps and their names go.")],
     series: Series = None,
     anatomy: Anatomy = None,
     as_json: AsJson = False,
@@ -151,7 +151,9 @@ def segment(
         put_json(summary)
     else:
         show_segmented(summary)
-        typer.echo(f"Written to {out}/labels.nii.gz, names.json, structures.json", err=True)
+        lobes = ", ".join(summary["lobes"]) or "none"
+        typer.echo(f"Lobes by the fissures: {lobes}.", err=True)
+        typer.echo(f"Written to {out}/labels.nii.gz, names.json, structures.json, lobes.nii.gz, lobes.json", err=True)
 
 
 @app.command(epilog="tomoscribe label reports.csv --text-column text --out labels.csv")

@@ -46,6 +46,7 @@ class Segmented(TypedDict):
     told: dict[str, Told]
     labels: str
     names: str
+    lobes: list[str]  # in lobes.nii.gz
 
 
 def segment_scan(
@@ -101,6 +102,7 @@ def segment_scan(
         told=told,
         labels=str(out / LABELS),
         names=str(out / LABEL_NAMES),
+        lobes=list(lobe_numbers),
     )
 
 

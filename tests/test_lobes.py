@@ -122,7 +122,7 @@ def test_an_own_engines_lobes_go_first() -> None:
 def test_segment_writes_the_lobes_beside_the_lungs_that_they_lie_in(tmp_path: Path) -> None:
     (tmp_path / "scan").mkdir()
     save_scan(person().volume, Place(tmp_path / "scan", ""), seed=1, file_format="nifti")
-    segment_scan(tmp_path / "scan", tmp_path / "out", anatomy="rules")
+    told = segment_scan(tmp_path / "scan", tmp_path / "out", anatomy="rules")
     lungs_map, lobe_map = (
         np.asarray(nib.load(tmp_path / "out" / file).dataobj)  # type: ignore[attr-defined]  # nibabel's is untyped
         for file in ("labels.nii.gz", "lobes.nii.gz")
@@ -131,7 +131,7 @@ def test_segment_writes_the_lobes_beside_the_lungs_that_they_lie_in(tmp_path: Pa
         {name: int(n) for n, name in json.loads((tmp_path / "out" / file).read_text("utf-8")).items()}
         for file in ("names.json", "lobes.json")
     )
-    assert set(lobe_numbers) == set(NAMES)
+    assert set(lobe_numbers) == set(NAMES) == set(told["lobes"])
     for name, (side, _) in NAMES.items():
         own = lobe_map == lobe_numbers[name]
         assert own.any()
