@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,6 +179,18 @@ def test_bodies_are_of_the_training_seeds_and_rates_of_the_tuning_ones(tmp_path:
     (case / "truth.json").write_text('{"asked": {"seed": 1100000}, "findings": []}')
     with pytest.raises(UsageError, match="belongs to test"):
         training.rates_of(tmp_path, {"ct-rate-18: Emphysema": 1.0})
+
+
+def test_bodies_that_were_drawn_are_read_in_their_order_by_several_processes(tmp_path: Path) -> None:
+    for number in range(5):
+        told = {"seed": number, "version": str(Measures.identity), "measures": [number] * len(NAMES), "findings": []}
+        (tmp_path / f"body-{number:05d}.json").write_text(json.dumps(told))
+    bodies = training.every_body(tmp_path, 5, workers=2)
+    assert [one.patient for one in bodies] == [str(training.FIRST_SEED + number) for number in range(5)]
+    assert [one.vector[0] for one in bodies] == [0, 1, 2, 3, 4]
+    (tmp_path / "body-00003.json").write_text(json.dumps(told | {"version": "measures0"}))
+    with pytest.raises(UsageError, match="holds other numbers"):
+        training.every_body(tmp_path, 5, workers=2)
 
 
 def test_joined_probabilities_are_those_that_there_are() -> None:

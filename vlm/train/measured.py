@@ -1,16 +1,18 @@
 """Train the heads that ship: ``python -m vlm.train.measured FOLDER --bodies 100 --rates COHORT``.
 
 Read from top to bottom. Bodies of ``train`` seeds are drawn, each with several findings of the packs, their anatomy is
-found as in any scan, and what ``vlm.encoder.measures`` says of them is kept, a file a body: a killed run goes on. For
-each column a logistic curve with a ridge is fitted to the few numbers of its own part of the body that tell it best.
-Bodies that took no part in a fit (of ten parts, one after the other) say what its score is worth: a column that is not
-told by them gets no head, the others their calibration, brought from how often a finding was drawn here to how often it
-is in COHORT (bodies of ``tune`` seeds, of which only the truth is read). The adapter says what it was trained on.
+found as in any scan, and what ``vlm.encoder.measures`` says of them is kept, a file a body: a killed run goes on, and
+--workers draws several at once. For each column a logistic curve with a ridge is fitted to the few numbers of its own
+part of the body that tell it best. Bodies that took no part in a fit (of ten parts, one after the other) say what its
+score is worth: a column that is not told by them gets no head, the others their calibration, brought from how often a
+finding was drawn here to how often it is in COHORT (bodies of ``tune`` seeds, of which only the truth is read). The
+adapter says what it was trained on.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,6 +37,7 @@ from vlm.phantom.body import Phase, body, numbered
 from vlm.phantom.body.findings import FINDINGS
 from vlm.phantom.requests import SIZES, request
 from vlm.phantom.seeds import only, seeds
+from vlm.workers import in_parallel
 
 PACKS = ("ct-rate-18", "merlin-30")
 FIRST_SEED = 200_000  # of the train seeds
@@ -143,12 +146,30 @@ def taught(folder: Path, number: int) -> Taught:
             "measures": [None if np.isnan(v) else round(float(v), 5) for v in measures(Case(drawn.volume))],
             "findings": [{"finding": truth.finding, "visible": truth.visible} for truth in drawn.truth],
         }  # fmt: skip
-        path.write_text(json.dumps(told), encoding="utf-8")
+        unready = path.with_suffix(".part")
+        unready.write_text(json.dumps(told), encoding="utf-8")
+        unready.replace(path)
     told = json.loads(path.read_text(encoding="utf-8"))
     if told["version"] != str(Measures.identity):
         raise UsageError(f"E_USAGE: {path.name} holds other numbers ({told['version']}). Name an empty folder.")
     values = np.array([np.nan if v is None else v for v in told["measures"]], dtype=np.float64)
     return Taught(patient=str(seed), vector=values, truth=truths_of(told["findings"]))
+
+
+def every_body(folder: Path, count: int, workers: int) -> list[Taught]:
+    """The first bodies of the training seeds in their order, whoever drew them; 0 workers are one a processor.
+
+    Raises:
+        UsageError: a process died over a body, or the folder holds other numbers.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made: dict[int, Taught] = {}
+    for number, body_ in in_parallel(functools.partial(taught, folder), range(count), workers=workers):
+        if isinstance(body_, str):
+            raise UsageError(f"E_USAGE: body {number}: {body_}.")
+        made[number] = body_
+        say(f"{len(made)} of {count}")
+    return [made[number] for number in range(count)]
 
 
 def truths_of(findings: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
@@ -294,14 +315,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where bodies are kept")
     parser.add_argument("--bodies", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw; 0 is one a processor")
     parser.add_argument("--rates", type=Path, required=True, help="a cohort of tune seeds, for how often findings are")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    bodies = []
-    for number in range(options.bodies):
-        bodies.append(taught(options.folder, number))
-        say(f"{number + 1} of {options.bodies}")
+    bodies = every_body(options.folder, options.bodies, options.workers)
     told = f"{options.folder.name} --bodies {options.bodies} --rates {options.rates.name}"
     command = f"python -m vlm.train.measured {told}"
     adapter, lines = adapter_of(bodies, options.rates, command)
