@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.scans import real_case
-from vlm.anatomy.air import closed_mm, depth_mm, distance_mm
+from vlm.anatomy.air import closed_mm, depth_mm, distance_mm, lung_pieces
 from vlm.anatomy.body import body
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
@@ -108,6 +108,17 @@ def test_an_abdomen_with_gas_holds_no_lung() -> None:
     grid = Grid(shape, np.diag([3.0, 3.0, 3.0, 1.0]))
     found = lungs(Case(Volume(np.asfortranarray(hu.astype(np.int16)), grid, Scan(source="phantom"))))
     assert found.present == ()
+
+
+@pytest.mark.parametrize("noise_hu", [10.0, 90.0])
+def test_gas_of_a_noisy_scan_is_not_taken_for_lung(noise_hu: float) -> None:
+    hu = np.full((30, 60, 100), 40.0)  # (Z, Y, X)
+    lung, gas = np.s_[5:25, 10:50, 5:45], np.s_[5:25, 10:50, 50:90]  # within the reach of a further piece of lung
+    hu[lung], hu[gas] = -850.0, -1000.0
+    hu += np.random.default_rng(0).normal(0, noise_hu, hu.shape)
+    grid = Grid((100, 60, 30), np.diag([2.0, 2.0, 2.0, 1.0]))
+    kept = lung_pieces(hu < -500, hu.clip(-1024).astype(np.int16), grid)
+    assert kept[lung].mean() > 0.99 and not kept[gas].any()
 
 
 @pytest.mark.parametrize("value", [-1024, 0, 40])

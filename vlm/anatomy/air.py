@@ -49,7 +49,7 @@ def lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> ND
     size_ml[0] = 0
     deep = shrunk(air, CORE_MM, grid)
     core = np.bincount(labels[deep], minlength=count)
-    like = np.bincount(labels[deep & (hu > LUNG_HU[0]) & (hu < LUNG_HU[1])], minlength=count)
+    like = np.bincount(labels[deep & _has_lung_density(hu, deep)], minlength=count)
     share = like / np.maximum(core, 1)
     fit = (size_ml >= PIECE_ML) & (core * grid.voxel_ml > 0.5)
     fit &= (share >= LUNG_SHARE) | ((size_ml > HUGE_ML) & (share >= HUGE_SHARE))
@@ -73,6 +73,14 @@ def lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> ND
     chosen |= fit & beside
     keep: NDArray[np.bool_] = chosen[labels]
     return keep
+
+
+def _has_lung_density(hu: NDArray[np.int16], deep: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(Z, Y, X) bool: where the mean of neighbours in ``deep`` is that of lung; noise alone gives gas that density."""
+    near = (1, 3, 3)
+    total = ndimage.uniform_filter(np.where(deep, hu, 0), size=near, output=np.float32)
+    mean = total / np.maximum(ndimage.uniform_filter(deep, size=near, output=np.float32), 1e-3)
+    return np.asarray((mean > LUNG_HU[0]) & (mean < LUNG_HU[1]))
 
 
 def depth_mm(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:

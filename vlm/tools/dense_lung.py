@@ -16,7 +16,8 @@ from scipy import ndimage
 from vlm.anatomy.air import depth_mm
 from vlm.anatomy.airways import airways
 from vlm.anatomy.ball import grown, opened, shrunk
-from vlm.anatomy.lungs import LungSide, lungs
+from vlm.anatomy.coverage import coverage
+from vlm.anatomy.lungs import LungSide, lungs, outline
 from vlm.anatomy.skeleton import skeleton
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Point, as_point
@@ -36,6 +37,9 @@ RAGGED = 3.0  # and beyond this it is a patch of lobules
 CENTRAL_MM = 75.0  # from the carina: main and lobar bronchi
 HILUM_MM = 22.0  # from these, where hilar vessels and nodes lie
 HILUM_ML = 25.0  # a larger place is more than hilum
+UNSEEN_ML = 60.0  # and where no fork of the trachea says where the hila are; vessels of a sharp kernel reach 28
+HILA_MM = (0.0, 150.0)  # above the dome of the diaphragm: there the hila lie; the fork is at 115
+GAP_MM = 6.0  # half of the least gap between the lungs that is mediastinum
 ON_LUNG = 0.5  # share of a place with lung somewhere below it; the dome of the diaphragm has none
 LUNG_RIM = 0.38  # of the rim that is lung: more than of heart, chest wall and fat that bulge into the cavity
 FLAT = 8.0  # volume in balls of its greatest depth; so flat a place with little lung round it is chest wall
@@ -124,9 +128,10 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
     aerated = lung & (hu < -400)
     lung_below = np.logical_or.accumulate(aerated, axis=0)
     hilum = near_hilum(case)
+    hilum_ml = HILUM_ML if airways(case).carina_mm is not None else UNSEEN_ML
     bone = skeleton(case).voxels.T
-    outline = shell(case, side)
-    near_wall = outline.along_wall(WALL_MM) & outline.sidewards() if outline is not None else np.zeros_like(lung)
+    wall = shell(case, side)
+    near_wall = wall.along_wall(WALL_MM) & wall.sidewards() if wall is not None else np.zeros_like(lung)
     rows = np.flatnonzero(lung.any(axis=(0, 2)))
     middle_y, third_y = float(rows.mean()), float(np.quantile(rows, HINDMOST))
     boxes = cc3d.statistics(labels)["bounding_boxes"]
@@ -149,7 +154,7 @@ def _places(case: Case, side: LungSide) -> list[Dense]:
         if np.count_nonzero(bone[box] & here) > BONE_SHARE * count:
             continue
         hilar = float(np.count_nonzero(hilum[box] & here)) / count
-        if ml < HILUM_ML and hilar > 0.5:
+        if ml < hilum_ml and hilar > 0.5:
             continue
         if not (behind and (at_fluid or along > 0.5)):
             if on_lung < ON_LUNG:
@@ -202,16 +207,34 @@ def whole_of(case: Case, place: Dense) -> Bools:
 
 @once
 def near_hilum(case: Case) -> Bools:
-    """(Z, Y, X) bool: what lies around the central airways, where hilar vessels and nodes are."""
+    """(Z, Y, X) bool: what lies around the central airways, where hilar vessels and nodes are.
+
+    Where no fork of the trachea is in the scan or was seen, it is what lies beside the mediastinum at the
+    heights of the hila.
+    """
     tree, grid = airways(case), case.working.grid
     central = tree.mask.voxels.T.copy()
     if not central.any() or tree.carina_mm is None:
-        return np.zeros_like(central)
+        return beside_mediastinum(case)
     z, y, x = (np.arange(n, dtype=np.float32)[(slice(None), *[None] * (2 - a))] for a, n in enumerate(central.shape))
     i, j, k = grid.to_ijk(tree.carina_mm)
     x_mm, y_mm, z_mm = grid.spacing_mm
     away = np.sqrt(((x - i) * x_mm) ** 2 + ((y - j) * y_mm) ** 2 + ((z - k) * z_mm) ** 2)
     return grown(central & (away < CENTRAL_MM), HILUM_MM, grid)
+
+
+@once
+def beside_mediastinum(case: Case) -> Bools:
+    """(Z, Y, X) bool: what lies so near to the gap between the lungs as hilar vessels do; nothing with one lung."""
+    found, grid, dome = lungs(case), case.working.grid, coverage(case).dome_mm
+    if len(found.present) < 2:
+        return np.zeros(grid.shape[::-1], dtype=bool)
+    spaces = found.right_space.voxels.T | found.left_space.voxels.T
+    gap = opened(outline(case) & ~spaces, GAP_MM, grid)
+    if dome is not None:
+        z = grid.to_mm(np.c_[np.zeros((len(gap), 2)), np.arange(len(gap))])[:, 2]
+        gap &= ((z > dome + HILA_MM[0]) & (z < dome + HILA_MM[1]))[:, None, None]
+    return grown(gap, HILUM_MM, grid)
 
 
 def _wider(box: tuple[slice, slice, slice], by: int, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:

@@ -24,7 +24,7 @@ from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Grid, Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, Presence, Region, once
 from vlm.tools.dense_block import blocks
-from vlm.tools.dense_lung import dense_places, volume_lost
+from vlm.tools.dense_lung import beside_mediastinum, dense_places, volume_lost
 from vlm.tools.effusion import pleural_fluid
 from vlm.tools.glass_nodules import glass_nodules, is_sound
 from vlm.tools.lung_field import Bools, field, search, site_of
@@ -62,6 +62,8 @@ _Found = tuple[Nodule, LungSide, Presence]
 
 CUT_SMALL_MM = 8.0  # where the scan ends, a smaller round thing may be a vessel that goes on
 CUT_LONG = 0.65  # short over long axis; a vessel cut at a slant is longer
+AT_END = 1.5  # slices from the end of the scan: a mass at the mediastinum may be a great vessel that goes on there
+MEDIAL = 0.5  # share of it beside the mediastinum
 
 # The limit is that of solid nodules (docs/limits.md).
 FAINT = {
@@ -303,6 +305,8 @@ def _observation(case: Case, name: str, finding: str, found: _Found) -> Observat
     vessel_like = nodule.diameter_mm < CUT_SMALL_MM or nodule.short_axis_mm < CUT_LONG * nodule.diameter_mm
     if finding == "lung_nodule" and vessel_like and _cut(case, nodule.mask, region):
         presence, note = "uncertain", "cut by the end of the scan: a vessel looks the same there"
+    if finding == "lung_mass" and _may_go_on(case, nodule.mask):
+        presence, note = "uncertain", "at the end of the scan: what bulges from the mediastinum looks the same there"
     measures = {
         "diameter": nodule.diameter_mm,
         "short_axis": nodule.short_axis_mm,
@@ -336,6 +340,17 @@ def _cut(case: Case, mask: Mask, region: Region) -> bool:
     first, last = region.slices
     ends = [areas[0]] * (first == 0) + [areas[-1]] * (last == case.volume.grid.shape[2] - 1)
     return any(2 * end >= areas.max() for end in ends)
+
+
+def _may_go_on(case: Case, mask: Mask) -> bool:
+    """Whether a mass beside the mediastinum comes so near to the first or last slice that its end was not seen."""
+    grid, box = case.volume.grid, mask.box
+    low, high = sorted(grid.to_mm([[0, 0, -0.5], [0, 0, grid.shape[2] - 0.5]])[:, 2])
+    near_mm = AT_END * grid.spacing_mm[2]
+    if box.low_mm[2] > low + near_mm and box.high_mm[2] < high - near_mm:
+        return False
+    medial = Mask("medial", beside_mediastinum(case).T, case.working.grid).on(mask.grid).voxels
+    return int((medial & mask.voxels).sum()) > MEDIAL * int(mask.voxels.sum())
 
 
 def _to_pleura_mm(case: Case, nodule: Nodule, side: LungSide) -> float:
