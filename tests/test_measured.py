@@ -14,9 +14,11 @@ from benchmarks import answers
 from vlm.ct.volume import Grid
 from vlm.encoder.adapter import Adapted
 from vlm.encoder.embedding import embedding
+from vlm.encoder.forms import ball, shapes
+from vlm.encoder.gut_measures import gut
 from vlm.encoder.measured import SHIPPED, Measures, shipped
 from vlm.encoder.measures import NAMES, as_vector, measures, numbers
-from vlm.encoder.scene import GRID_MM, ml, scene, scene_of
+from vlm.encoder.scene import GRID_MM, Bools, Floats, Scene, ml, scene, scene_of
 from vlm.errors import UsageError
 from vlm.evidence import Case
 from vlm.language.query import read_query
@@ -74,6 +76,69 @@ def test_of_no_body_and_of_a_thin_slab_there_are_no_numbers(ill: Case) -> None:
     empty = replace(slab, hu=np.full_like(slab.hu, -1000, order="F"))
     assert np.isnan(measures(Case(slab))).all()
     assert np.isnan(measures(Case(empty))).all()
+
+
+SIZE = 30  # voxels, 90 mm
+
+
+def lung_with(part: Bools) -> Floats:
+    rng = np.random.default_rng(0)
+    values = rng.normal(-850.0, 15.0, (SIZE,) * 3).astype(np.float32)
+    values[part] = 30.0
+    return values
+
+
+def test_a_plate_is_a_sheet_a_vessel_a_line_and_a_nodule_a_ball() -> None:
+    z, y, x = np.ogrid[:SIZE, :SIZE, :SIZE]
+    whole = np.ones((SIZE,) * 3, dtype=bool)
+    plate = np.broadcast_to((z == 15) & (y > 5) & (y < 25) & (x > 5) & (x < 25), whole.shape)
+    vessel = np.broadcast_to((z == 15) & (y == 15) & (x > 2) & (x < 28), whole.shape)
+    nodule = np.asarray((z - 15) ** 2 + (y - 15) ** 2 + (x - 15) ** 2 <= 2)
+    flat, long, round_ = (shapes(lung_with(one), whole, whole, 3.0) for one in (plate, vessel, nodule))
+    assert flat["sheet_big"] == pytest.approx(ml(plate), rel=0.3)
+    assert flat["sheet"] > 4 * (flat["line_out"] + flat["round"])
+    assert long["line_out"] == pytest.approx(ml(vessel), rel=0.5)
+    assert long["sheet"] == 0
+    assert round_["knob"] > 2 * max(flat["knob"], long["knob"])
+    assert round_["round"] > 0
+    assert shapes(lung_with(np.zeros_like(whole)), whole, whole, 3.0)["sheet"] == 0
+    assert ball(-lung_with(nodule), whole, 3.0, dark=True) == pytest.approx(ball(lung_with(nodule), whole, 3.0))
+    assert np.isnan(ball(lung_with(nodule), np.zeros_like(whole), 3.0))
+
+
+def belly_with(**drawn: tuple[Bools, float]) -> tuple[Scene, Bools]:
+    """Fat with a liver at the right, and what else is named; and the room that no organ fills."""
+    z, y, x = np.ogrid[:40, :40, :40]
+    liver = np.broadcast_to((x > 26) & (y > 8) & (y < 30) & (z > 10), (40,) * 3)
+    hu = np.full((40,) * 3, -100, dtype=np.int16)
+    hu[liver] = 55
+    for part, value in drawn.values():
+        hu[part] = value
+    parts = {"body": np.ones_like(liver), "within": np.ones_like(liver), "liver": liver}
+    seen = scene(
+        hu, (GRID_MM,) * 3, np.array([-60.0, -30.0, 0.0]), parts, dome_mm=200.0, carina_mm=None,
+        canal_mm=np.array([[0.0, -20.0, z * 3.0] for z in range(40)]), ratio=None, covered={},
+    )  # fmt: skip
+    return seen, np.asarray(~liver)
+
+
+def test_a_stone_in_bile_levels_in_bowel_and_gas_before_the_liver_are_measured() -> None:
+    z, y, x = np.ogrid[:40, :40, :40]
+    pool = np.asarray((z - 8) ** 2 + (y - 18) ** 2 + (x - 24) ** 2 < 5**2)
+    stone = np.asarray((z - 8) ** 2 + (y - 15) ** 2 + (x - 24) ** 2 < 2)
+    loop = (z > 5) & (z < 20) & (x > 4) & (x < 16) & (y > 10)
+    fluid, gas = np.asarray(loop & (y < 18)), np.asarray(loop & (y >= 18) & (y < 24))
+    free = np.broadcast_to((x > 28) & (y >= 30) & (y < 33) & (z > 15) & (z < 30), (40,) * 3)
+    plain = gut(*belly_with(pool=(pool, 8)), np.ones_like(pool))
+    told = gut(*belly_with(pool=(pool, 8), stone=(stone, 400), fluid=(fluid, 10), gas=(gas, -900), free=(free, -900)),
+               np.ones_like(pool))  # fmt: skip
+    assert plain["bile.radius"] == pytest.approx(12.0, abs=4.0)
+    assert told["bile.stone"] > 2 * plain["bile.stone"]
+    assert plain["bowel.levels"] == 0 == plain["free.over_liver"] == plain["bowel.gas"]
+    assert told["bowel.levels"] == 1
+    assert told["bowel.level"] == pytest.approx(11 * 14 * 0.09, rel=0.3)
+    assert told["free.over_liver"] == pytest.approx(ml(free), rel=0.3)
+    assert told["calm.all"] > plain["calm.all"] + 0.1 * ml(fluid)  # what lies two voxels from its border
 
 
 def test_a_number_without_a_place_is_refused() -> None:

@@ -29,7 +29,9 @@ from vlm.workers import in_parallel
 
 Progress = Callable[[int, int], None]  # cases that are read, cases in all
 CODE = ("ct", "anatomy", "tools")  # folders of vlm that what is seen depends on
-LOOKED_AT = ("measures", "scene", "chest_measures", "belly_measures")  # of vlm/encoder: what the shipped heads look at
+LOOKED_AT = (  # of vlm/encoder: what the shipped heads look at
+    "measures", "scene", "forms", "chest_measures", "lung_forms", "belly_measures", "gut_measures",
+)  # fmt: skip
 ENGINES = ("quality.json", "network.safetensors")  # of anatomy: who finds a structure is the engine in use, as in read
 SCHEMA = "tomoscribe-measured/1"
 # Conditions that a miss is a miss under: a denial names the part; what was missed before is measured again.

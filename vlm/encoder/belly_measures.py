@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from vlm.encoder.forms import ball, bends
+from vlm.encoder.gut_measures import gut
 from vlm.encoder.scene import (
     CROSS,
     GRID_MM,
@@ -28,6 +30,7 @@ from vlm.encoder.scene import (
 WATER_HU = (-8.0, 25.0)  # urine, cysts and ascites, after smoothing
 DARKER_HU = 15.0  # than the organ around it, after smoothing
 FREE_GAS_HU = -450.0
+TUBE_MM, LESION_MM, PIT_MM = 4.0, 7.0, 3.5  # Gaussians: wide ducts, lesions of the liver, small ones of a kidney
 STRAND_HU = (-85.0, -25.0)  # fat with fluid in it
 LEAST_ML = {"liver": 100.0, "spleen": 15.0, "kidney": 30.0}
 SINUS_STEPS = 5  # voxels: the kidney closed by these holds its sinus
@@ -59,6 +62,7 @@ def liver(seen: Scene, blood: float, spleen_hu: float) -> Numbers:
     middle = percentile(values, 50)
     dark, water = (smooth < middle - DARKER_HU) & core, _water(smooth) & (smooth < middle - DARKER_HU) & core
     wide = ndimage.gaussian_filter(seen.hu[at], 2.5)[deep(part) > 9]
+    near = np.where(part, np.clip(seen.hu[at], middle - 80, middle + 80), middle).astype(np.float32)
     told = {
         "ml": ml(organ), "height": span_mm(organ, 0), "hu": middle,
         "sd": float(values.std()) if values.size else NOTHING, "p2": percentile(values, 2) - middle,
@@ -66,6 +70,7 @@ def liver(seen: Scene, blood: float, spleen_hu: float) -> Numbers:
         "dark_big": ml(largest(opened(dark))), "water": ml(water), "water_thin": ml(water & ~opened(water)),
         "pit": percentile(wide, 50) - percentile(wide, 1), "over_blood": middle - blood,
         "over_spleen": middle - spleen_hu,
+        "tubes": percentile(bends(near, core, TUBE_MM)[:, 1], 99.5), "ball": ball(near, core, LESION_MM, dark=True),
     }  # fmt: skip
     return {f"liver.{name}": value for name, value in told.items()}
 
@@ -111,7 +116,9 @@ def kidney(seen: Scene, side: str) -> Numbers:
     beside = water & (away(part) < 16) & ~closed & ~others
     piece = largest(opened(water & closed))
     fine = ndimage.gaussian_filter(seen.hu[at], 1.6)[depth > 6]
+    values_near = np.where(part, np.clip(seen.hu[at], middle - 120, middle + 60), middle).astype(np.float32)
     return {
+        "ball": ball(values_near, depth > 4, PIT_MM, dark=True),
         "ml": ml(organ), "hu": middle, "sd": float(values.std()) if values.size else NOTHING,
         "dark": percentile(values, 2) - middle, "dark_ml": ml((smooth < middle - 25) & (smooth > -20) & (depth > 5)),
         "pit": middle - percentile(fine, 1), "water": ml(water & closed), "water_open": ml(opened(water & closed)),
@@ -152,4 +159,4 @@ def free(seen: Scene) -> Numbers:
     hollow = wider(seen.union("small_bowel", "colon", "stomach", "esophagus"))
     gas = (seen.hu < FREE_GAS_HU) & within & (heights < seen.dome_mm + 35) & (under_wall > 3) & ~chest & ~hollow
     told |= {"gas": ml(gas), "gas_big": ml(largest(opened(gas))), "gas_front": ml(gas & (under_wall < 16))}
-    return {f"belly.{name}": value for name, value in told.items()}
+    return {f"belly.{name}": value for name, value in told.items()} | gut(seen, room & ~wider(organs), region)

@@ -7,6 +7,8 @@ import numpy as np
 from scipy import ndimage
 
 from vlm.anatomy.lungs import SIDES, LungSide
+from vlm.encoder.forms import ball
+from vlm.encoder.lung_forms import lung_forms
 from vlm.encoder.scene import (
     CROSS,
     GRID_MM,
@@ -33,7 +35,7 @@ HAZE_HU, DENSE_HU, VESSEL_HU = (-740.0, -350.0), -300.0, -550.0  # of smoothed l
 HOLE_HU = -940.0  # Gevenois 1996 takes -950 HU; this is what smoothing leaves of it
 CLEAR_HU = (-1000.0, -650.0)
 CALCIUM_HU, ABOVE_BLOOD_HU = 140.0, 110.0  # Agatston 1990 takes 130 HU without contrast
-GAS_HU = -350.0
+GAS_HU, SOFT_HU = -350.0, -20.0
 BALL = (8, 2.0, 0.3)  # a ball is at most so many voxels long, so much longer than wide, and fills so much of its box
 # Where nodes lie, mm right of, before and above the fork of the trachea.
 STATIONS = {
@@ -41,6 +43,9 @@ STATIONS = {
     "hilum_l": (-46, 4, -14),
 }  # fmt: skip
 STATION_MM = 20.0
+BESIDE_CANAL_MM = (("", 18.0, 32.0), ("near_", 14.0, 24.0))  # lumbar bodies are deeper than thoracic ones
+VALVE_MM = 24.0  # round the lower end of the ascending aorta
+NODE_MM, NODE_HU = 5.0, (-100.0, 100.0)  # a Gaussian as wide as a small node; fat to soft tissue
 SITES = {"abdomen": "abdominal_aorta", "chest": "mediastinum"}  # whose cover a stretch of the aorta needs
 
 
@@ -90,6 +95,7 @@ def lung(seen: Scene, side: LungSide) -> Numbers:
     told |= {"haze": ml(haze), "haze_big": ml(largest(haze))}
     told |= _filled(smooth, air, cavity & ~beside, zones, thirds)
     told |= {name: float(smooth[air & zone].mean()) if (air & zone).any() else NOTHING for name, zone in zones.items()}
+    told |= lung_forms(hu, smooth, air, cavity, beside)
     return told | _texture(hu, core & (depth > 6)) | _vessels(hu, smooth, air, beside)
 
 
@@ -192,8 +198,24 @@ def heart(seen: Scene, bright: float) -> Numbers:
         "calcium_deep": float(excess[hot & (depth >= 14)].sum()),
         "calcium_max": float(hu[own].max() - bright) if own.any() else 0.0,
         "bright": percentile(hu[depth > 18], 99.8) - bright,
+        "water_radius": float(deep(water).max()), "valve": _valve(seen, at, excess * hot),
     }  # fmt: skip
     return told | {f"heart.{name}": value for name, value in more.items()}
+
+
+def _valve(seen: Scene, at: tuple[slice, slice, slice], excess: Floats) -> float:
+    """Calcium where the aorta leaves the heart: near the lowest end of what of it lies before the trachea's fork."""
+    vessel, heights = seen.of("aorta"), seen.heights_mm
+    if vessel is None or seen.carina_mm is None:
+        return NOTHING
+    front = seen.origin_mm[1] + np.arange(vessel.shape[1]) * GRID_MM - seen.carina_mm[1]
+    index = np.argwhere(vessel & (front > 0)[None, :, None] & (heights < seen.carina_mm[2] + 20))
+    if len(index) < 10:
+        return NOTHING
+    root = index[index[:, 0] <= index[:, 0].min() + 2].mean(axis=0) - [along.start for along in at]
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in excess.shape)]
+    near = ((z - root[0]) ** 2 + (y - root[1]) ** 2 + (x - root[2]) ** 2) * GRID_MM**2 < VALVE_MM**2
+    return float(excess[near].sum())
 
 
 def aorta(seen: Scene, bright: float) -> Numbers:
@@ -202,6 +224,7 @@ def aorta(seen: Scene, bright: float) -> Numbers:
     if vessel is None:
         return {}
     depth, dome = deep(vessel), -np.inf if seen.dome_mm is None else seen.dome_mm
+    disc = deep((seen.smooth > SOFT_HU) & ~seen.union("vertebrae", "kidney_right", "kidney_left"))
     hot = (seen.hu > bright) & wider(vessel) & ~wider(seen.parts["skeleton"], 2)
     excess = np.clip(seen.hu - bright, 0, 1200) * GRID_MM**3 / 1000 * hot
     told: Numbers = {}
@@ -213,6 +236,7 @@ def aorta(seen: Scene, bright: float) -> Numbers:
         core = part & (depth > 4)
         told |= {
             f"aorta.{name}.radius": float(np.percentile(depth[part], 99.5)),
+            f"aorta.{name}.disc": float(np.percentile(disc[part], 99)),
             f"aorta.{name}.area": float(np.percentile(areas[areas > 0], 95)),
             f"aorta.{name}.spread": float(seen.smooth[core].std()) if core.sum() > 20 else NOTHING,
             f"aorta.{name}.calcium": float((excess * here).sum()), f"aorta.{name}.spots": float((hot & here).sum()),
@@ -257,7 +281,8 @@ def nodes(seen: Scene, blood: float) -> Numbers:
     soft = (seen.smooth > -10) & (seen.smooth < most + 25) & region
     dark = (seen.smooth > 15) & (seen.smooth < (110.0 if most > 100 else 90.0)) & region
     told |= {"soft": ml(soft), "share": share(soft, region), "ball": float(deep(soft).max()),
-             "ball_dark": float(deep(dark).max())}  # fmt: skip
+             "ball_dark": float(deep(dark).max()),
+             "knob": ball(np.clip(seen.hu, *NODE_HU), region & (seen.smooth > -60), NODE_MM)}  # fmt: skip
     return {f"nodes.{name}": value for name, value in told.items()}
 
 
@@ -296,18 +321,24 @@ def bones(seen: Scene) -> Numbers:
         values = seen.smooth[core if core.sum() > 50 else spine]
         told |= {f"p{q}": percentile(values, q) for q in (10, 50, 95)} | {"sd": float(values.std())}
     if len(seen.canal_mm) >= 5:
-        middle, front = (_column(seen, mm) for mm in (18.0, 32.0))
-        above = front - ndimage.uniform_filter1d(front, 25)
-        edges = np.flatnonzero(np.diff(np.r_[False, above < 0, False].astype(int)))
-        runs = (edges[1::2] - edges[::2]) * GRID_MM
-        runs = runs[runs >= 6]
-        if len(runs) >= 3:
-            told |= {"gap": float(runs.max()), "gap_ratio": float(runs.max() / np.median(runs))}
-        step = ndimage.uniform_filter1d(middle - front, 3)
-        told |= {"bright": float(np.percentile(front, 98) - np.median(front)),
-                 "dark": float(np.median(front) - np.percentile(front, 2)),
-                 "wedge": float(step.max() - np.median(step))}  # fmt: skip
+        for word, behind, before in BESIDE_CANAL_MM:
+            told |= {f"{word}{name}": value for name, value in _gaps(seen, behind, before).items()}
     return {f"bone.{name}": value for name, value in told.items()}
+
+
+def _gaps(seen: Scene, behind_mm: float, before_mm: float) -> Numbers:
+    """How high the discs are along a line before the canal, and where it is darker than a line further back."""
+    middle, front = (_column(seen, mm) for mm in (behind_mm, before_mm))
+    above = front - ndimage.uniform_filter1d(front, 25)
+    edges = np.flatnonzero(np.diff(np.r_[False, above < 0, False].astype(int)))
+    runs = (edges[1::2] - edges[::2]) * GRID_MM
+    runs, told = runs[runs >= 6], {}
+    if len(runs) >= 3:
+        told = {"gap": float(runs.max()), "gap_ratio": float(runs.max() / np.median(runs))}
+    step = ndimage.uniform_filter1d(middle - front, 3)
+    return {**told, "bright": float(np.percentile(front, 98) - np.median(front)),
+            "dark": float(np.median(front) - np.percentile(front, 2)),
+            "wedge": float(step.max() - np.median(step))}  # fmt: skip
 
 
 def _column(seen: Scene, forward_mm: float) -> np.ndarray:

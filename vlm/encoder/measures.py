@@ -20,19 +20,21 @@ from vlm.evidence import Case, once
 
 __all__ = ["GRID_MM", "NAMES", "VERSION", "as_vector", "measures", "numbers"]
 
-VERSION = "1"
+VERSION = "2"
 LEAST_MM = 50.0  # of the body in every direction; of a thinner slab no volume is one
 BLOOD_MM = 5.0  # from the wall of the aorta, which holds calcium
 
 _LUNG = ("ml", "mean", "sd", "p10", "p50", "p90", "holes", "bulla", "haze", "haze_big", "dense", "dense_big", "thick",
          "fluid", "fluid_big", "solid", "gap", "gap_low", "vessel_out", "vessel_in", "low", "middle", "top",
          "dense_low", "dense_middle", "dense_top", "fine", "medium", "coarse", "mosaic", "patches", "dips", "spots",
-         "balls", "ball", "part", "thin", "flat", "height")  # fmt: skip
+         "balls", "ball", "part", "thin", "flat", "height", "sheet", "sheet_big", "sheet_out", "line_out", "round",
+         "round_out", "knob", "knob_wide", "rind", "rind_big", "tubes", "pits", "pits_top", "core",
+         "core_hu")  # fmt: skip
 _HEART = ("ml", "width", "ratio", "share", "water", "water_big", "water_back", "rim", "rim_back", "fat", "calcium",
-          "calcium_rim", "calcium_deep", "calcium_max", "bright")  # fmt: skip
-_AORTA = ("radius", "area", "spread", "calcium", "spots")
+          "calcium_rim", "calcium_deep", "calcium_max", "bright", "water_radius", "valve")  # fmt: skip
+_AORTA = ("radius", "disc", "area", "spread", "calcium", "spots")
 _KIDNEY = ("ml", "hu", "sd", "dark", "dark_ml", "pit", "water", "water_open", "water_radius", "water_big", "beside",
-           "beside_big", "water_deep")  # fmt: skip
+           "beside_big", "water_deep", "ball")  # fmt: skip
 NAMES: tuple[str, ...] = (
     "blood", "wide", "deep",
     *(f"lung.{way}.{name}" for name in _LUNG for way in ("mean", "max", "apart")),
@@ -40,16 +42,23 @@ NAMES: tuple[str, ...] = (
     *(f"aorta.{part}.{name}" for part in ("abdomen", "chest") for name in _AORTA),
     *(f"metal.{name}" for name in ("all_1200", "all_2200", "free_600", "free_1200", "free_2200", "skin", "long",
                                    "inner", "most")),
-    *(f"nodes.{name}" for name in (*STATIONS, "soft", "share", "ball", "ball_dark")),
+    *(f"nodes.{name}" for name in (*STATIONS, "soft", "share", "ball", "ball_dark", "knob")),
     *(f"gullet.{name}" for name in ("gas", "gas_big", "stomach", "stomach_top", "soft", "ball")),
-    *(f"bone.{name}" for name in ("p10", "p50", "p95", "sd", "gap", "gap_ratio", "bright", "dark", "wedge")),
+    *(f"bone.{name}" for name in ("p10", "p50", "p95", "sd", "gap", "gap_ratio", "bright", "dark", "wedge", "near_gap",
+                                  "near_gap_ratio", "near_bright", "near_dark", "near_wedge")),
     *(f"skin.{name}" for name in ("hu", "wet", "air", "p90", "sd", "skew", "back", "front", "soft", "wall_air")),
     *(f"liver.{name}" for name in ("ml", "height", "hu", "sd", "p2", "p98", "dark", "dark_big", "water", "water_thin",
-                                   "pit", "over_blood", "over_spleen")),
+                                   "pit", "over_blood", "over_spleen", "tubes", "ball")),
     *(f"spleen.{name}" for name in ("ml", "height", "radius", "hu")),
     *(f"kidney.{way}.{name}" for name in _KIDNEY for way in ("max", "min", "apart")),
     *(f"belly.{name}" for name in ("fat", "water", "open", "thick", "big", "at_wall", "at_liver", "strands",
                                    "right_low", "gas", "gas_big", "gas_front")),
+    *(f"bile.{name}" for name in ("radius", "ml", "stone", "bright", "duct", "duct_thin")),
+    *(f"calm.{name}" for name in ("all", "pelvis", "back", "liver", "spleen")),
+    *(f"bowel.{name}" for name in ("gas", "radius", "levels", "level", "level_big", "shell", "swollen",
+                                   "swollen_thick")),
+    *(f"bed.{name}" for name in ("soft", "fat", "thick")),
+    *(f"free.{name}" for name in ("over_liver", "over_liver_big")),
 )  # fmt: skip
 
 

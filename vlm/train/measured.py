@@ -64,24 +64,41 @@ BELLY = (
     "surgically_absent_gallbladder", "renal_cyst", "renal_hypodensity", "hydronephrosis", "abdominal_aortic_aneurysm",
 )  # fmt: skip
 _HEART = ("heart.ct_ratio", "heart.ml", "heart.width", "heart.ratio", "heart.share")
-_CALCIUM = ("heart.calcium", "heart.bright")
+_CALCIUM = ("heart.calcium", "heart.bright", "heart.valve")
+_SOLID = ("core", "dense", "thick", "solid", "round", "rind", "flat", "thin")
+# Of a lung, beside each number the larger and the difference of both lungs: LOOKS names them without that.
+_LUNG: Mapping[str, tuple[str, ...]] = {
+    "atelectasis": ("sheet", "gap", *_SOLID),
+    "consolidation": _SOLID,
+    "pleural_effusion": ("fluid", "gap", *_SOLID),
+    "lung_nodule": ("knob", "round", "ball", "spots", "core"),
+    "lung_opacity": ("haze", "p90", "patches", "knob_wide"),
+    "pulmonary_fibrotic_sequela": ("rind", "line_out", "sheet_out", "vessel_out", "part"),
+    "mosaic_attenuation": ("mosaic", "patches", "coarse", "medium", "sd", "p10", "p90"),
+    "peribronchial_thickening": ("vessel_in", "part", "spots", "dips", "tubes", "sheet"),
+    "bronchiectasis": ("tubes", "dips", "pits", "vessel_in", "part", "spots", "low", "p10"),
+    "interlobular_septal_thickening": ("fine", "mean", "p50", "p90", "sheet", "vessel_out", "spots"),
+    "emphysema": ("pits", "holes", "bulla", "p10", "sd", "dips", "top"),
+}
 # First finding of a column -> beginnings of the names of what can tell it; others are told by no number of the list.
 LOOKS: Mapping[str, tuple[str, ...]] = {
+    **{key: tuple(f"lung.{way}.{name}" for way in ("mean", "max", "apart") for name in names)
+       for key, names in _LUNG.items()},
     "medical_material": ("metal.", "skin.soft"), "arterial_wall_calcification": ("aorta.",), "cardiomegaly": _HEART,
     "pericardial_effusion": ("heart.water", "heart.rim", "heart.ml", "heart.fat"),
     "coronary_artery_calcification": _CALCIUM, "hiatal_hernia": ("gullet.",), "lymph_node": ("nodes.",),
-    "lymphadenopathy": ("nodes.",), "emphysema": ("lung.", "skin.air", "skin.wall_air"),
-    "osteopenia": ("bone.p", "bone.sd"),
+    "lymphadenopathy": ("nodes.",), "osteopenia": ("bone.p", "bone.sd"),
     "abdominal_aortic_aneurysm": ("aorta.abdomen.",), "anasarca": ("skin.",), "atherosclerosis": ("aorta.",),
-    "splenomegaly": ("spleen.ml", "spleen.height", "spleen.radius"), "ascites": ("belly.",),
+    "splenomegaly": ("spleen.ml", "spleen.height", "spleen.radius"), "ascites": ("belly.", "calm."),
     "hepatomegaly": ("liver.ml", "liver.height", "wide"), "hepatic_steatosis": ("liver.hu", "liver.over"),
     "hydronephrosis": ("kidney.",), "renal_cyst": ("kidney.",), "renal_hypodensity": ("kidney.",),
-    "pneumoperitoneum": ("belly.gas",), "fracture": ("bone.",),
-    "aortic_valve_calcification": (*_CALCIUM, "aorta.chest."),
-    **dict.fromkeys(("atelectasis", "lung_nodule", "lung_opacity", "pulmonary_fibrotic_sequela", "pleural_effusion",
-                     "mosaic_attenuation", "peribronchial_thickening", "consolidation", "bronchiectasis",
-                     "interlobular_septal_thickening"), ("lung.",)),
+    "pneumoperitoneum": ("belly.gas", "free."), "fracture": ("bone.",),
+    "aortic_valve_calcification": (*_CALCIUM, "aorta.chest."), "bowel_obstruction": ("bowel.", "belly.gas", "calm."),
+    "submucosal_edema": ("bowel.",), "gallstone": ("bile.",), "pancreatic_atrophy": ("bed.",),
+    "biliary_dilatation": ("bile.", "liver.tubes", "liver.water", "liver.p2"),
+    "surgically_absent_gallbladder": ("metal.", "bile."), "appendicitis": ("belly.right_low", "belly.strands", "calm."),
 }  # fmt: skip
+LOOKS = {**LOOKS, "emphysema": (*LOOKS["emphysema"], "skin.air", "skin.wall_air")}  # of either kind
 FOLDS, RIDGE, FEATURES = 10, 3.0, 6  # parts; on weights; numbers that a head looks at
 LEAST_OF_A_KIND = 6  # bodies with a finding, and without
 # A chest gets no findings of the belly, nor a belly of the chest: what tells the two apart must not seem to tell them.
