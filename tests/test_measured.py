@@ -248,7 +248,8 @@ def test_bodies_are_of_the_training_seeds_and_rates_of_the_tuning_ones(tmp_path:
 
 def test_bodies_that_were_drawn_are_read_in_their_order_by_several_processes(tmp_path: Path) -> None:
     for number in range(5):
-        told = {"seed": number, "version": str(Measures.identity), "measures": [number] * len(NAMES), "findings": []}
+        version = f"{Measures.identity}, {training.SPACING_MM} mm"
+        told = {"seed": number, "version": version, "measures": [number] * len(NAMES), "findings": []}
         (tmp_path / f"body-{number:05d}.json").write_text(json.dumps(told))
     bodies = training.every_body(tmp_path, 5, workers=2)
     assert [one.patient for one in bodies] == [str(training.FIRST_SEED + number) for number in range(5)]

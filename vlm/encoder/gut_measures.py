@@ -79,7 +79,7 @@ def bile(seen: Scene, room: Bools) -> Numbers:
     if len(seen.canal_mm) >= 5:
         right, front = _axes(seen)
         (least, most), (behind, before) = DUCT_MM
-        held = liver.any(axis=(1, 2))[:, None, None]
+        held = np.asarray(liver.any(axis=(1, 2)))[:, None, None]
         way = (right > least) & (right < most) & (front > behind) & (front < before) & held
         told |= {"duct": ml(pool & way), "duct_thin": ml(pool & way & ~opened(pool, 3))}
     return {f"bile.{name}": value for name, value in told.items()}
@@ -91,7 +91,7 @@ def _stomach(seen: Scene) -> Bools:
 
 def water(seen: Scene, room: Bools) -> Numbers:
     """Water whose density does not change from voxel to voxel, mL: in all, and where bowel seldom lies."""
-    steps = np.stack(np.gradient(seen.smooth))
+    steps = np.stack([np.gradient(seen.smooth, axis=axis) for axis in range(3)])
     calm = _watery(seen) & (np.sqrt((steps**2).sum(axis=0)) < CALM_HU) & room
     low = np.flatnonzero(room.any(axis=(1, 2)))
     told = {"all": ml(calm)}
@@ -114,7 +114,7 @@ def bowel(seen: Scene, region: Bools) -> Numbers:
     told: Numbers = {"gas": ml(gas), "radius": float(deep(gas).max())}
     level = np.zeros(gas.shape, dtype=bool)
     level[:, 1:-2] = gas[:, 2:-1] & (seen.hu[:, :-3] > FLUID_HU) & hollow[:, :-3]
-    level = ndimage.binary_opening(level, np.ones((2, 1, 2), dtype=bool))
+    level = np.asarray(ndimage.binary_opening(level, np.ones((2, 1, 2), dtype=bool)))
     level[:, 1:] &= ~level[:, :-1]  # a sharp surface lies between two voxels
     labels, number = cc3d.connected_components(level, connectivity=26, return_N=True)
     told |= {"levels": float(number), "level": float(np.count_nonzero(level)) * GRID_MM**2 / 100}

@@ -41,7 +41,7 @@ from vlm.workers import in_parallel
 
 PACKS = ("ct-rate-18", "merlin-30")
 FIRST_SEED = 200_000  # of the train seeds
-SPACING_MM = (3.0, 3.0, 3.0)  # the grid on which numbers are taken: anything finer would be averaged
+SPACING_MM = (1.2, 1.2, 2.0)  # as cohorts are drawn: of bodies drawn in coarser voxels many numbers are others
 PHASES, OFTEN = ("plain", "arterial", "portal"), (0.6, 0.1, 0.3)
 BELLY_SHARE, CLEAR_SHARE, NODULES_SHARE = 0.45, 0.06, 0.5  # of bodies
 ROOM_FIRST = ("pleural_effusion", "pneumothorax")  # they take whatever lies there
@@ -153,13 +153,13 @@ def _words(finding: str, rng: np.random.Generator) -> str:
 def taught(folder: Path, number: int) -> Taught:
     """A body of the training seeds, drawn and measured, or as it was kept."""
     (seed,) = only("train", seeds("train", 1, first=FIRST_SEED + number))
-    path = folder / f"body-{number:05d}.json"
+    path, version = folder / f"body-{number:05d}.json", f"{Measures.identity}, {SPACING_MM} mm"
     if not path.is_file():
         phase, region, words = words_of(seed)
         drawn = body(seed=seed, phase=phase, region=region, spacing_mm=SPACING_MM, findings=numbered(words),
                      skip_impossible=True)  # fmt: skip
         told = {
-            "seed": seed, "version": str(Measures.identity),
+            "seed": seed, "version": version,
             "measures": [None if np.isnan(v) else round(float(v), 5) for v in measures(Case(drawn.volume))],
             "findings": [{"finding": truth.finding, "visible": truth.visible} for truth in drawn.truth],
         }  # fmt: skip
@@ -167,7 +167,7 @@ def taught(folder: Path, number: int) -> Taught:
         unready.write_text(json.dumps(told), encoding="utf-8")
         unready.replace(path)
     told = json.loads(path.read_text(encoding="utf-8"))
-    if told["version"] != str(Measures.identity):
+    if told["version"] != version:
         raise UsageError(f"E_USAGE: {path.name} holds other numbers ({told['version']}). Name an empty folder.")
     values = np.array([np.nan if v is None else v for v in told["measures"]], dtype=np.float64)
     return Taught(patient=str(seed), vector=values, truth=truths_of(told["findings"]))
