@@ -18,7 +18,7 @@ import numpy as np
 from vlm.errors import UsageError
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.phantom.body import PHASES, Person
-from vlm.phantom.requests import SIZES, Where, request
+from vlm.phantom.requests import ASKED_ALONE, SIZES, Where, request
 
 PREVALENCES = ("ct-rate", "graded")
 PHASE_CHANCES = (0.7, 0.1, 0.2)  # plain, arterial, portal: most chest scans have no contrast; made
@@ -115,7 +115,7 @@ def _several(finding: str, rng: np.random.Generator, where: Where) -> list[str]:
 
 def _graded(rng: np.random.Generator, known: Set[str], where: Where) -> tuple[str, list[str]]:
     """A few findings of one region, each at one of its levels; a chest also has nodules."""
-    vocabulary = load_vocabulary()
+    vocabulary, known = load_vocabulary(), known - ASKED_ALONE
     belly = {finding for finding in known if vocabulary.section_of(finding) == "abdomen"}
     region = "abdomen" if belly and rng.random() < len(belly) / len(known) else "chest"
     pool = sorted((belly if region == "abdomen" else set(known) - belly) - {"lung_nodule"})

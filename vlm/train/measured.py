@@ -35,7 +35,7 @@ from vlm.findings.packs import Column, load_pack
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.phantom.body import Phase, body, numbered
 from vlm.phantom.body.findings import FINDINGS
-from vlm.phantom.requests import SIZES, request
+from vlm.phantom.requests import ASKED_ALONE, SIZES, request
 from vlm.phantom.seeds import only, seeds
 from vlm.workers import in_parallel
 
@@ -127,7 +127,7 @@ def words_of(seed: int) -> tuple[Phase, str, list[str]]:
     """Phase, region and findings of a body, from its seed alone."""
     rng = np.random.default_rng([seed, 77])
     phase = PHASES[int(rng.choice(3, p=OFTEN))]
-    vocabulary, known = load_vocabulary(), set(FINDINGS)
+    vocabulary, known = load_vocabulary(), set(FINDINGS) - ASKED_ALONE
     belly = {key for key in known if vocabulary.section_of(key) == "abdomen"}
     if rng.random() < BELLY_SHARE:
         region, keys = "abdomen", [str(key) for key in rng.choice(BELLY, 6, replace=False)]

@@ -117,6 +117,43 @@ def appendicitis(drawing: Drawing, wish: Wish) -> None:
     drawing.paint(window, whole & (away < -2.5), "effusion")
 
 
+POUCHES, APART_MM = 9, 14.0  # of a colon, and how far from one another
+POUCH_WALL_MM = 1.0
+
+
+@finding("diverticulosis", example="diverticulosis 7 mm", size=Size("diameter", 7.0, 3.0, 15.0),
+         sites=("colon", "bowel"), many=True)  # fmt: skip
+def diverticulosis(drawing: Drawing, wish: Wish) -> None:
+    """Pouches of gas on the wall of the left colon, out into the fat; their number where one is said."""
+    scene, mm, rng = drawing.scene, drawing.size(wish), drawing.rng(wish)
+    colon = drawing.voxels(("colon",))
+    fat = drawing.voxels(("torso_fat",))
+    window = drawing.box(wish, colon & drawing.half("left"), mm + 4.0)
+    depth = drawing.away(~fat[window])  # in the fat, from all that is none
+    at_wall = fat[window] & (np.abs(drawing.away(colon[window]) - mm / 2) < scene.edge_mm / 2)
+    at_wall &= (depth > 0.4 * mm) & (drawing.half("left")[:, :, window[2]])
+    spots = drawing.points(at_wall) if at_wall.any() else np.zeros((0, 3))
+    start = scene.grid.to_mm(np.array([part.start for part in window[::-1]])) - scene.grid.to_mm(np.zeros(3))
+    chosen: list[np.ndarray] = []
+    for spot in spots[rng.permutation(len(spots))] + start:
+        if all(np.linalg.norm(spot - other) > max(APART_MM, 2 * mm) for other in chosen):
+            chosen.append(spot)
+        if len(chosen) == (wish.count if wish.count > 1 else POUCHES):
+            break
+    if not chosen:
+        raise refuse(wish.words, "no fat lies beside the left colon of this person.")
+    whole = np.zeros(colon.shape, dtype=bool)
+    for spot in chosen:
+        part, x, y, z = drawing.around(spot, mm / 2 + 4.0)
+        away = np.sqrt(x * x + y * y + z * z)
+        for radius, tissue in ((mm / 2 + POUCH_WALL_MM, "gut_wall"), (mm / 2, "gut_gas")):
+            cover = np.clip(0.5 + (radius - away) / np.float32(scene.edge_mm), 0, 1) * fat[part]
+            drawing.paint(part, (away < radius) & fat[part], tissue, cover)
+        whole[part] |= (away < mm / 2) & fat[part]
+    drawing.taken[whole] = True
+    drawing.note(wish, whole, site="colon", size=("diameter", mm))
+
+
 @finding("anasarca", example="anasarca 12 %", attributes=("diffuse",),
          size=Size("fraction", 12.0, 2.0, 40.0, {"mild": 6.0, "moderate": 12.0, "severe": 25.0, "marked": 20.0}),
          sites=("subcutaneous_fat", "body_wall"))  # fmt: skip
