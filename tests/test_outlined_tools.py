@@ -1,4 +1,4 @@
-"""Glands, ducts, appendix and uterus are judged where a user's expert outlines them, and nowhere else."""
+"""Glands, ducts, appendix and uterus are judged where a user's expert outlines them; ducts also in a bright liver."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from vlm.language.denials import usable
 from vlm.tools.adrenals import adrenals
 from vlm.tools.appendix import appendix
 from vlm.tools.ducts import ducts
+from vlm.tools.liver_ducts import tubular
 from vlm.tools.own_voxels import widest_mm
 from vlm.tools.uterus import uterus
 
@@ -51,6 +52,24 @@ def test_wide_ducts_are_measured(sick: Case) -> None:
     assert duct.measured("diameter").value == pytest.approx(6.0, abs=2.0)  # type: ignore[union-attr]
     (bile,) = [e for e in evidence if isinstance(e, Observation) and e.finding == "biliary_dilatation"]
     assert bile.measured("diameter").value == pytest.approx(11.0, abs=3.0)  # type: ignore[union-attr]
+
+
+def test_wide_ducts_within_a_bright_liver_are_told_and_a_narrow_liver_is_not_denied() -> None:
+    wide = ducts(outlined(person(MAN, "portal", "biliary dilatation 18 mm")))
+    (tubes,) = seen(wide, "biliary_dilatation")
+    assert tubes.measured("diameter").value == pytest.approx(6.0, abs=2.5)  # type: ignore[union-attr]
+    assert tubes.region is not None and tubes.note == "the widest duct within the liver"
+    for case in (outlined(person(MAN, "portal")), outlined(person(MAN, "plain", "biliary dilatation 18 mm"))):
+        evidence = ducts(case)
+        assert not [e for e in evidence if isinstance(e, Observation) and e.finding == "biliary_dilatation"]
+        assert not any(usable(look) for look in searched(evidence, "biliary_dilatation"))
+
+
+def test_a_line_is_tubular_and_a_sheet_and_a_lump_are_not() -> None:
+    z, y, x = np.indices((20, 20, 40)).astype(float)
+    line, sheet, lump = (abs(y - 10) < 3) & (abs(z - 10) < 3), abs(z - 10) < 2, (y - 10) ** 2 + (x - 20) ** 2 < 81
+    shares = [tubular(np.argwhere(mask) * 1.0) for mask in (line, sheet, lump)]
+    assert shares[0] > 0.8 and max(shares[1:]) < 0.2
 
 
 def test_a_wide_appendix_is_possibly_inflamed(sick: Case) -> None:

@@ -1,7 +1,8 @@
-"""Wide bile and pancreatic ducts, where a user's own expert outlines them or the pancreas.
+"""Wide bile and pancreatic ducts: where a user's own expert outlines them or the pancreas, and within a bright liver.
 
-In: the outline of a duct; or of the pancreas, in a phase in which it stands out from fluid. Out: an Observation of a
-duct that is too wide, and a Search. The embedded network outlines neither. Arrays here are (Z, Y, X).
+In: the outline of a duct; or of the pancreas or the liver, in a phase in which it stands out from fluid. Out: an
+Observation of a duct that is too wide, and a Search. The embedded network outlines the liver alone; what is told from
+densities denies nothing. Arrays here are (Z, Y, X).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from scipy.spatial.distance import pdist
 from vlm.anatomy.air import depth_mm
 from vlm.anatomy.ball import closed, grown, shrunk
 from vlm.evidence import Case, Evidence, Measurement, Observation
+from vlm.tools.ground import search
+from vlm.tools.liver_ducts import Tubes, liver_ducts
 from vlm.tools.organs import SITES, Organ, organ, phase, sought
 from vlm.tools.own_voxels import Bools, Part, own_voxels, widest_mm
 from vlm.tools.registry import tool
@@ -47,22 +50,52 @@ FAT_HU, FAT_MM = -25.0, 2.0
 CLOSE_MM, RIM_MM = 4.0, 1.5  # dents of the outline; the border of the gland is blurred with fat
 LONG_MM, SLIM = 20.0, 3.0  # a duct is so long, and so many times longer than wide: a cyst is not
 LOOKED_SHARE = 0.25  # what is told from densities alone denies nothing
+# Length of all wide ducts of the liver together from which they may be and are wide, mm; several of them.
+MAY_LONG_MM, SURE_LONG_MM, SEVERAL = 40.0, 80.0, 2
 
 
 @tool(NAME, observes=("biliary_dilatation", "pancreatic_duct_dilatation"),
-      needs=("common_bile_duct", "pancreatic_duct", "pancreas"))  # fmt: skip
+      needs=("common_bile_duct", "pancreatic_duct", "pancreas", "liver"))  # fmt: skip
 def ducts(case: Case) -> list[Evidence]:
-    """Look for wide bile and pancreatic ducts where they, or the pancreas, are outlined."""
+    """Look for wide bile and pancreatic ducts where they are outlined, and in an enhanced liver or pancreas."""
     out: list[Evidence] = []
     for limit in LIMITS:
         seen = organ(case, limit.structure)
-        if seen.mask is not None and seen.measurable:
-            out += _outlined(case, seen, limit)
-        elif limit.structure == "pancreatic_duct":
-            out += _in_gland(case, organ(case, "pancreas"), limit)
-        else:
-            out.append(sought(case, NAME, limit.finding, seen))
+        outlined = seen.mask is not None and seen.measurable
+        told = _outlined(case, seen, limit) if outlined else []
+        if limit.structure == "common_bile_duct" and not any(isinstance(each, Observation) for each in told):
+            told = _in_liver(case, seen, limit, told)  # what blocks the ducts at the hilum leaves the common duct narrow
+        elif limit.structure == "pancreatic_duct" and not outlined:
+            told = _in_gland(case, organ(case, "pancreas"), limit)
+        out += told
     return out
+
+
+def _in_liver(case: Case, duct: Organ, limit: Limit, told: list[Evidence]) -> list[Evidence]:
+    """Wide ducts within the liver; ``told`` is what the outline of the common duct told, empty where there is none."""
+    liver = organ(case, "liver")
+    tubes = liver_ducts(case, liver) if liver.mask is not None and liver.measurable else None
+    if isinstance(tubes, Tubes) and sum(tubes.lengths_mm) >= MAY_LONG_MM:
+        sure = sum(tubes.lengths_mm) >= SURE_LONG_MM and len(tubes.lengths_mm) >= SEVERAL
+        width = Measurement(quantity="diameter", value=tubes.width_mm, plus_minus=DOUBT_MM)
+        one = Observation(
+            tool=NAME, finding=limit.finding, presence="present" if sure else "uncertain", site=SITES[duct.name][0],
+            measurements=(width,), region=case.keep(tubes.part.named("liver_ducts", tubes.mask)),
+            note="the widest duct within the liver" if sure else "dark tubes in the liver: clefts or oedema look alike",
+        )  # fmt: skip
+        return [one, _rough(case, duct, limit, liver, found=1)]
+    if told:
+        return told
+    looked = liver.mask is not None and liver.measurable and not isinstance(tubes, str)
+    return [_rough(case, duct, limit, liver) if looked else sought(case, NAME, limit.finding, duct)]
+
+
+def _rough(case: Case, duct: Organ, limit: Limit, liver: Organ, *, found: int = 0) -> Evidence:
+    """The search where only the liver was looked through."""
+    return search(
+        case, NAME, limit.finding, site=SITES[duct.name][0], covered=LOOKED_SHARE * liver.covered, found=found,
+        failed=duct.failed, note="only wide ducts within the liver were looked for",
+    )  # fmt: skip
 
 
 def _outlined(case: Case, seen: Organ, limit: Limit) -> list[Evidence]:
