@@ -64,7 +64,7 @@ def ducts(case: Case) -> list[Evidence]:
         outlined = seen.mask is not None and seen.measurable
         told = _outlined(case, seen, limit) if outlined else []
         if limit.structure == "common_bile_duct" and not any(isinstance(each, Observation) for each in told):
-            told = _in_liver(case, seen, limit, told)  # what blocks the ducts at the hilum leaves the common duct narrow
+            told = _in_liver(case, seen, limit, told)  # a block at the hilum leaves the common duct narrow
         elif limit.structure == "pancreatic_duct" and not outlined:
             told = _in_gland(case, organ(case, "pancreas"), limit)
         out += told

@@ -107,7 +107,7 @@ def _tubes(part: Part, smooth: NDArray[np.float32], dark: Bools, left_out: Bools
 
 
 def tubular(points_mm: NDArray[np.float64]) -> float:
-    """Share (0..1) of the points (N, 3), mm, around which the others lie along a line and not on a sheet or in a lump."""
+    """Share (0..1) of the points (N, 3), mm, around which the others lie along a line, not on a sheet or in a lump."""
     near = cKDTree(points_mm).query_ball_point(points_mm[:: max(1, len(points_mm) // SAMPLES)], REACH_MM)
     clouds = [points_mm[at] for at in near]
     spread = [np.linalg.eigvalsh(np.cov(cloud.T)) for cloud in clouds if len(cloud) >= CLOUD]
