@@ -10,6 +10,7 @@ from vlm.anatomy.aorta import aorta, blood_hu
 from vlm.anatomy.arch import arch
 from vlm.anatomy.contrast import ENHANCED_HU, PLAIN_BLOOD_HU
 from vlm.anatomy.coverage import coverage
+from vlm.anatomy.heart import _above_waist
 from vlm.anatomy.structures import structure
 from vlm.ct.volume import Grid, Mask, Scan, Volume
 from vlm.evidence import Case, Evidence, Measured, Observation, Search
@@ -89,6 +90,21 @@ def test_a_large_heart_is_enlarged_and_a_normal_one_is_not(plain: Volume) -> Non
     large = seen(run("heart", chest(spacing_mm=SPACING, heart_scale=1.35, seed=3).volume), "cardiomegaly")
     assert normal is not None and normal.value < 0.5
     assert large and large[0].measurements[0].value > 0.52
+
+
+@pytest.mark.parametrize(
+    ("widths_mm", "kept"),
+    [
+        ((60, 70, 62, 80, 95, 90, 70, 75, 130, 170), 8),  # it narrows to its tip, then the liver joins in
+        ((60, 70, 60, 80, 100, 120, 135, 150, 160, 165), 10),  # a large heart that the diaphragm ends
+    ],
+)
+def test_a_heart_is_measured_above_the_liver_that_joins_below_its_tip(widths_mm: tuple[int, ...], kept: int) -> None:
+    grid = Grid((100, 60, 10), np.diag([2.0, 2.0, 12.0, 1.0]))
+    region = np.zeros(grid.shape[::-1], dtype=bool)
+    for k, width in zip(range(9, -1, -1), widths_mm, strict=True):
+        region[k, 10:50, 50 - width // 4 : 50 + width // 4] = True
+    assert np.count_nonzero(_above_waist(region, grid).any(axis=(1, 2))) == kept
 
 
 @pytest.mark.parametrize("blood_hu", [42.0, 160.0])

@@ -121,6 +121,32 @@ def test_gas_of_a_noisy_scan_is_not_taken_for_lung(noise_hu: float) -> None:
     assert kept[lung].mean() > 0.99 and not kept[gas].any()
 
 
+@pytest.mark.parametrize(("way_mm", "kept"), [(6.0, False), (60.0, True)], ids=["pierced wall", "free air"])
+def test_gas_behind_a_pierced_wall_is_not_lung_and_air_that_lies_open_to_it_is(way_mm: float, kept: bool) -> None:
+    hu = np.full((60, 60, 120), 40.0)  # (Z, Y, X)
+    lung, gas = np.s_[5:55, 10:50, 5:65], np.s_[15:45, 10:50, 68:90]
+    hu[lung], hu[gas] = -800.0, -1000.0
+    half = round(way_mm / 4)
+    hu[30 - half : 30 + half, 30 - half : 30 + half, 65:68] = -900.0
+    hu += np.random.default_rng(0).normal(0, 15, hu.shape)
+    grid = Grid((120, 60, 60), np.diag([2.0, 2.0, 2.0, 1.0]))
+    found = lung_pieces(hu < -500, hu.astype(np.int16), grid)
+    assert found[lung].mean() > 0.99
+    assert found[gas].mean() > 0.99 if kept else not found[gas].any()
+
+
+def test_a_lung_that_the_circle_of_the_field_cuts_is_covered_in_part() -> None:
+    volume = clear_chest().volume
+    x, y = (np.arange(n) * step for n, step in zip(volume.grid.shape[:2], SPACING_MM[:2], strict=True))
+    for radius_mm, whole in ((190.0, True), (95.0, False)):
+        beyond = np.hypot(x[:, None] - x.mean(), y[None] - y.mean()) > radius_mm
+        padding = np.broadcast_to(beyond[:, :, None], volume.grid.shape)
+        hu = np.asfortranarray(np.where(padding, -1024, volume.hu).astype(np.int16))
+        found = lungs(Case(Volume(hu, volume.grid, volume.scan, np.asfortranarray(padding))))
+        assert found.present == SIDES
+        assert all((found.covered[side] == 1.0) is whole for side in SIDES)
+
+
 @pytest.mark.parametrize("value", [-1024, 0, 40])
 def test_an_empty_scan_has_neither_body_parts_nor_errors(value: int) -> None:
     hu = np.full((30, 30, 10), value, dtype=np.int16, order="F")

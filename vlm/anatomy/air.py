@@ -22,6 +22,9 @@ LUNG_HU = (-930, -600)  # the core of aerated lung holds much of this range, gas
 CORE_MM = 4.0  # deeper than this, partial volume with the wall is over
 LUNG_SHARE = 0.25  # of a piece's core in LUNG_HU; bowel gas with some stool reaches 0.2, emphysema has 0.3
 HUGE_ML, HUGE_SHARE = 500.0, 0.10  # bullous lung; a bowel of that size is pure gas (share 0.02)
+EMPTIER_HU = 80.0  # than the lung in the same scan: gas behind a wall; lungs of one person differ by less
+RIM_MM = 5.5  # around the core of such gas
+FOLD_SHARE = 0.2  # of the larger lung: less of it beside such gas is the rest of that gas
 PIECE_ML = 3.0  # smaller pieces are left to closing
 NEAR_MM = 12.0  # a further piece of lung lies this close to a main one
 PARTNER_SHARE = 0.03  # the other lung holds at least this much of the larger one
@@ -43,13 +46,16 @@ def lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> ND
     side is one; and so is what lies right beside them with that density.
     """
     nothing = np.zeros_like(air)
+    deep = shrunk(air, CORE_MM, grid)
+    lungish = deep & _has_lung_density(hu, deep)
+    air = _without_gas(air, hu, deep, lungish, grid)
+    deep &= air
     labels: NDArray[np.uint32] = cc3d.connected_components(air, connectivity=6)
     count = int(labels.max()) + 1
     size_ml = np.bincount(labels.ravel(), minlength=count) * grid.voxel_ml
     size_ml[0] = 0
-    deep = shrunk(air, CORE_MM, grid)
     core = np.bincount(labels[deep], minlength=count)
-    like = np.bincount(labels[deep & _has_lung_density(hu, deep)], minlength=count)
+    like = np.bincount(labels[deep & lungish], minlength=count)
     share = like / np.maximum(core, 1)
     fit = (size_ml >= PIECE_ML) & (core * grid.voxel_ml > 0.5)
     fit &= (share >= LUNG_SHARE) | ((size_ml > HUGE_ML) & (share >= HUGE_SHARE))
@@ -73,6 +79,37 @@ def lung_pieces(air: NDArray[np.bool_], hu: NDArray[np.int16], grid: Grid) -> ND
     chosen |= fit & beside
     keep: NDArray[np.bool_] = chosen[labels]
     return keep
+
+
+def _without_gas(
+    air: NDArray[np.bool_], hu: NDArray[np.int16], deep: NDArray[np.bool_], lungish: NDArray[np.bool_], grid: Grid
+) -> NDArray[np.bool_]:
+    """(Z, Y, X) bool: air without gas of stomach and bowel that leaks into a lung.
+
+    Noise and partial volume pierce thin walls. Such gas is a core that is plainly emptier than the lung and that no
+    broad way joins to it; free air and bullae lie open against the lung, and are one core with it.
+    """
+    pieces: NDArray[np.uint32] = cc3d.connected_components(air, connectivity=6)
+    cores: NDArray[np.uint32] = cc3d.connected_components(deep, connectivity=6)
+    like, size = (np.bincount(cores[mask], minlength=int(cores.max()) + 1) for mask in (lungish, deep))
+    if not like.any():
+        return air
+    mean = np.bincount(cores.ravel(), weights=hu.ravel()) / np.maximum(np.bincount(cores.ravel()), 1)
+    empty = (mean < mean[int(like.argmax())] - EMPTIER_HU) & (like < LUNG_SHARE * size)
+    empty[0] = False
+    of_piece = [np.bincount(pieces[mask], minlength=int(pieces.max()) + 1) for mask in (lungish, deep)]
+    mixed = of_piece[0] >= LUNG_SHARE * np.maximum(of_piece[1], 1)  # other pieces are judged as a whole
+    gas = empty[cores] & mixed[pieces]
+    if not gas.any():
+        return air
+    left = air & ~grown(gas, RIM_MM, grid)
+    parts: NDArray[np.uint32] = cc3d.connected_components(left & mixed[pieces], connectivity=6)
+    held = np.bincount(parts[lungish], minlength=int(parts.max()) + 1)
+    folds = np.zeros(held.size, dtype=bool)  # the rest of the gas, blurred with its wall
+    folds[np.unique(parts[grown(gas, 2 * RIM_MM, grid)])] = True
+    folds &= held < FOLD_SHARE * held[1:].max(initial=0)
+    folds[0] = False
+    return np.asarray(left & ~folds[parts])
 
 
 def _has_lung_density(hu: NDArray[np.int16], deep: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -38,6 +38,8 @@ NECK_MM = 5.0  # opening radius that cuts the contact with chest wall, diaphragm
 JOINED_MM = 6.0  # where heart and liver are one in a slice, the heart stays within this of its last own outline …
 JOINED_DEPTH_MM = 24.0  # … and ends at most so far below it
 LEAST_ML = 120.0  # a normal adult heart holds 400-900 ml; less is no heart, or a sliver
+WAIST, WIDENS = 0.85, 1.2  # of its largest area: so narrow is its tip; of the least: so much wider is no tip
+WAIST_BELOW_MM = 50.0  # of the top of the heart: above it atria and ventricles make waists of their own
 EDGES_MM = (6.0, 15.0)  # lung so near makes a border one of the heart, not of the liver; the wider with much fat
 ONE_SLICE_MM2 = 1500.0  # least area of a heart in the first slice
 BEGUN_MM2 = 3000.0  # until a slice holds so much, great vessels are followed: they join and part as they like
@@ -90,7 +92,7 @@ def heart(case: Case) -> Heart:
     if mask.volume_ml < LEAST_ML:
         return nothing
     first, last = mask.slices
-    width, widest = _width(region, pair.both.voxels.T, grid)
+    width, widest = _width(_above_waist(region, grid), pair.both.voxels.T, grid)
     thorax = _thorax(case)
     if width is not None and thorax is not None and width > WIDEST_RATIO * thorax:
         return nothing
@@ -210,6 +212,23 @@ def _with_fat(region: Bools, case: Case) -> Bools:
     padded = np.pad(region[box], ((0, 0), (8, 8), (8, 8)))
     out = region.copy()
     out[box] |= ndimage.binary_closing(padded, ball)[:, 8:-8, 8:-8] & (hu[box] > AIR_HU)
+    return out
+
+
+def _above_waist(region: Bools, grid: Grid) -> Bools:
+    """(Z, Y, X) the region down to where it widens again below its narrowing tip: there liver or stomach begins."""
+    out = region.copy()
+    levels = np.flatnonzero(region.any(axis=(1, 2)))[::-1]
+    areas = np.count_nonzero(region, axis=(1, 2))
+    largest, least = 0, 0
+    for k in levels:
+        deep = (levels[0] - k) * grid.spacing_mm[2] >= WAIST_BELOW_MM
+        narrowed = least > 0 or (deep and areas[k] < WAIST * largest)
+        if least and areas[k] > WIDENS * least:
+            out[: k + 1] = False
+            break
+        largest = max(largest, int(areas[k]))
+        least = min(least or int(areas[k]), int(areas[k])) if narrowed else 0
     return out
 
 

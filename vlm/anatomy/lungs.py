@@ -29,6 +29,7 @@ SIDES: tuple[LungSide, LungSide] = ("right", "left")
 
 VESSEL_MM = 5.0  # closing radius: vessels inside the lung belong to it, hilar trunks do not
 SPACE_MM = 18.0  # closing radius of the search space: nodules to 36 mm at any border, larger ones mostly
+CUT_MM2 = 600.0  # of a lung's border at the edge of the field of view: less is the rim of a rib space
 LUNG_HEIGHT_MM = 230.0  # of an adult, apex to costophrenic recess, supine inspiration; for scans that cut the lung
 
 
@@ -83,8 +84,10 @@ def lungs(case: Case) -> Lungs:
     spaces["left"] &= ~closed["right"]
     spaces["right"] &= ~closed["left"]
     covered, apex, base = {}, {}, {}
+    unseen = None if case.working.padding is None else case.working.padding.T
     for side in SIDES:
         covered[side], apex[side], base[side] = _coverage(closed[side], grid)
+        covered[side] *= 1.0 - _cut_share(closed[side], unseen, grid)
     return Lungs(
         right=Mask("lung_right", closed["right"].T, grid),
         left=Mask("lung_left", closed["left"].T, grid),
@@ -168,6 +171,21 @@ def _sides(
     large = sizes > 0.2 * sizes.sum()
     mixed = bool((large & (share > 0.15) & (share < 0.85)).any())
     return right, left, mixed
+
+
+def _cut_share(lung: NDArray[np.bool_], unseen: NDArray[np.bool_] | None, grid: Grid) -> float:
+    """How much of a lung's border within the slices is the edge of the field of view, or padding; 0 for a sliver.
+
+    An estimate of what lies beyond: a lung cut in half has about a third of its border there.
+    """
+    beyond = np.ones((3, 3), dtype=bool)[None]
+    field = np.ones_like(lung) if unseen is None else ~unseen
+    inner = ndimage.binary_erosion(field, beyond, border_value=0)
+    cut = lung & ~inner
+    if np.count_nonzero(cut) * grid.spacing_mm[0] * grid.spacing_mm[2] < CUT_MM2:
+        return 0.0
+    border = lung & ~ndimage.binary_erosion(lung, beyond, border_value=0)
+    return float(np.count_nonzero(cut)) / max(1, int(np.count_nonzero(border)))
 
 
 def _coverage(lung: NDArray[np.bool_], grid: Grid) -> tuple[float, bool, bool]:
