@@ -5,10 +5,12 @@
     python -m benchmarks.answers COHORT [--write-docs]
 
 Nothing is read again: each column, and a patient's words for it, is asked of what ``measure`` kept. AUROC is the mean
-over columns with at least LEAST bodies of either kind; a tool that says nothing lies midway between yes and no, who has
-no probability at the middle of those that there are. A tool's probability is the share that had the finding among
-bodies of the other folds with the same answer, of the column and of all; a head's is the one that ships with it; both
-are joined as the product joins them.
+over columns with at least LEAST bodies of either kind, of pairs of one fold: folds have their probabilities from
+different others, so that who lies in a fold with more of a finding would seem to have less of it (Parker, BMC
+Bioinformatics 2007;8:326). A tool that says nothing lies midway between yes and no, who has no probability at the
+middle of those that there are. A tool's probability is the share that had the finding among bodies of the other folds
+with the same answer, of the column and of all; a head's is the one that ships with it; both are joined as the product
+joins them.
 """
 
 from __future__ import annotations
@@ -128,13 +130,29 @@ def denies(search: Row) -> bool:
     return bool(search["stands"]) and "often_missed" not in doubts(search["tool"], search["finding"])
 
 
+def folds(count: int) -> NDArray[np.intp]:
+    """(N,) the fold of each body, by chance."""
+    part = np.empty(count, dtype=np.intp)
+    part[np.random.default_rng(0).permutation(count)] = np.arange(count) % FOLDS
+    return part
+
+
+def within(score: Floats, truth: NDArray[np.int_], part: NDArray[np.intp]) -> float:
+    """AUROC of one column over pairs of one fold; bodies whose truth is -1 do not count, NaN where there is no pair."""
+    won = pairs = 0.0
+    for fold in range(FOLDS):
+        own = (part == fold) & (truth >= 0)
+        there = int(truth[own].sum())
+        if both := there * (int(own.sum()) - there):
+            won, pairs = won + both * auroc(score[own], truth[own]), pairs + both
+    return won / pairs if pairs else float("nan")
+
+
 def chances(said: NDArray[np.str_], truth: NDArray[np.int_]) -> Floats:
     """(N, K) probabilities, each body's from the other folds; NaN where nobody can say."""
-    order = np.random.default_rng(0).permutation(len(said))
-    out = np.full(said.shape, np.nan)
+    part, out = folds(len(said)), np.full(said.shape, np.nan)
     for fold in range(FOLDS):
-        held = order[fold::FOLDS]
-        rest = np.setdiff1d(order, held)
+        held, rest = np.flatnonzero(part == fold), np.flatnonzero(part != fold)
         known = truth[rest] >= 0
         base = float(truth[rest][known].mean())
         for name in SAID:
@@ -167,9 +185,9 @@ def scores(said: NDArray[np.str_]) -> Floats:
 
 
 def macro(score: Floats, truth: NDArray[np.int_], rows: NDArray[np.intp], columns: Sequence[int]) -> float:
-    """Mean AUROC over columns."""
-    known = [rows[truth[rows, k] >= 0] for k in columns]
-    return float(np.nanmean([auroc(score[own, k], truth[own, k]) for k, own in zip(columns, known, strict=True)]))
+    """Mean AUROC over columns, of pairs of one fold."""
+    part = folds(len(score))[rows]
+    return float(np.nanmean([within(score[rows, k], truth[rows, k], part) for k in columns]))
 
 
 def counted(told: Answered, pack: str = "") -> list[int]:
@@ -227,8 +245,8 @@ def _columns(told: Answered, score: Floats) -> list[str]:
         there, without = told.truth[:, k] == 1, told.truth[:, k] == 0
         each = ", ".join(str((told.said[there, k] == name).sum()) for name in (*SAID, ""))
         false = (told.said[without, k] == "present").sum()
-        known = there | without
-        values = " | ".join(f"{auroc(way[known, k], told.truth[known, k]):.2f}" for way in ways)
+        part = folds(len(score))
+        values = " | ".join(f"{within(way[:, k], told.truth[:, k], part):.2f}" for way in ways)
         lines.append(f"| {told.columns[k]} | {there.sum()} | {each} | {false} of {without.sum()} | {values} |")
     return lines
 

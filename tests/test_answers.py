@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import answers
+from vlm.encoder.calibration import auroc
 from vlm.findings.packs import load_pack
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.language.query import queries_of_pack
@@ -53,6 +54,17 @@ def test_a_probability_is_of_other_bodies_and_says_nothing_where_nobody_looked()
     flipped = truth.copy()
     flipped[0] = 1 - flipped[0]
     assert answers.chances(said, flipped)[0, :2] == pytest.approx(chance[0, :2])
+
+
+def test_a_tool_that_says_the_same_of_everybody_is_worth_a_coin_and_one_that_knows_all_is_worth_all() -> None:
+    truth = (np.random.default_rng(5).random((100, 1)) < 0.07).astype(int)
+    blind = answers.chances(np.full((100, 1), "absent"), truth)
+    every = np.arange(100)
+    assert auroc(blind[:, 0], truth[:, 0]) < 0.4  # folds with more of it saw less of it elsewhere
+    assert answers.macro(blind, truth, every, [0]) == 0.5
+    assert answers.macro(truth.astype(float), truth, every, [0]) == 1.0
+    hidden = np.where(np.arange(100)[:, None] < 50, -1, truth)
+    assert answers.macro(truth.astype(float), hidden, every, [0]) == 1.0
 
 
 def test_every_column_has_words_of_a_patient_that_stand_in_no_list() -> None:

@@ -237,6 +237,14 @@ def test_a_column_that_numbers_tell_gets_a_head_and_one_that_they_do_not_gets_no
     assert isinstance(training.fitted(blind, name, columns[name], mean, scale), str)
 
 
+def test_parts_hold_as_many_bodies_with_a_finding_each() -> None:
+    truth = (np.random.default_rng(1).random(83) < 0.3).astype(int)
+    part = training.parts(truth)
+    for kind in (0, 1):
+        counts = np.bincount(part[truth == kind], minlength=training.FOLDS)
+        assert np.ptp(counts) <= 1
+
+
 def test_bodies_are_of_the_training_seeds_and_rates_of_the_tuning_ones(tmp_path: Path) -> None:
     assert split_of(training.FIRST_SEED) == "train"
     case = tmp_path / "case-0000"
