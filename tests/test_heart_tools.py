@@ -134,6 +134,15 @@ def test_a_perfect_score_is_area_times_weight_over_the_slices_a_plaque_lies_in()
     assert perfect_score(80.0) == pytest.approx(2 * perfect_score(40.0))
 
 
+def test_where_noise_forbids_to_look_for_calcium_none_is_denied() -> None:
+    quiet = chest(spacing_mm=(1.5, 1.5, 3.0), seed=7, coronary_calcium_mm3=200.0, aortic_calcium_mm3=300.0).volume
+    noise = np.random.default_rng(0).normal(0, 160, quiet.hu.shape)
+    noisy = Volume(np.asfortranarray((quiet.hu + noise).astype(np.int16)), quiet.grid, quiet.scan)
+    for tool in ("heart_calcification", "aortic_calcification"):
+        looks = [e for e in run(tool, noisy) if isinstance(e, Search) and "noise" in e.failed]
+        assert looks and not any(look.looked for look in looks)
+
+
 def test_calcium_of_the_arch_is_found_there() -> None:
     volume = chest(spacing_mm=SPACING, aortic_calcium_mm3=120.0, seed=3).volume
     (found,) = seen(run("aortic_calcification", volume), "aortic_calcification")

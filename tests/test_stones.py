@@ -69,3 +69,36 @@ def test_contrast_and_kidneys_without_fat_are_not_judged(name: str) -> None:
     evidence = stones(by_rules(Case(real_case(name).volume)))
     assert not seen(evidence)
     assert not any(search.looked and search.covered > 0 for search in searches(evidence).values())
+
+
+@pytest.mark.realct
+def test_noise_makes_no_stones_and_hides_none_that_are_sure() -> None:
+    volume = real_case("totalseg-abdomen-3mm").volume  # voxels of 3 mm: one of them may be a stone
+    rng = np.random.default_rng(0)
+    noisy = (volume.hu + rng.normal(0, 80, volume.hu.shape)).astype(np.int16)
+    evidence = stones(Case(Volume(np.asfortranarray(noisy), volume.grid, volume.scan)))
+    assert sum(e.presence == "uncertain" for e in seen(evidence)) <= 4  # the quiet scan has four
+    assert [e.side for e in seen(evidence) if e.presence == "present"].count("left") == 3  # as in the quiet scan
+    assert all("noise" in search.failed for search in searches(evidence).values())
+
+
+def test_more_dense_spots_than_stones_deny_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vlm.ct.volume import Grid, Mask, Scan
+    from vlm.tools import stones as tool
+
+    grid = Grid((60, 60, 20), np.diag([1.0, 1.0, 2.0, 1.0]))
+    hu = np.full(grid.shape, 35, dtype=np.int16, order="F")
+    for n in range(25):  # excreted contrast in the calyces
+        hu[10 + 8 * (n % 5) :, 10 + 8 * (n // 5), 10][:4] = 600
+        hu[10 + 8 * (n % 5) :, 11 + 8 * (n // 5), 10][:4] = 600
+    whole = np.zeros(grid.shape, dtype=bool)
+    whole[5:55, 5:55, 5:15] = True
+    case = Case(Volume(hu, grid, Scan(source="phantom")))
+    monkeypatch.setattr(tool, "kidneys", lambda _: dict.fromkeys(("right", "left"), Mask("kidney", whole, grid)))
+    monkeypatch.setattr(tool, "phase", lambda _: "none")
+    monkeypatch.setattr(
+        tool, "coverage", lambda _: type("Whole", (), {"of": staticmethod(lambda *_: 1.0)})
+    )  # all of it in the scan
+    evidence = stones(case)
+    assert not seen(evidence)
+    assert all("noise" in search.failed and not search.covered for search in searches(evidence).values())

@@ -106,6 +106,7 @@ def heart_calcification(case: Case) -> list[Evidence]:
         out.append(
             search(
                 case, name, key, site=site, found=int(bool(pieces)), failed=("not_found",) if hidden else failed,
+                covered=0.0 if "noise" in failed else None,  # nobody looked
                 note="calcium nearby may be of the valve or of a coronary artery" if hidden else "",
             )
         )  # fmt: skip
@@ -128,6 +129,7 @@ def aortic_calcification(case: Case) -> list[Evidence]:
         pieces = []  # a speck beside the spine is as likely an osteophyte
     upper = arch(case)  # root and branches are not traced: what was looked at is a part
     looked = min(share, 0.7 + 0.1 * bool(upper.arch_mm) + 0.1 * bool(upper.ascending_mm))
+    looked = 0.0 if "noise" in failed else looked
     out: list[Evidence] = []
     if pieces and slab is not None:
         site = _part_of_aorta(case, pieces, slab)
