@@ -121,8 +121,9 @@ def answer(
     there = {"present": True, "absent": False, "limited": False}.get(standing.status)
     seen = columns or ImageColumns()
     zero_shot, heads = seen.zero_shot(query), seen.heads(query)
-    known = [_measured(standing, ledger), zero_shot.probability, heads.probability]
-    joined = join([chance for chance in known if chance is not None])
+    said = ((_measured(standing, ledger), None), *((one.probability, one.usual) for one in (zero_shot, heads)))
+    known = [(chance, usual) for chance, usual in said if chance is not None]
+    joined = join([chance for chance, _ in known], [usual for _, usual in known])
     if joined is not None and query.denied:
         joined = complement(joined)
     return {

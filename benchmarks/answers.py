@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
-from app.image_columns import head_told, narrowed
+from app.image_columns import head_told, join, narrowed
 from benchmarks.stamp import ROOT, stamp, write_section
+from vlm.encoder.adapter import Head
 from vlm.encoder.calibration import auroc, expected_error, resampled
 from vlm.encoder.measured import Measures, shipped
 from vlm.findings.mentions import Mention
@@ -57,6 +57,7 @@ class Answered:
     truth: NDArray[np.int_]
     heads: Floats  # probabilities of the shipped heads; NaN where they abstain
     heads_lay: Floats
+    usual: tuple[float | None, ...]  # (K,) how often a finding is there, which the heads start from
 
 
 def answered(folders: Sequence[Path], seen: Sequence[Row]) -> Answered:
@@ -74,13 +75,19 @@ def answered(folders: Sequence[Path], seen: Sequence[Row]) -> Answered:
         truth=np.array(truth),
         heads=np.array([[head_chance(query, one) for query in asked] for one in seen]),
         heads_lay=np.array([[head_chance(query, one) for query in lay] for one in seen]),
+        usual=tuple(head.usual if (head := head_of(query)) else None for query in asked),
     )
+
+
+def head_of(query: Query) -> Head | None:
+    """The shipped head that answers a query."""
+    held = shipped()
+    return None if held is None else held.adapter.head_of(query.findings)
 
 
 def head_chance(query: Query, seen: Row) -> float:
     """The probability that the shipped heads give, as in ``query``; NaN where there is none."""
-    held, told = shipped(), seen.get("measures")
-    head = None if held is None else held.adapter.head_of(query.findings)
+    held, head, told = shipped(), head_of(query), seen.get("measures")
     if held is None or head is None or told is None or narrowed(query):
         return float("nan")
     vectors = Measures.embedding(np.array(told, dtype=np.float64))
@@ -148,28 +155,32 @@ def within(score: Floats, truth: NDArray[np.int_], part: NDArray[np.intp]) -> fl
     return won / pairs if pairs else float("nan")
 
 
-def chances(said: NDArray[np.str_], truth: NDArray[np.int_]) -> Floats:
-    """(N, K) probabilities, each body's from the other folds; NaN where nobody can say."""
-    part, out = folds(len(said)), np.full(said.shape, np.nan)
+def chances(said: NDArray[np.str_], truth: NDArray[np.int_]) -> tuple[Floats, Floats]:
+    """(N, K) probabilities, each body's from the other folds, NaN where nobody can say; and what is usual there."""
+    part, out, usual = folds(len(said)), np.full(said.shape, np.nan), np.full(said.shape, np.nan)
     for fold in range(FOLDS):
         held, rest = np.flatnonzero(part == fold), np.flatnonzero(part != fold)
         known = truth[rest] >= 0
         base = float(truth[rest][known].mean())
+        usual[held] = ((truth[rest] == 1).sum(axis=0) + PRIOR * base) / (known.sum(axis=0) + PRIOR)
         for name in SAID:
             of = (said[rest] == name) & known
             having = of & (truth[rest] == 1)
             common = (having.sum() + PRIOR * base) / (of.sum() + PRIOR)
             own = (having.sum(axis=0) + OWN * common) / (of.sum(axis=0) + OWN)
             out[held] = np.where(said[held] == name, own, out[held])
+    return out, usual
+
+
+def joined(tools: tuple[Floats, Floats], heads: Floats, usual: Sequence[float | None]) -> Floats:
+    """(N, K) of tools, with what is usual, and heads, as the product joins them; NaN where neither speaks."""
+    out = np.full(heads.shape, np.nan)
+    for n, k in np.ndindex(heads.shape):
+        each = ((tools[0][n, k], tools[1][n, k]), (heads[n, k], usual[k]))
+        told = [(chance, share) for chance, share in each if np.isfinite(chance)]
+        if one := join([(p, p, p) for p, _ in told], [share for _, share in told]):
+            out[n, k] = one[0]
     return out
-
-
-def joined(*chances: Floats) -> Floats:
-    """(N, K) mean of the log odds of those that speak, as ``app.image_columns.join``; NaN where none does."""
-    odds = logit(np.clip(np.stack(chances), 1e-6, 1 - 1e-6))
-    speak = np.isfinite(odds)
-    total = np.where(speak, odds, 0.0).sum(axis=0) / np.maximum(speak.sum(axis=0), 1)
-    return np.where(speak.any(axis=0), expit(total), np.nan)
 
 
 def ranked(chance: Floats) -> Floats:
@@ -200,8 +211,8 @@ def table(told: Answered) -> str:
     """Ways of answering, then how good the probabilities are, then each column."""
     parts = {name: counted(told, name) for name in PACKS}
     parts["both, where a tool looks"] = [k for k in counted(told) if (told.said[:, k] != "").any()]
-    both = joined(chances(told.said, told.truth), told.heads)
-    lay = joined(chances(told.lay, told.truth), told.heads_lay)
+    both = joined(chances(told.said, told.truth), told.heads, told.usual)
+    lay = joined(chances(told.lay, told.truth), told.heads_lay, told.usual)
     score = ranked(both)
     rng, every = np.random.default_rng(0), np.arange(len(score))
     draws = resampled(every, 200)

@@ -330,6 +330,18 @@ def test_a_joined_probability_lies_among_those_it_joins(chances: list[float]) ->
     assert join([]) is None
 
 
+def test_two_ways_that_say_more_than_usual_say_more_together_and_what_is_usual_adds_nothing() -> None:
+    seen, usual = (0.4, 0.3, 0.5), (0.1, 0.1, 0.1)
+    both = join([seen, seen], [0.1, 0.1])
+    assert both is not None
+    assert both[0] > seen[0]
+    assert both[1] < both[0] < both[2]
+    same = join([usual, usual], [0.1, 0.1])
+    assert same == pytest.approx(usual)
+    assert join([seen], [0.1]) == pytest.approx(seen)
+    assert join([seen, usual], [0.1, None]) == join([seen, usual])  # what a tool says starts from nothing known
+
+
 def test_labels_come_from_the_table_first_and_what_is_not_known_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "case-0" / "scan").mkdir(parents=True)
     (tmp_path / "cohort.csv").write_text(

@@ -48,17 +48,18 @@ def test_a_probability_is_of_other_bodies_and_says_nothing_where_nobody_looked()
     truth = rng.integers(0, 2, (200, 3))
     said = np.where(truth == 1, "present", "absent")
     said[:, 2] = ""
-    chance = answers.chances(said, truth)
+    chance, usual = answers.chances(said, truth)
+    assert usual == pytest.approx(np.broadcast_to(truth.mean(axis=0), truth.shape), abs=0.05)
     assert np.isnan(chance[:, 2]).all()
     assert np.abs(chance[:, :2] - truth[:, :2]).max() < 0.1
     flipped = truth.copy()
     flipped[0] = 1 - flipped[0]
-    assert answers.chances(said, flipped)[0, :2] == pytest.approx(chance[0, :2])
+    assert answers.chances(said, flipped)[0][0, :2] == pytest.approx(chance[0, :2])
 
 
 def test_a_tool_that_says_the_same_of_everybody_is_worth_a_coin_and_one_that_knows_all_is_worth_all() -> None:
     truth = (np.random.default_rng(5).random((100, 1)) < 0.07).astype(int)
-    blind = answers.chances(np.full((100, 1), "absent"), truth)
+    blind, _ = answers.chances(np.full((100, 1), "absent"), truth)
     every = np.arange(100)
     assert auroc(blind[:, 0], truth[:, 0]) < 0.4  # folds with more of it saw less of it elsewhere
     assert answers.macro(blind, truth, every, [0]) == 0.5

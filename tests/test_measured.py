@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.image_columns import LEAST_KNOWN, ImageColumns, head_told, save_calibrations, scored_by
+from app.image_columns import LEAST_KNOWN, ImageColumns, head_told, join, save_calibrations, scored_by
 from benchmarks import answers
 from vlm.ct.volume import Grid
 from vlm.encoder.adapter import Adapted
@@ -268,10 +268,12 @@ def test_bodies_that_were_drawn_are_read_in_their_order_by_several_processes(tmp
 
 
 def test_joined_probabilities_are_those_that_there_are() -> None:
-    tools = np.array([[0.2, np.nan, np.nan]])
-    told = answers.joined(tools, np.array([[0.8, 0.7, np.nan]]))
-    assert told[0, :2] == pytest.approx([0.5, 0.7])
+    tools, usual = np.array([[0.2, np.nan, np.nan, 0.5]]), np.full((1, 4), 0.2)
+    told = answers.joined((tools, usual), np.array([[0.6, 0.7, np.nan, 0.5]]), (None, 0.1, 0.1, 0.2))
+    assert told[0, 0] == pytest.approx(join([(p, p, p) for p in (0.2, 0.6)])[0])  # type: ignore[index]
+    assert told[0, 1] == 0.7
     assert np.isnan(told[0, 2])
+    assert told[0, 3] > 0.5  # both say more than usual
     assert answers.ranked(np.array([[0.1], [np.nan], [0.3]]))[:, 0] == pytest.approx([0.1, 0.2, 0.3])
 
 

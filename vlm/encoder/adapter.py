@@ -41,6 +41,15 @@ class Head:
     findings: tuple[str, ...]  # keys of the vocabulary
     calibration: Calibration | None = None
     why: str = ""  # why it is not calibrated
+    share: float | None = (
+        None  # of scans like those that its probabilities are for; None: as of those that calibrated it
+    )
+
+    @property
+    def usual(self) -> float | None:
+        """How often the finding is there before a scan is looked at; None where it is not calibrated."""
+        told = self.calibration
+        return self.share if self.share is not None or told is None else told.usual
 
 
 def answers(known: Sequence[str], asked: Sequence[str]) -> bool:
@@ -116,7 +125,7 @@ class Adapter:
         arrays |= {f"mean:{name}": value for name, value in self.means.items()}
         arrays |= {f"lora:{name}": value for name, value in self.lora.items()}
         heads = [
-            {"column": h.column, "findings": list(h.findings), "why": h.why,
+            {"column": h.column, "findings": list(h.findings), "why": h.why, "share": h.share,
              "calibration": h.calibration.document() if h.calibration else None}
             for h in self.heads
         ]  # fmt: skip
@@ -147,7 +156,7 @@ def load_adapter(path: Path) -> Adapter:
             told: dict[str, Any] = json.loads((file.metadata() or {})["tomoscribe"])
             arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
         heads = tuple(
-            Head(column=h["column"], findings=tuple(h["findings"]), why=h["why"],
+            Head(column=h["column"], findings=tuple(h["findings"]), why=h["why"], share=h.get("share"),
                  calibration=Calibration.of(h["calibration"]) if h["calibration"] else None)
             for h in told.pop("heads")
         )  # fmt: skip

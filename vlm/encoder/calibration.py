@@ -50,6 +50,11 @@ class Calibration:
         """12 hex digits of what it says: another cohort is another version."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
+    @property
+    def usual(self) -> float:
+        """The share of its patients who had the finding."""
+        return self.positives / self.patients
+
     def probability(self, score: float) -> tuple[float, float, float]:
         """The probability of a score and its 95 % interval."""
         aa, ab, bb = self.covariance

@@ -318,7 +318,7 @@ def adapter_of(bodies: Sequence[Taught], cohort: Path, command: str) -> tuple[Ad
         )  # fmt: skip
         assert not isinstance(told, str), told  # LEAST_OF_A_KIND is more than it asks for
         told = replace(told, intercept=told.intercept + float(logit(rates[name]) - logit(one.truth.mean())))
-        heads.append(Head(column=column.name, findings=column.findings, calibration=told))
+        heads.append(Head(column=column.name, findings=column.findings, calibration=told, share=rates[name]))
         low, high = told.auroc[1:]
         lines[name] = f"AUROC {told.auroc[0]:.2f} ({low:.2f}-{high:.2f}), {one.truth.sum()} of {len(one.truth)} with it"
     width = len(NAMES)
