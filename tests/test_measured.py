@@ -251,7 +251,14 @@ def test_bodies_are_of_the_training_seeds_and_rates_of_the_tuning_ones(tmp_path:
     case.mkdir()
     (case / "truth.json").write_text('{"asked": {"seed": 1100000}, "findings": []}')
     with pytest.raises(UsageError, match="belongs to test"):
-        training.rates_of(tmp_path, {"ct-rate-18: Emphysema": 1.0})
+        training.rates_of(tmp_path, training.columns())
+    for number, region in enumerate(("chest", "chest", "chest", "abdomen")):
+        told = {"asked": {"seed": 1_000_000 + number, "region": region},
+                "findings": [{"finding": "emphysema"}] if region == "chest" else []}  # fmt: skip
+        (tmp_path / f"case-{number:04d}").mkdir(exist_ok=True)
+        (tmp_path / f"case-{number:04d}" / "truth.json").write_text(json.dumps(told))
+    emphysema = {name: one for name, one in training.columns().items() if name == "ct-rate-18: Emphysema"}
+    assert training.rates_of(tmp_path, emphysema)["ct-rate-18: Emphysema"] == 1.0  # of the chests
 
 
 def test_bodies_that_were_drawn_are_read_in_their_order_by_several_processes(tmp_path: Path) -> None:

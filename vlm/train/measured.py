@@ -286,18 +286,23 @@ def fitted(bodies: Sequence[Taught], name: str, column: Column, mean: Floats, sc
     return Fitted(weight=weight, bias=bias, rows=rows, scores=scores, truth=y)
 
 
-def rates_of(cohort: Path, share: Mapping[str, float]) -> dict[str, float]:
-    """Column -> how often it is there, of the bodies of a cohort in which it can be told; few are drawn to the mean.
+def rates_of(cohort: Path, wanted: Mapping[str, Column]) -> dict[str, float]:
+    """Column -> how often it is there, of the bodies of a cohort whose part is in view; few are drawn to the mean.
 
     Raises:
         UsageError: a body is not of the tuning seeds.
     """
     told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(cohort.glob("case-*/truth.json"))]
     only("tune", [one["asked"]["seed"] for one in told])
-    counts = [truths_of(one["findings"]) for one in told]
-    held = {name: sum(row[name] == 1 for row in counts) for name in share}
-    common = sum(held.values()) / (len(counts) * sum(share.values()))
-    return {name: (held[name] + PRIOR_BODIES * common) / (len(counts) * share[name] + PRIOR_BODIES) for name in share}
+    rows = [(one["asked"]["region"], truths_of(one["findings"])) for one in told]
+    seen = {name: [row[name] == 1 for region, row in rows if region in ("trunk", _part_of(column))]
+            for name, column in wanted.items()}  # fmt: skip
+    common = sum(map(sum, seen.values())) / max(1, sum(map(len, seen.values())))
+    return {name: (sum(held) + PRIOR_BODIES * common) / (len(held) + PRIOR_BODIES) for name, held in seen.items()}
+
+
+def _part_of(column: Column) -> str:
+    return "abdomen" if column.findings[0] in BELLY else "chest"
 
 
 def adapter_of(bodies: Sequence[Taught], cohort: Path, command: str) -> tuple[Adapter, dict[str, str]]:
@@ -308,7 +313,7 @@ def adapter_of(bodies: Sequence[Taught], cohort: Path, command: str) -> tuple[Ad
     made = {name: (column, fitted(bodies, name, column, mean, scale)) for name, column in columns().items()}
     good = {name: (column, one) for name, (column, one) in made.items() if isinstance(one, Fitted)}
     lines = {name: one for name, (_, one) in made.items() if isinstance(one, str)}
-    rates = rates_of(cohort, {name: len(one.rows) / len(bodies) for name, (_, one) in good.items()})
+    rates = rates_of(cohort, {name: column for name, (column, _) in good.items()})
     trained_on = f"{len(bodies)} synthetic bodies"
     heads = []
     for name, (column, one) in good.items():
