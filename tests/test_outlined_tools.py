@@ -57,8 +57,8 @@ def test_wide_ducts_are_measured(sick: Case) -> None:
 def test_wide_ducts_within_a_bright_liver_are_told_and_a_narrow_liver_is_not_denied() -> None:
     wide = ducts(outlined(person(MAN, "portal", "biliary dilatation 18 mm")))
     (tubes,) = seen(wide, "biliary_dilatation")
-    assert tubes.measured("diameter").value == pytest.approx(6.0, abs=2.5)  # type: ignore[union-attr]
-    assert tubes.region is not None and tubes.note == "the widest duct within the liver"
+    assert tubes.measured("diameter") is None  # a width within the liver would pass for that of the common duct
+    assert tubes.region is not None and tubes.note == "ducts within the liver"
     for case in (outlined(person(MAN, "portal")), outlined(person(MAN, "plain", "biliary dilatation 18 mm"))):
         evidence = ducts(case)
         assert not [e for e in evidence if isinstance(e, Observation) and e.finding == "biliary_dilatation"]

@@ -25,6 +25,7 @@ from vlm.tools.registry import tool
 
 NAME = "ducts"
 DOUBT_MM = 1.5
+DOUBT_SHARE = 0.5  # of the volume of tubes in the liver: a blurred border is half of a thin one
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,12 @@ def _in_liver(case: Case, duct: Organ, limit: Limit, told: list[Evidence]) -> li
     tubes = liver_ducts(case, liver) if liver.mask is not None and liver.measurable else None
     if isinstance(tubes, Tubes) and sum(tubes.lengths_mm) >= MAY_LONG_MM:
         sure = sum(tubes.lengths_mm) >= SURE_LONG_MM and len(tubes.lengths_mm) >= SEVERAL
-        width = Measurement(quantity="diameter", value=tubes.width_mm, plus_minus=DOUBT_MM)
+        ml = float(np.count_nonzero(tubes.mask)) * tubes.part.grid.voxel_ml  # a width would pass for the common duct's
+        size = Measurement(quantity="volume", value=ml, plus_minus=DOUBT_SHARE * ml)
         one = Observation(
             tool=NAME, finding=limit.finding, presence="present" if sure else "uncertain", site=SITES[duct.name][0],
-            measurements=(width,), region=case.keep(tubes.part.named("liver_ducts", tubes.mask)),
-            note="the widest duct within the liver" if sure else "dark tubes in the liver: clefts or oedema look alike",
+            measurements=(size,), region=case.keep(tubes.part.named("liver_ducts", tubes.mask)),
+            note="ducts within the liver" if sure else "dark tubes in the liver: clefts or oedema look alike",
         )  # fmt: skip
         return [one, _rough(case, duct, limit, liver, found=1)]
     if told:

@@ -49,7 +49,6 @@ class Tubes:
     part: Part
     mask: Bools
     lengths_mm: tuple[float, ...]
-    width_mm: float  # of the widest ball in any of them
 
 
 def liver_ducts(case: Case, liver: Organ) -> Tubes | str | None:
@@ -87,7 +86,6 @@ def _tubes(part: Part, smooth: NDArray[np.float32], dark: Bools, left_out: Bools
     labels = cc3d.connected_components(dark, connectivity=26)
     told = cc3d.statistics(labels)
     lengths: list[float] = []
-    width = 0.0
     for number in np.flatnonzero(told["voxel_counts"] * grid.voxel_ml >= LEAST_ML):
         if number == 0:
             continue
@@ -102,8 +100,7 @@ def _tubes(part: Part, smooth: NDArray[np.float32], dark: Bools, left_out: Bools
         if length >= LONG_MM and tubular(points) >= TUBULAR:
             mask[box] |= piece
             lengths.append(length)
-            width = max(width, 2.0 * float(depth.max()) - min(grid.spacing_mm[:2]))
-    return Tubes(part=part, mask=mask, lengths_mm=tuple(lengths), width_mm=width) if lengths else None
+    return Tubes(part=part, mask=mask, lengths_mm=tuple(lengths)) if lengths else None
 
 
 def tubular(points_mm: NDArray[np.float64]) -> float:
