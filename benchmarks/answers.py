@@ -9,8 +9,9 @@ over columns with at least LEAST bodies of either kind, of pairs of one fold: fo
 different others, so that who lies in a fold with more of a finding would seem to have less of it (Parker, BMC
 Bioinformatics 2007;8:326). A tool that says nothing lies midway between yes and no, who has no probability at the
 middle of those that there are. A tool's probability is the share that had the finding among bodies of the other folds
-with the same answer, of the column and of all; a head's is the one that ships with it; both are joined as the product
-joins them.
+with the same answer, of the column and of all; a head's is the one that ships with it; both are joined by the
+product's ``join``. In the product tools give no probability, and shipped heads none before ``finding calibrate``: what
+stands here is what their joining is worth.
 """
 
 from __future__ import annotations

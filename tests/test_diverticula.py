@@ -36,17 +36,17 @@ def ring(count: int, away_mm: float, mm: float) -> list[Ball]:
 
 def evidence(
     balls: Iterable[Ball] = (), *, ball_hu: float = -950.0, fat_hu: float = -100.0, step_z: float = 2.0,
-    taken_in: bool = False,
+    taken_in: bool = False, lumen_mm: float = LUMEN_MM,
 ) -> list[Evidence]:  # fmt: skip
-    """What is told of a colon full of gas with a wall of 2 mm in fat, and balls beside it."""
+    """What is told of a colon full of gas with a wall of 2 mm in fat, and balls beside it; without a lumen, in it."""
     grid = Grid(SHAPE, np.diag([1.0, 1.0, step_z, 1.0]))
     steps = (1.0, 1.0, step_z)
     x, y, z = np.meshgrid(*((np.arange(n) - n / 2) * s for n, s in zip(SHAPE, steps, strict=True)), indexing="ij")
     hu = np.where(np.hypot(x, y) < 50, fat_hu, -1000.0)
     away = np.hypot(x, y) + 0.8 * np.sin(z / 5)  # haustra
-    hu[away < LUMEN_MM + 2] = 35.0
-    hu[away < LUMEN_MM] = -980.0
-    colon = away < LUMEN_MM + 2
+    hu[away < lumen_mm + 2] = 35.0
+    hu[away < lumen_mm] = -980.0
+    colon = away < lumen_mm + 2
     for bx, by, bz, mm in balls:
         r = np.sqrt((x - bx) ** 2 + (y - by) ** 2 + (z - bz) ** 2)
         hu = np.where((r < mm / 2 + 1) & (r >= mm / 2) & (hu < 0) & (hu > -500), 30.0, hu)
@@ -129,9 +129,14 @@ def test_a_report_tells_it_as_it_is_known() -> None:
     assert [section for section, _ in told_in_a_report(evidence())] == ["not_assessed"]
 
 
+def test_bubbles_in_a_collapsed_colon_are_its_own() -> None:
+    assert presence(evidence([(0.0, 0.0, -48.0 + 16.0 * n, 6.0) for n in range(7)], lumen_mm=0.5)) is None
+
+
 @pytest.mark.realct
-@pytest.mark.parametrize("name", ["totalseg-abdomen-3mm", "totalseg-dicom-j2k"])
-def test_no_real_colon_here_is_called_ill(name: str) -> None:
-    case = Case(real_case(name).volume)
-    use(case, from_file(SHARED / "ct" / name / "organs.nii.gz"))
-    assert presence(diverticula(case)) is None
+def test_no_pouch_is_seen_on_a_real_colon_without_any() -> None:
+    """The one scan here whose voxels are fine enough: 40 mm of a colon."""
+    case = Case(real_case("totalseg-dicom-j2k").volume)
+    use(case, from_file(SHARED / "ct" / "totalseg-dicom-j2k" / "organs.nii.gz"))
+    told = diverticula(case)
+    assert presence(told) is None and not {"coarse_pixels", "thick_slices"} & set(search(told).failed)

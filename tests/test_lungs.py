@@ -15,9 +15,11 @@ from vlm.anatomy.body import body
 from vlm.anatomy.lungs import SIDES, LungSide, lungs
 from vlm.anatomy.thorax import thoracic_cavity
 from vlm.ct.volume import Grid, Mask, Scan, Volume
-from vlm.evidence import Case
+from vlm.evidence import Case, Observation
+from vlm.phantom.body import body as drawn_body
 from vlm.phantom.chest import Phantom, chest
 from vlm.tools.lung_field import zones
+from vlm.tools.pneumothorax import pneumothorax
 
 SPACING_MM = (2.0, 2.0, 3.0)
 
@@ -123,16 +125,25 @@ def test_gas_of_a_noisy_scan_is_not_taken_for_lung(noise_hu: float) -> None:
 
 @pytest.mark.parametrize(("way_mm", "kept"), [(6.0, False), (60.0, True)], ids=["pierced wall", "free air"])
 def test_gas_behind_a_pierced_wall_is_not_lung_and_air_that_lies_open_to_it_is(way_mm: float, kept: bool) -> None:
-    hu = np.full((60, 60, 120), 40.0)  # (Z, Y, X)
-    lung, gas = np.s_[5:55, 10:50, 5:65], np.s_[15:45, 10:50, 68:90]
+    hu = np.full((120, 60, 60), 40.0)  # (Z, Y, X)
+    gas, lung = np.s_[30:52, 10:50, 15:45], np.s_[55:115, 10:50, 5:55]
     hu[lung], hu[gas] = -800.0, -1000.0
     half = round(way_mm / 4)
-    hu[30 - half : 30 + half, 30 - half : 30 + half, 65:68] = -900.0
+    hu[52:55, 30 - half : 30 + half, 30 - half : 30 + half] = -900.0
     hu += np.random.default_rng(0).normal(0, 15, hu.shape)
-    grid = Grid((120, 60, 60), np.diag([2.0, 2.0, 2.0, 1.0]))
+    grid = Grid((60, 60, 120), np.diag([2.0, 2.0, 2.0, 1.0]))
     found = lung_pieces(hu < -500, hu.astype(np.int16), grid)
     assert found[lung].mean() > 0.99
     assert found[gas].mean() > 0.99 if kept else not found[gas].any()
+
+
+def test_a_lung_that_a_large_pneumothorax_has_pressed_small_is_kept() -> None:
+    made = drawn_body(
+        seed=3, phase="plain", region="chest", spacing_mm=(2.0, 2.0, 3.0), findings=["left pneumothorax 1300 ml"]
+    )
+    seen = [e for e in pneumothorax(Case(made.volume)) if isinstance(e, Observation)]
+    assert [(e.side, e.presence) for e in seen] == [("left", "present")]
+    assert seen[0].measured("volume").value == pytest.approx(1300.0, rel=0.1)  # type: ignore[union-attr]
 
 
 def test_a_lung_that_the_circle_of_the_field_cuts_is_covered_in_part() -> None:

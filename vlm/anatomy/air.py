@@ -24,6 +24,7 @@ LUNG_SHARE = 0.25  # of a piece's core in LUNG_HU; bowel gas with some stool rea
 HUGE_ML, HUGE_SHARE = 500.0, 0.10  # bullous lung; a bowel of that size is pure gas (share 0.02)
 EMPTIER_HU = 80.0  # than the lung in the same scan: gas behind a wall; lungs of one person differ by less
 RIM_MM = 5.5  # around the core of such gas
+UNDER_SHARE = 0.5  # of such gas has lung somewhere above it: stomach and bowel do, a large pneumothorax has not
 FOLD_SHARE = 0.2  # of the larger lung: less of it beside such gas is the rest of that gas
 PIECE_ML = 3.0  # smaller pieces are left to closing
 NEAR_MM = 12.0  # a further piece of lung lies this close to a main one
@@ -86,8 +87,8 @@ def _without_gas(
 ) -> NDArray[np.bool_]:
     """(Z, Y, X) bool: air without gas of stomach and bowel that leaks into a lung.
 
-    Noise and partial volume pierce thin walls. Such gas is a core that is plainly emptier than the lung and that no
-    broad way joins to it; free air and bullae lie open against the lung, and are one core with it.
+    Noise and partial volume pierce thin walls. Such gas is a core that is plainly emptier than the lung, lies under it,
+    and is joined to it by no broad way; free air and bullae lie open against the lung, and are one core with it.
     """
     pieces: NDArray[np.uint32] = cc3d.connected_components(air, connectivity=6)
     cores: NDArray[np.uint32] = cc3d.connected_components(deep, connectivity=6)
@@ -97,6 +98,8 @@ def _without_gas(
     mean = np.bincount(cores.ravel(), weights=hu.ravel()) / np.maximum(np.bincount(cores.ravel()), 1)
     empty = (mean < mean[int(like.argmax())] - EMPTIER_HU) & (like < LUNG_SHARE * size)
     empty[0] = False
+    above = np.logical_or.accumulate((lungish & ~empty[cores])[::-1])[::-1]
+    empty &= np.bincount(cores[above], minlength=size.size) >= UNDER_SHARE * size
     of_piece = [np.bincount(pieces[mask], minlength=int(pieces.max()) + 1) for mask in (lungish, deep)]
     mixed = of_piece[0] >= LUNG_SHARE * np.maximum(of_piece[1], 1)  # other pieces are judged as a whole
     gas = empty[cores] & mixed[pieces]

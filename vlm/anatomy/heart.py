@@ -18,6 +18,7 @@ from vlm.anatomy.airways import airways
 from vlm.anatomy.aorta import aorta
 from vlm.anatomy.ball import box_of
 from vlm.anatomy.body import body
+from vlm.anatomy.coverage import coverage
 from vlm.anatomy.lungs import lungs, outline
 from vlm.anatomy.skeleton import skeleton, spine
 from vlm.anatomy.thorax import thoracic_cavity
@@ -39,6 +40,7 @@ JOINED_MM = 6.0  # where heart and liver are one in a slice, the heart stays wit
 JOINED_DEPTH_MM = 24.0  # … and ends at most so far below it
 LEAST_ML = 120.0  # a normal adult heart holds 400-900 ml; less is no heart, or a sliver
 WAIST, WIDENS = 0.85, 1.2  # of its largest area: so narrow is its tip; of the least: so much wider is no tip
+DOME_MM = 15.0  # above the dome of the diaphragm no liver lies beside the heart; the left dome may be a little higher
 WAIST_BELOW_MM = 50.0  # of the top of the heart: above it atria and ventricles make waists of their own
 EDGES_MM = (6.0, 15.0)  # lung so near makes a border one of the heart, not of the liver; the wider with much fat
 ONE_SLICE_MM2 = 1500.0  # least area of a heart in the first slice
@@ -92,7 +94,7 @@ def heart(case: Case) -> Heart:
     if mask.volume_ml < LEAST_ML:
         return nothing
     first, last = mask.slices
-    width, widest = _width(_above_waist(region, grid), pair.both.voxels.T, grid)
+    width, widest = _width(_above_waist(region, grid, _liver_from(case)), pair.both.voxels.T, grid)
     thorax = _thorax(case)
     if width is not None and thorax is not None and width > WIDEST_RATIO * thorax:
         return nothing
@@ -215,14 +217,23 @@ def _with_fat(region: Bools, case: Case) -> Bools:
     return out
 
 
-def _above_waist(region: Bools, grid: Grid) -> Bools:
-    """(Z, Y, X) the region down to where it widens again below its narrowing tip: there liver or stomach begins."""
+def _liver_from(case: Case) -> int:
+    """The highest slice in which liver or stomach can lie beside the heart; all of them where no dome is in view."""
+    dome, grid = coverage(case).dome_mm, case.working.grid
+    return grid.shape[2] if dome is None else int(grid.to_ijk((0.0, 0.0, dome + DOME_MM))[2])
+
+
+def _above_waist(region: Bools, grid: Grid, liver_from: int) -> Bools:
+    """(Z, Y, X) the region down to where it widens again below its narrowing tip: there liver or stomach begins.
+
+    Above slice ``liver_from`` neither can be: a waist there is that between atria and ventricles.
+    """
     out = region.copy()
     levels = np.flatnonzero(region.any(axis=(1, 2)))[::-1]
     areas = np.count_nonzero(region, axis=(1, 2))
     largest, least = 0, 0
     for k in levels:
-        deep = (levels[0] - k) * grid.spacing_mm[2] >= WAIST_BELOW_MM
+        deep = (levels[0] - k) * grid.spacing_mm[2] >= WAIST_BELOW_MM and k <= liver_from
         narrowed = least > 0 or (deep and areas[k] < WAIST * largest)
         if least and areas[k] > WIDENS * least:
             out[: k + 1] = False

@@ -33,6 +33,7 @@ GAS_HU = -400.0  # half way between gas and wall
 LUMEN_MM = 6.0  # radius: gas that holds such a ball is the lumen's
 NECK_MM = 1.0  # what hangs on the lumen by less is no part of it
 AT_WALL_MM = (9.0, 6.0)  # inside and outside of the outline, which may take pouches in or leave them out
+BESIDE_MM = 12.0  # from gas of the lumen: bubbles in a collapsed colon are its own
 ROUND = 2.2  # longest over shortest extent, at most
 SHELL_MM = (1.0, 3.5)  # beyond the pouch and its thin wall
 FAT_HU = (-150.0, -30.0)
@@ -106,6 +107,7 @@ def pouches(part: Part, others: Bools) -> Iterator[Pouch]:
     gas = part.hu < GAS_HU
     lumen = grown(opened(gas, LUMEN_MM, grid), NECK_MM, grid) & gas
     rim = grown(colon, AT_WALL_MM[1], grid) & ~shrunk(colon, AT_WALL_MM[0], grid) & ~grown(others, OTHER_MM, grid)
+    beside = grown(lumen, BESIDE_MM, grid)
     labels = cc3d.connected_components(gas & ~lumen, connectivity=6)
     fat = (part.hu > FAT_HU[0]) & (part.hu < FAT_HU[1]) & ~colon
     pad = [int(np.ceil(SHELL_MM[1] / step)) + 1 for step in grid.spacing_mm[::-1]]
@@ -117,7 +119,7 @@ def pouches(part: Part, others: Bools) -> Iterator[Pouch]:
         size = float(np.cbrt(6000.0 * np.count_nonzero(piece) * grid.voxel_ml / np.pi))
         if not POUCH_MM[0] <= size <= POUCH_MM[1] or np.count_nonzero(piece & rim[near]) * 2 < np.count_nonzero(piece):
             continue
-        if _is_round(piece, part) and _in_fat(piece, fat[near], gas[near], part):
+        if beside[near][piece].any() and _is_round(piece, part) and _in_fat(piece, fat[near], gas[near], part):
             yield Pouch(near, piece, size)
 
 

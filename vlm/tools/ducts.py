@@ -89,7 +89,9 @@ def _in_liver(case: Case, duct: Organ, limit: Limit, told: list[Evidence]) -> li
     if told:
         return told
     looked = liver.mask is not None and liver.measurable and not isinstance(tubes, str)
-    return [_rough(case, duct, limit, liver) if looked else sought(case, NAME, limit.finding, duct)]
+    if looked:
+        return [_rough(case, duct, limit, liver)]
+    return [sought(case, NAME, limit.finding, duct, failed=(tubes,) if isinstance(tubes, str) else ())]
 
 
 def _rough(case: Case, duct: Organ, limit: Limit, liver: Organ, *, found: int = 0) -> Evidence:

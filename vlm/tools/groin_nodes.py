@@ -56,7 +56,10 @@ class Lump:
 
 @tool(NAME, observes=(FINDING,), needs=())
 def groin_nodes(case: Case) -> list[Evidence]:
-    """Look for lumps of soft tissue in the fat of the groins, from a short axis of 15 mm."""
+    """Look for lumps of soft tissue in the fat of the groins, from a short axis of 15 mm.
+
+    Where no groin is in view it says nothing: ``lymph_nodes`` says of every scan where nodes were not looked for.
+    """
     part = _levels(case)
     if part is None:
         return []

@@ -40,6 +40,7 @@ SITES: Mapping[str, tuple[str, Side | None]] = {
     "pancreatic_duct": ("pancreatic_duct", None),
     "uterus": ("uterus", None),
     "appendix": ("appendix", None),
+    "esophagus": ("oesophagus", None),
 }
 CUT_COVER = 0.9  # an organ that touches the edge of the scan is never whole
 

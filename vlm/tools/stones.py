@@ -25,7 +25,7 @@ from vlm.tools.registry import tool
 
 NAME = "stones"
 STONE_HU = 200.0  # uric acid 200-450, other stones above (Mostafavi, J Urol 1998;159:673)
-ABOVE_NOISE = 4.5  # deviations above the middle of the kidney: one voxel of 3 mm in a kidney of 200 mL is so by chance
+ABOVE_NOISE = 4.5  # deviations above the middle of the kidney: in one kidney of 40 a voxel of 3 mm is so by chance
 SURE_HU = 300.0  # at the peak
 LEAST_MM, SURE_MM = 3.0, 4.0
 THICK_MM = 5.01  # thicker slices hide stones of 5 mm

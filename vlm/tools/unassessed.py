@@ -16,11 +16,10 @@ NAME = "unseen"
 # What enhanced blood or organs are needed for: without contrast that is the reason, tool or no tool.
 NEEDS_CONTRAST = frozenset({
     "pulmonary_embolism", "aortic_dissection", "thrombosis", "liver_lesion", "renal_lesion", "renal_hypodensity",
-    "splenic_lesion", "pancreatic_lesion", "metastatic_disease", "varices", "submucosal_edema",
+    "splenic_lesion", "pancreatic_lesion", "metastatic_disease", "submucosal_edema",
 })  # fmt: skip
 
 ASKED_FOR = frozenset({"thrombosis", "metastatic_disease"})  # wider than what stands below them
-PHASES = {"varices": ("venous",)}  # in which its vessels are filled
 
 
 @tool(NAME, observes=())
@@ -54,6 +53,4 @@ def _reason(case: Case, key: str, site: str | None, vocabulary: Vocabulary) -> s
             return "not_covered"
     if key in NEEDS_CONTRAST and contrast(case).enhanced is not True:
         return "no_contrast"
-    if contrast(case).phase not in PHASES.get(key, (contrast(case).phase,)):
-        return "phase"
     return "not_implemented"

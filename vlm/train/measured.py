@@ -104,7 +104,7 @@ LEAST_OF_A_KIND = 6  # bodies with a finding, and without
 # A chest gets no findings of the belly, nor a belly of the chest: what tells the two apart must not seem to tell them.
 CHEST_SEEN, BELLY_SEEN = "lung.mean.ml", "belly.fat"
 LEAST_KNOWN = 0.5  # of a column's numbers that a body must have to teach or to judge it
-LEAST_AUROC = 0.6  # of bodies that took no part, and surely better than a coin: else a column gets no head
+LEAST_AUROC = 0.6  # of bodies that took no part, and surely better than a coin (the interval says so): else no head
 CHANCE = 0.5
 PRIOR_BODIES = 20.0  # of the common share, beside those that were counted
 FAR = 1.25  # times the greatest distance seen: scans beyond are out of the domain
@@ -287,7 +287,7 @@ def fitted(bodies: Sequence[Taught], name: str, column: Column, mean: Floats, sc
 
 
 def rates_of(cohort: Path, wanted: Mapping[str, Column]) -> dict[str, float]:
-    """Column -> how often it is there, of the bodies of a cohort whose part is in view; few are drawn to the mean.
+    """Column -> how often it is there, of the bodies of a cohort that can show it; few are drawn to the mean.
 
     Raises:
         UsageError: a body is not of the tuning seeds.
@@ -295,8 +295,10 @@ def rates_of(cohort: Path, wanted: Mapping[str, Column]) -> dict[str, float]:
     told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(cohort.glob("case-*/truth.json"))]
     only("tune", [one["asked"]["seed"] for one in told])
     rows = [(one["asked"]["region"], truths_of(one["findings"])) for one in told]
-    seen = {name: [row[name] == 1 for region, row in rows if region in ("trunk", _part_of(column))]
-            for name, column in wanted.items()}  # fmt: skip
+    seen = {
+        name: [row[name] == 1 for region, row in rows if region in ("trunk", _part_of(column)) and row[name] >= 0]
+        for name, column in wanted.items()
+    }
     common = sum(map(sum, seen.values())) / max(1, sum(map(len, seen.values())))
     return {name: (sum(held) + PRIOR_BODIES * common) / (len(held) + PRIOR_BODIES) for name, held in seen.items()}
 
