@@ -85,8 +85,12 @@ def groin_nodes(case: Case) -> list[Evidence]:
                 region=case.keep(mask), note="a lump in the fat of the groin: a node, a hernia or a haematoma",
             )
         )  # fmt: skip
-    looked = min(share, 1.0) * LOOKED_SHARE
-    return [*out, *(search(case, NAME, FINDING, site=SITE, side=s, covered=looked, found=n) for s, n in found.items())]
+    looked, levels = min(share, 1.0) * LOOKED_SHARE, np.zeros(case.working.hu.T.shape, dtype=bool)
+    levels[part] = body(case).voxels.T[part]
+    region = case.keep(Mask("groins", levels.T, grid))
+    for side, count in found.items():
+        out.append(search(case, NAME, FINDING, site=SITE, side=side, covered=looked, found=count, region=region))
+    return out
 
 
 def _levels(case: Case) -> slice | None:

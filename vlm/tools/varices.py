@@ -17,7 +17,7 @@ from vlm.anatomy.contrast import contrast
 from vlm.anatomy.structures import structure
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.ground import search
-from vlm.tools.organs import organ, phase, sought
+from vlm.tools.organs import organ, phase
 from vlm.tools.own_voxels import Part, own_voxels, widest_mm
 from vlm.tools.registry import tool
 
@@ -43,22 +43,28 @@ def varices(case: Case) -> list[Evidence]:
     """Look for bright strands within an outlined lower oesophagus."""
     gullet = organ(case, "esophagus")
     if (failed := _unfit(case)) and gullet.failed != ("not_covered",):
-        return [search(case, NAME, "varices", site="oesophagus", covered=0.0, failed=failed)]
+        return [_searched(case, 0.0, failed)]
     part = None if gullet.mask is None or not gullet.measurable else own_voxels(case, gullet.mask)
     if part is None:
-        return [sought(case, NAME, "varices", gullet)]
+        return [_searched(case, 0.0, gullet.failed)]
     found = strands(part, _besides(case, part), float(contrast(case).blood_hu or 0.0))
     if found is None:
-        return [sought(case, NAME, "varices", gullet, share=0.0, failed=("phase",))]
+        return [_searched(case, 0.0, ("phase",))]
+    looked = LOOKED_SHARE * gullet.covered
     if not found.any():
-        return [sought(case, NAME, "varices", gullet, share=LOOKED_SHARE)]
+        return [_searched(case, looked, gullet.failed)]
     width = Measurement(quantity="diameter", value=widest_mm(found, part.grid), plus_minus=DOUBT_MM)
     one = Observation(
         tool=NAME, finding="varices", presence="uncertain", site="oesophagus", measurements=(width,),
         region=case.keep(part.named("varices", found)),
         note="strands as bright as blood within the oesophagus: swallowed contrast or its lining may look alike",
     )  # fmt: skip
-    return [one, sought(case, NAME, "varices", gullet, found=1, share=LOOKED_SHARE)]
+    return [one, _searched(case, looked, gullet.failed, found=1)]
+
+
+def _searched(case: Case, covered: float, failed: tuple[str, ...], *, found: int = 0) -> Evidence:
+    """Of all places of varices, of which the oesophagus is one."""
+    return search(case, NAME, "varices", site="upper_abdomen", covered=covered, failed=failed, found=found)
 
 
 def _unfit(case: Case) -> tuple[str, ...]:
