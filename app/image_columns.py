@@ -33,7 +33,8 @@ Chance = tuple[float, float, float]  # a probability and its 95 % interval
 NOT_UNDERSTOOD = "no finding of the vocabulary is meant by these words"
 NOT_YOURS = "a score, no probability: it learned from synthetic bodies alone; see tomoscribe finding calibrate"
 LEAST_KNOWN = 0.5  # of what a head looks at: where less of it was found, it says nothing
-TOGETHER = 0.7  # least log loss on tuning bodies, of 0.5 (the mean), 0.6, 0.7, 0.8 and 1 (as if independent)
+# Of 0.5 (the mean) to 1 (as if independent) least log loss on tuning bodies, of tools and heads; of others unmeasured.
+TOGETHER = 0.7
 SURE = 0.5  # an interval that lies wholly on one side of this takes a side
 
 
