@@ -1,26 +1,28 @@
-"""A fixed list of physical numbers of a case, from what anatomy found in it: what the shipped heads look at.
+"""A fixed list of numbers of a case, from what anatomy found in it: what the shipped heads look at.
 
 In: a case. Out: ``measures(case)``, (len(NAMES),) float32, NaN where a structure was not found: volumes (mL), densities
 (HU), widths (mm), shares (%), each as the logarithm of one plus its size, with its sign: 5 to 10 mL is as far as 500 to
-1000. Everything is measured on one grid of 3 mm (``scene``), so that slices and pixels matter little. Nothing here is
-evidence: no number of it enters a report.
+1000. Everything is measured on one grid of 3 mm (``scene``), so that slices and pixels matter little. Behind them
+stands what small networks see in the cells of that grid (``cells``). Nothing here is evidence: no number of it enters a
+report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from vlm.anatomy.body import body
 from vlm.encoder.belly_measures import belly
+from vlm.encoder.cells import cell_numbers, names_of, shipped_nets
 from vlm.encoder.chest_measures import STATIONS, chest
 from vlm.encoder.scene import GRID_MM, NOTHING, Floats, Numbers, Scene, deep, percentile, scene_of, span_mm
 from vlm.evidence import Case, once
 
-__all__ = ["GRID_MM", "NAMES", "VERSION", "as_vector", "measures", "numbers"]
+__all__ = ["GRID_MM", "NAMES", "PHYSICAL", "VERSION", "as_vector", "measures", "numbers"]
 
-VERSION = "2"
+VERSION = "3"
 LEAST_MM = 50.0  # of the body in every direction; of a thinner slab no volume is one
 BLOOD_MM = 5.0  # from the wall of the aorta, which holds calcium
 
@@ -35,7 +37,7 @@ _HEART = ("ml", "width", "ratio", "share", "water", "water_big", "water_back", "
 _AORTA = ("radius", "disc", "area", "spread", "calcium", "spots")
 _KIDNEY = ("ml", "hu", "sd", "dark", "dark_ml", "pit", "water", "water_open", "water_radius", "water_big", "beside",
            "beside_big", "water_deep", "ball")  # fmt: skip
-NAMES: tuple[str, ...] = (
+PHYSICAL: tuple[str, ...] = (
     "blood", "wide", "deep",
     *(f"lung.{way}.{name}" for name in _LUNG for way in ("mean", "max", "apart")),
     "heart.ct_ratio", *(f"heart.{name}" for name in _HEART),
@@ -60,6 +62,7 @@ NAMES: tuple[str, ...] = (
     *(f"bed.{name}" for name in ("soft", "fat", "thick")),
     *(f"free.{name}" for name in ("over_liver", "over_liver_big")),
 )  # fmt: skip
+NAMES = (*PHYSICAL, *names_of(shipped_nets().columns))
 
 
 @once
@@ -68,7 +71,8 @@ def measures(case: Case) -> Floats:
     seen = body(case)
     if not seen or np.ptp([seen.box.low_mm, seen.box.high_mm], axis=0).min() < LEAST_MM:
         return np.full(len(NAMES), NOTHING, dtype=np.float32)
-    return as_vector(numbers(scene_of(case)))
+    scene = scene_of(case)
+    return as_vector(numbers(scene) | cell_numbers(scene))
 
 
 def numbers(seen: Scene) -> Numbers:
@@ -81,14 +85,14 @@ def numbers(seen: Scene) -> Numbers:
     return told | chest(seen, blood) | belly(seen, blood)
 
 
-def as_vector(told: Mapping[str, float]) -> Floats:
-    """The numbers in their order, as logarithms with their sign.
+def as_vector(told: Mapping[str, float], names: Sequence[str] = NAMES) -> Floats:
+    """The numbers in the order of their names, as logarithms with their sign.
 
     Raises:
         KeyError: a number has no place in NAMES.
     """
-    if strange := sorted(set(told) - set(NAMES)):
+    if strange := sorted(set(told) - set(names)):
         raise KeyError(f"measures {strange} are unknown")
-    values = np.array([told.get(name, NOTHING) for name in NAMES], dtype=np.float64)
+    values = np.array([told.get(name, NOTHING) for name in names], dtype=np.float64)
     values[~np.isfinite(values)] = NOTHING
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)), dtype=np.float32)

@@ -6,8 +6,9 @@ are (Z, Y, X), z upwards, y to the front, x to the patient's right.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cc3d
 import edt
@@ -25,6 +26,7 @@ from vlm.anatomy.lungs import SIDES, lungs
 from vlm.anatomy.skeleton import skeleton, spine
 from vlm.anatomy.structures import structure
 from vlm.anatomy.thorax import thoracic_cavity
+from vlm.ct.volume import Mask
 from vlm.evidence import Case
 
 GRID_MM = 3.0
@@ -40,10 +42,15 @@ FEW = 15  # voxels: of fewer nothing is told
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A case on a grid of GRID_MM: densities, smoothed densities, and structures by name (absent: not found)."""
+    """A case on a grid of GRID_MM: densities, smoothed densities, and structures by name (absent: not found).
+
+    ``top`` and ``bottom`` are the brightest and the darkest voxel of the scan in each cell, HU.
+    """
 
     hu: Floats
     smooth: Floats
+    top: Floats
+    bottom: Floats
     parts: Mapping[str, Bools]
     origin_mm: tuple[float, float, float]  # RAS, middle of voxel (0, 0, 0)
     dome_mm: float | None
@@ -101,16 +108,11 @@ def scene(
     canal_mm: NDArray[np.float64], ratio: float | None, covered: Mapping[str, float],
 ) -> Scene:  # fmt: skip
     """Bring (Z, Y, X) arrays to GRID_MM: densities linearly, structures by their nearest voxel."""
-    inside = parts["body"]
-    window = ndimage.find_objects(inside.astype(np.uint8))[0] if inside.any() else (slice(None),) * 3
     steps = spacing_mm[::-1]
-    sizes = [along.indices(n)[1] - along.indices(n)[0] for along, n in zip(window, hu.shape, strict=True)]
-    starts = [along.indices(n)[0] for along, n in zip(window, hu.shape, strict=True)]
-    at = [
-        np.clip((np.arange(max(8, round(n * step / GRID_MM))) + 0.5) * GRID_MM / step - 0.5, 0, n - 1)
-        for n, step in zip(sizes, steps, strict=True)
-    ]
-    values = hu[window].astype(np.float32)
+    window, at = _middles(parts["body"], steps)
+    starts = [along.start for along in window]
+    within = hu[window]
+    values = within.astype(np.float32)
     for axis, where in enumerate(at):
         low = np.floor(where).astype(np.intp)
         high = np.minimum(low + 1, values.shape[axis] - 1)
@@ -120,10 +122,40 @@ def scene(
     first = [float(origin + (start + where[0]) * step) for origin, start, where, step in
              zip(origin_mm[::-1], starts, at, steps, strict=True)]  # fmt: skip
     return Scene(
-        hu=values, smooth=ndimage.gaussian_filter(values, 1.0), origin_mm=(first[2], first[1], first[0]),
+        hu=values, smooth=ndimage.gaussian_filter(values, 1.0), top=extremes(within, np.maximum, at, steps),
+        bottom=extremes(within, np.minimum, at, steps), origin_mm=(first[2], first[1], first[0]),
         parts={name: np.ascontiguousarray(part[window][nearest]) for name, part in parts.items()}, dome_mm=dome_mm,
         carina_mm=carina_mm, canal_mm=canal_mm, ratio=ratio, covered=covered,
     )  # fmt: skip
+
+
+def touched(case: Case, masks: Mapping[str, Mask]) -> dict[str, Bools]:
+    """Masks on the grid of ``scene_of(case)``: each cell that a voxel of them lies in, however small."""
+    grid = case.working.grid
+    steps = grid.spacing_mm[::-1]
+    window, at = _middles(body(case).voxels.T, steps)
+    whole = {name: mask.on(grid).voxels.T[window].astype(np.uint8) for name, mask in masks.items()}
+    return {name: extremes(voxels, np.maximum, at, steps) > 0 for name, voxels in whole.items()}
+
+
+def _middles(inside: Bools, steps: Sequence[float]) -> tuple[tuple[slice, slice, slice], list[NDArray[np.float64]]]:
+    """The window of the body, and along each of its axes the middles of cells, in voxels."""
+    window = window_of(inside, 0) if inside.any() else (slice(0, inside.shape[0]), slice(0, inside.shape[1]),
+                                                        slice(0, inside.shape[2]))  # fmt: skip
+    sizes = [along.stop - along.start for along in window]
+    at = [
+        np.clip((np.arange(max(8, round(n * step / GRID_MM))) + 0.5) * GRID_MM / step - 0.5, 0, n - 1)
+        for n, step in zip(sizes, steps, strict=True)
+    ]
+    return window, at
+
+
+def extremes(values: NDArray[Any], most: np.ufunc, at: Sequence[NDArray[np.float64]], steps: Sequence[float]) -> Floats:
+    """The extreme voxel of every cell of the grid whose middles lie at these places, in voxels along (Z, Y, X)."""
+    for axis, (where, step) in enumerate(zip(at, steps, strict=True)):
+        first = np.clip(np.rint(where - GRID_MM / step / 2 + 0.5), 0, values.shape[axis] - 1).astype(np.intp)
+        values = most.reduceat(values, first, axis)
+    return values.astype(np.float32)
 
 
 # ---- operations

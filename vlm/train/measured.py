@@ -1,24 +1,20 @@
 """Train the heads that ship: ``python -m vlm.train.measured FOLDER --bodies 100 --rates COHORT``.
 
-Read from top to bottom. Bodies of ``train`` seeds are drawn, each with several findings of the packs, their anatomy is
-found as in any scan, and what ``vlm.encoder.measures`` says of them is kept, a file a body: a killed run goes on, and
---workers draws several at once. For each column a logistic curve with a ridge is fitted to the few numbers of its own
-part of the body that tell it best. Bodies that took no part in a fit (of ten parts, one after the other) say what its
-score is worth: a column that is not told by them gets no head, the others their calibration, brought from how often a
-finding was drawn here to how often it is in COHORT (bodies of ``tune`` seeds, of which only the truth is read). The
-adapter says what it was trained on.
+Read from top to bottom. Bodies are those of ``vlm.train.bodies``; what the networks of ``vlm.train.cells`` say of
+bodies that they did not see was kept beside them. For each column a logistic curve with a ridge is fitted to the few
+numbers of its own part of the body, or of what networks see of it, that tell it best. Bodies that took no part in a fit
+(of ten parts, one after the other) say what its score is worth: a column that is not told by them gets no head, the
+others their calibration, brought from how often a finding was drawn here to how often it is in COHORT (bodies of
+``tune`` seeds, of which only the truth is read). The adapter says what it was trained on.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,42 +23,12 @@ from scipy.special import expit, logit
 from vlm.encoder.adapter import Adapter, Head
 from vlm.encoder.calibration import auroc, calibrate, resampled
 from vlm.encoder.measured import SHIPPED, Measures
-from vlm.encoder.measures import NAMES, measures
-from vlm.errors import UsageError
-from vlm.evidence import Case
-from vlm.findings.mentions import Mention
-from vlm.findings.packs import Column, load_pack
-from vlm.findings.vocabulary import load_vocabulary
-from vlm.phantom.body import Phase, body, numbered
-from vlm.phantom.body.findings import FINDINGS
-from vlm.phantom.requests import ASKED_ALONE, SIZES, request
-from vlm.phantom.seeds import only, seeds
-from vlm.workers import in_parallel
+from vlm.encoder.measures import NAMES
+from vlm.findings.packs import Column
+from vlm.phantom.seeds import only
+from vlm.train.bodies import BELLY, Taught, columns, every_body, say, truths_of
+from vlm.train.cells import with_cells
 
-PACKS = ("ct-rate-18", "merlin-30")
-FIRST_SEED = 200_000  # of the train seeds
-SPACING_MM = (1.2, 1.2, 2.0)  # as cohorts are drawn: of bodies drawn in coarser voxels many numbers are others
-PHASES, OFTEN = ("plain", "arterial", "portal"), (0.6, 0.1, 0.3)
-BELLY_SHARE, CLEAR_SHARE, NODULES_SHARE = 0.45, 0.06, 0.5  # of bodies
-ROOM_FIRST = ("pleural_effusion", "pneumothorax")  # they take whatever lies there
-# What a chest is drawn with: seven of these, one of each row at most, and one of anything else.
-CHEST: tuple[tuple[str, ...], ...] = (
-    ("central_venous_catheter", "port", "pacemaker", "sternotomy_wires", "surgical_clip", "tube", "coronary_stent",
-     "orthopaedic_hardware", "breast_implant"),
-    ("aortic_calcification", "arterial_wall_calcification", "atherosclerosis"), ("cardiomegaly",),
-    ("pericardial_effusion",), ("coronary_artery_calcification",), ("hiatal_hernia",),
-    ("lymphadenopathy", "lymph_node"),
-    ("emphysema", "emphysema", "subcutaneous_emphysema"), ("atelectasis", "atelectasis", "lobar_collapse"),
-    ("ground_glass_opacity", "lung_opacity"), ("consolidation",), ("pulmonary_fibrotic_sequela",),
-    ("pleural_effusion",), ("mosaic_attenuation",), ("peribronchial_thickening",), ("bronchiectasis",),
-    ("interlobular_septal_thickening",), ("aortic_valve_calcification",), ("metastatic_disease",), ("osteopenia",),
-    ("anasarca",), ("vertebral_fracture", "rib_fracture", "fracture"), ("thrombosis", "pulmonary_embolism"),
-)  # fmt: skip
-BELLY = (
-    "hepatic_steatosis", "hepatomegaly", "splenomegaly", "prostatomegaly", "pancreatic_atrophy", "ascites",
-    "pneumoperitoneum", "submucosal_edema", "bowel_obstruction", "appendicitis", "biliary_dilatation", "gallstone",
-    "surgically_absent_gallbladder", "renal_cyst", "renal_hypodensity", "hydronephrosis", "abdominal_aortic_aneurysm",
-)  # fmt: skip
 _HEART = ("heart.ct_ratio", "heart.ml", "heart.width", "heart.ratio", "heart.share")
 _CALCIUM = ("heart.calcium", "heart.bright", "heart.valve")
 _SOLID = ("core", "dense", "thick", "solid", "round", "rind", "flat", "thin")
@@ -80,7 +46,7 @@ _LUNG: Mapping[str, tuple[str, ...]] = {
     "interlobular_septal_thickening": ("fine", "mean", "p50", "p90", "sheet", "vessel_out", "spots"),
     "emphysema": ("pits", "holes", "bulla", "p10", "sd", "dips", "top"),
 }
-# First finding of a column -> beginnings of the names of what can tell it; others are told by no number of the list.
+# First finding of a column -> beginnings of the names of what can tell it, beside what networks see of its cells.
 LOOKS: Mapping[str, tuple[str, ...]] = {
     **{key: tuple(f"lung.{way}.{name}" for way in ("mean", "max", "apart") for name in names)
        for key, names in _LUNG.items()},
@@ -109,107 +75,6 @@ CHANCE = 0.5
 PRIOR_BODIES = 20.0  # of the common share, beside those that were counted
 FAR = 1.25  # times the greatest distance seen: scans beyond are out of the domain
 Floats = NDArray[np.float64]
-
-
-# ---- bodies
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Taught:
-    """One body: its numbers, and what it holds."""
-
-    patient: str
-    vector: Floats  # (len(NAMES),), NaN where nothing was found
-    truth: Mapping[str, int]  # "pack: column" -> 1, 0, or -1 where its phase does not show it
-
-
-def words_of(seed: int) -> tuple[Phase, str, list[str]]:
-    """Phase, region and findings of a body, from its seed alone."""
-    rng = np.random.default_rng([seed, 77])
-    phase = PHASES[int(rng.choice(3, p=OFTEN))]
-    vocabulary, known = load_vocabulary(), set(FINDINGS) - ASKED_ALONE
-    belly = {key for key in known if vocabulary.section_of(key) == "abdomen"}
-    if rng.random() < BELLY_SHARE:
-        region, keys = "abdomen", [str(key) for key in rng.choice(BELLY, 6, replace=False)]
-        keys.append(str(rng.choice(sorted(belly - set(keys)))))
-    else:
-        rows = rng.choice(len(CHEST), 7, replace=False)
-        region, keys = "chest", [str(rng.choice(CHEST[int(row)])) for row in rows]
-        keys.append(str(rng.choice(sorted(known - belly - set(keys) - {"lung_nodule"}))))
-        if rng.random() < NODULES_SHARE:
-            keys += ["lung_nodule"] * int(rng.integers(1, 4))
-    if rng.random() < CLEAR_SHARE:
-        keys = []
-    keys.sort(key=lambda key: key not in ROOM_FIRST)
-    return cast(Phase, phase), region, [_words(key, rng) for key in keys]
-
-
-def _words(finding: str, rng: np.random.Generator) -> str:
-    sizes = SIZES.get(finding)
-    level = None if sizes is None else float(sizes.levels[int(rng.integers(len(sizes.levels)))])
-    return request(finding, rng, "body", level)
-
-
-def taught(folder: Path, number: int) -> Taught:
-    """A body of the training seeds, drawn and measured, or as it was kept."""
-    (seed,) = only("train", seeds("train", 1, first=FIRST_SEED + number))
-    path, version = folder / f"body-{number:05d}.json", f"{Measures.identity}, {SPACING_MM} mm"
-    if not path.is_file():
-        phase, region, words = words_of(seed)
-        drawn = body(seed=seed, phase=phase, region=region, spacing_mm=SPACING_MM, findings=numbered(words),
-                     skip_impossible=True)  # fmt: skip
-        told = {
-            "seed": seed, "version": version,
-            "measures": [None if np.isnan(v) else round(float(v), 5) for v in measures(Case(drawn.volume))],
-            "findings": [{"finding": truth.finding, "visible": truth.visible} for truth in drawn.truth],
-        }  # fmt: skip
-        unready = path.with_suffix(".part")
-        unready.write_text(json.dumps(told), encoding="utf-8")
-        unready.replace(path)
-    told = json.loads(path.read_text(encoding="utf-8"))
-    if told["version"] != version:
-        raise UsageError(f"E_USAGE: {path.name} holds other numbers ({told['version']}). Name an empty folder.")
-    values = np.array([np.nan if v is None else v for v in told["measures"]], dtype=np.float64)
-    return Taught(patient=str(seed), vector=values, truth=truths_of(told["findings"]))
-
-
-def every_body(folder: Path, count: int, workers: int) -> list[Taught]:
-    """The first bodies of the training seeds in their order, whoever drew them; 0 workers are one a processor.
-
-    Raises:
-        UsageError: a process died over a body, or the folder holds other numbers.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    made: dict[int, Taught] = {}
-    for number, body_ in in_parallel(functools.partial(taught, folder), range(count), workers=workers):
-        if isinstance(body_, str):
-            raise UsageError(f"E_USAGE: body {number}: {body_}.")
-        made[number] = body_
-        say(f"{len(made)} of {count}")
-    return [made[number] for number in range(count)]
-
-
-def truths_of(findings: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
-    """Column -> 1, 0, or -1 where it is there and its phase does not show it."""
-
-    def mentions(only_visible: bool) -> list[Mention]:
-        keys = [one["finding"] for one in findings if one.get("visible", True) or not only_visible]
-        return [Mention(finding=key, presence="present", span=(0, 0), text="") for key in keys]
-
-    told: dict[str, int] = {}
-    for pack in map(load_pack, PACKS):
-        shown, there = pack.row(mentions(True)), pack.row(mentions(False))
-        told |= {f"{pack.name}: {name}": shown[name] if shown[name] == there[name] else -1 for name in there}
-    return told
-
-
-def columns() -> dict[str, Column]:
-    """ "pack: column" of all columns that LOOKS knows, one for each set of findings."""
-    every = {f"{pack.name}: {column.name}": column for pack in map(load_pack, PACKS) for column in pack.columns}
-    first: dict[tuple[str, ...], str] = {}
-    for name, column in every.items():
-        first.setdefault(column.findings, name)
-    return {name: every[name] for name in first.values() if every[name].findings[0] in LOOKS}
 
 
 # ---- heads
@@ -265,7 +130,10 @@ def parts(y: NDArray[np.int_]) -> NDArray[np.intp]:
 
 def fitted(bodies: Sequence[Taught], name: str, column: Column, mean: Floats, scale: Floats) -> Fitted | str:
     """The head of a column, or why it gets none."""
-    looks = np.array([n for n, told in enumerate(NAMES) if told.startswith(LOOKS[column.findings[0]])], dtype=np.intp)
+    begin = (*LOOKS.get(column.findings[0], ()), f"cells.{name}.")
+    looks = np.array([n for n, told in enumerate(NAMES) if told.startswith(begin)], dtype=np.intp)
+    if not looks.size:
+        return "nothing that is measured tells it"
     vectors, truth = np.array([one.vector for one in bodies]), np.array([one.truth[name] for one in bodies])
     known = np.isfinite(vectors[:, looks]).mean(axis=1) >= LEAST_KNOWN
     known &= np.isfinite(vectors[:, NAMES.index(BELLY_SEEN if column.findings[0] in BELLY else CHEST_SEEN)])
@@ -340,11 +208,6 @@ def adapter_of(bodies: Sequence[Taught], cohort: Path, command: str) -> tuple[Ad
     return replace(adapter, farthest=FAR * max(away)), dict(sorted(lines.items()))
 
 
-def say(line: str) -> None:
-    """Tell who started it."""
-    sys.stderr.write(f"{line}\n")
-
-
 def main() -> None:
     """Draw what is missing, fit, say what every column is worth, and write the adapter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -354,7 +217,7 @@ def main() -> None:
     parser.add_argument("--rates", type=Path, required=True, help="a cohort of tune seeds, for how often findings are")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     options = parser.parse_args()
-    bodies = every_body(options.folder, options.bodies, options.workers)
+    bodies = with_cells(options.folder, every_body(options.folder, options.bodies, options.workers))
     told = f"{options.folder.name} --bodies {options.bodies} --rates {options.rates.name}"
     command = f"python -m vlm.train.measured {told}"
     adapter, lines = adapter_of(bodies, options.rates, command)
