@@ -69,9 +69,7 @@ def label_masks(opened: Opened) -> dict[str, Mask]:
 
 def evidence_at(opened: Opened, mm: Point) -> tuple[str, ...]:
     """Ids of the evidence whose mask lies at a point."""
-    label = opened.at(mm).label
-    entry = next((e for e in opened.legend if e["label"] == label), None)
-    return tuple(entry["evidence"]) if entry else ()
+    return tuple(opened.evidence_at(opened.at(mm)))
 
 
 def kept_masks(folder: Path, names: Collection[str]) -> dict[str, Mask]:

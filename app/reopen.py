@@ -131,6 +131,8 @@ class Opened(Scanned):
         self.ledger = ledger_of(self.report)
         self.context = context_of(self.report, prior_of(folder))
         self.legend = read_json(folder / "legend.json")
+        stacks = folder / "stacks.json"  # readings made before it have one mask at each voxel
+        self.stacks = read_json(stacks) if stacks.is_file() else [[entry["label"]] for entry in self.legend]
         self.structures: list[dict[str, Any]] = read_json(folder / "structures.json")
 
     @functools.cached_property
@@ -141,7 +143,7 @@ class Opened(Scanned):
 
     @functools.cached_property
     def labels(self) -> NDArray[np.uint8]:
-        """(X, Y, Z) uint8, numbers of the legend."""
+        """(X, Y, Z) uint8, numbers of the stacks."""
         return self.array("labels.nii.gz")
 
     @functools.cached_property
@@ -161,5 +163,6 @@ def summary_of(opened: Opened) -> Mapping[str, object]:
         **geometry_of(opened),
         "scan": dict(opened.report.case.scan),
         "legend": opened.legend,
+        "stacks": opened.stacks,
         "structures": opened.structures,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import threading
@@ -16,13 +17,16 @@ import app.asking
 from app.asking import make_ready
 from app.page.desk import Desk
 from app.page.exports import to_html, to_json, to_markdown
+from app.page.pictures import stacked
 from app.page.reviews import reviewed_report, steps_of
+from app.page.scanned import Scanned
 from app.page.slices import Look, slice_png
 from app.page.uploads import UploadError
 from app.page.verdict import verdict_of
 from app.reopen import Opened
 from app.store import MissingCaseError
 from tests.page_case import Finished, put_case
+from vlm.ct import Grid, Mask
 from vlm.errors import UsageError
 from vlm.report import Report
 
@@ -101,8 +105,8 @@ def test_a_refusal_is_said_in_words_without_the_code_in_front() -> None:
 def test_a_point_tells_hu_structure_and_evidence(desk: Desk, case: str) -> None:
     entry = next(e for e in desk.document(case, OWNER)["legend"] if e["finding"] == "lung_nodule")
     here = desk.point(case, OWNER, tuple(entry["mm"]))
-    assert here["label"] == entry["label"]
-    assert here["evidence"] == entry["evidence"]
+    assert here["labels"][0] == entry["label"]
+    assert here["evidence"][: len(entry["evidence"])] == entry["evidence"]
     assert here["hu"] == pytest.approx(40, abs=60)
     assert entry["mm"][0] > 0  # RAS: drawn on the patient's right
     assert desk.point(case, OWNER, (9999.0, 0.0, 0.0))["hu"] is None
@@ -214,6 +218,42 @@ def test_slices_show_the_patients_right_on_the_left(finished: Finished) -> None:
     assert pixels.shape[:2] == (opened.grid.shape[1], opened.grid.shape[0])
     coloured = np.argwhere(np.ptp(pixels, axis=-1) > 40)
     assert coloured[:, 1].mean() < pixels.shape[1] / 2
+
+
+def test_a_mask_under_another_is_drawn_whole_when_it_is_lit() -> None:
+    grid = Grid((6, 4, 3), np.eye(4))
+    large, small = np.zeros(grid.shape, dtype=bool, order="F"), np.zeros(grid.shape, dtype=bool, order="F")
+    large[:4], small[2:5] = True, True
+    numbers, stacks = stacked([Mask("large", large, grid), Mask("small", small, grid)], grid)
+    assert [stacks[n - 1] for n in numbers[:5, 0, 0]] == [(1,), (1,), (1, 2), (1, 2), (2,)]
+    scan = Scanned(Path())
+    legend = [{"label": 1, "colour": (255, 0, 0), "evidence": ["E1"]}, {"label": 2, "colour": (0, 0, 255)}]
+    scan.__dict__ |= {"grid": grid, "hu": np.full(grid.shape, -1000), "labels": numbers}
+    scan.__dict__ |= {"legend": legend, "stacks": stacks}
+
+    def drawn(look: Look) -> str:
+        row = np.asarray(Image.open(io.BytesIO(slice_png(scan, "axial", 1, look))))[0, ::-1].astype(int)
+        return "".join("R" if r > b else "B" if b > r else "-" for r, _, b in row)
+
+    assert drawn(Look()) == "RRBBB-"  # the small one lies on top
+    assert drawn(Look(lit=1)) == "RRRRB-"
+    assert drawn(Look(hidden=frozenset({2}))) == "RRRR--"
+    assert drawn(Look(hidden=frozenset({1}))) == "--BBB-"
+    assert scan.at((3.0, 0.0, 0.0)).labels == (2, 1)
+
+
+def test_more_overlaps_than_numbers_lose_no_mask_that_lies_alone() -> None:
+    grid = Grid((300, 1, 1), np.eye(4))
+    masks = []
+    for n in range(60):  # each reaches over all before it, at its own place: 60 stacks and more
+        voxels = np.zeros(grid.shape, dtype=bool, order="F")
+        voxels[n * 5 : n * 5 + 30 : 1 + n % 3] = True
+        masks.append(Mask(str(n), voxels, grid))
+    numbers, stacks = stacked(masks, grid)
+    assert len(stacks) <= 255
+    for n, mask in enumerate(masks, start=1):
+        on_top = ~np.any([later.voxels for later in masks[n:]] or [np.zeros(grid.shape, dtype=bool)], axis=0)
+        assert all(stacks[number - 1][-1] == n for number in numbers[mask.voxels & on_top])
 
 
 def test_a_damaged_reading_is_said_to_be_damaged(desk: Desk, case: str) -> None:

@@ -48,8 +48,8 @@ MOST_OPEN = 4  # readings kept open at once; each holds its label maps
 PICTURES = ("ct.nii", "preview.nii", "labels.nii.gz", "structures.nii.gz")
 EMPTY: dict[str, Any] = {  # what a case has before it is read
     "notice": "", "sections": [], "undo": 0, "evidence": {}, "findings": [], "packs": {}, "limits": [],
-    "suggestions": [], "messages": [], "legend": [], "structures": [], "heat": [], "prior": None, "scoring": None,
-    "waiting": [],
+    "suggestions": [], "messages": [], "legend": [], "stacks": [], "structures": [], "heat": [], "prior": None,
+    "scoring": None, "waiting": [],
 }  # fmt: skip
 
 
@@ -288,7 +288,7 @@ class Desk:
         to_current = alignment["to_current_mm"] if alignment and alignment["accepted"] else None
         return {
             "id": prior.id, "title": f"Prior, case {prior.number}", **geometry_of(before), "legend": before.legend,
-            "to_current_mm": to_current,
+            "stacks": before.stacks, "to_current_mm": to_current,
         }  # fmt: skip
 
     @staticmethod
@@ -334,9 +334,10 @@ class Desk:
         """What lies at a point: HU, structure, and the evidence whose mask is there."""
         opened = self.scanned(name, owner)
         spot = opened.at(mm)
-        entry = next((e for e in opened.legend if e["label"] == spot.label), None)
-        evidence = entry["evidence"] if entry else []
-        return {"mm": list(mm), "hu": spot.hu, "structure": spot.structure, "label": spot.label, "evidence": evidence}
+        return {
+            "mm": list(mm), "hu": spot.hu, "structure": spot.structure, "labels": list(spot.labels),
+            "evidence": opened.evidence_at(spot),
+        }  # fmt: skip
 
     def region(self, name: str, owner: str, low: Point, high: Point) -> dict[str, float] | None:
         """HU in a box, or None outside the scan."""

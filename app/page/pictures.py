@@ -2,7 +2,8 @@
 
 Written once by the process that read the scan, in RAS millimetres:
 
-    labels.nii.gz        uint8: what the evidence points at; legend.json says what each number is
+    labels.nii.gz        uint8: which masks of the evidence lie there, by the numbers of stacks.json
+    stacks.json          of each number the labels of its masks, the lowest first; legend.json says what a label is
     structures.nii.gz    uint8: lungs, heart, aorta …; structures.json says what each number is
 
 Heat maps (heat.json) are written by ``app.page.scored`` where an image encoder scores the scan.
@@ -33,14 +34,15 @@ HEAT_FILE = re.compile(r"heat-[a-z0-9_]{1,64}\.nii\.gz")
 
 # Okabe and Ito's colours without black and without the sky blue of the crosshair: apart for colour-blind eyes.
 COLOURS = ((230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
-QUIET = (150, 150, 150)  # structures
+QUIET = (150, 130, 230)  # places that were searched: no grey, which would pass for tissue
 
 
 def write_pictures(folder: Path, case: Case) -> None:
     """Write what the viewers lay over the scan into ``folder``."""
     entries = legend(case)
-    masks = [case.masks[entry["mask"]] for entry in entries]
-    write_nifti(folder / "labels.nii.gz", _painted(masks, case.volume.grid), case.volume.grid)
+    numbers, stacks = stacked([case.masks[entry["mask"]] for entry in entries], case.volume.grid)
+    write_nifti(folder / "labels.nii.gz", numbers, case.volume.grid)
+    (folder / "stacks.json").write_text(json.dumps(stacks), encoding="utf-8")
     (folder / "legend.json").write_text(json.dumps(entries), encoding="utf-8")
     found = structures(case).masks[:MOST_LABELS]
     write_nifti(folder / "structures.nii.gz", _painted(found, case.volume.grid), case.volume.grid)
@@ -49,7 +51,7 @@ def write_pictures(folder: Path, case: Case) -> None:
 
 
 def legend(case: Case) -> list[dict[str, Any]]:
-    """One entry a mask, larger masks first, so that small ones are painted last and stay in view."""
+    """One entry a mask, larger masks first, so that small ones lie on top and stay in view."""
     vocabulary = load_vocabulary()
     cited: dict[str, list[str]] = {}
     for name, record in case.ledger:
@@ -91,6 +93,34 @@ def _is_one_of(organs: Sequence[tuple[float, Mask]], mask: Mask) -> bool:
         abs(size - volume) <= SAME_VOLUME * volume and math.dist(mask.centre_mm, organ.centre_mm) <= SAME_PLACE_MM
         for volume, organ in organs
     )
+
+
+def stacked(masks: Sequence[Mask], grid: Grid) -> tuple[NDArray[np.uint8], list[tuple[int, ...]]]:
+    """Masks that lie over each other, in one map: none is lost below another one.
+
+    Returns:
+        (X, Y, Z) uint8, 0 where no mask lies; and of each number from 1 on the labels there, the lowest first. Label
+        n is the n-th mask's, of at most MOST_LABELS. Where numbers run out, a mask stands for what is below it, too.
+    """
+    numbers = np.zeros(grid.shape, dtype=np.uint8, order="F")
+    stacks: list[tuple[int, ...]] = []
+    for label, mask in enumerate(masks, start=1):
+        laid = mask.on(grid)
+        if not laid:
+            continue
+        here, within = numbers[laid.bounds], laid.voxels[laid.bounds]
+        below = here[within]
+        above = np.zeros(MOST_LABELS + 1, dtype=np.uint8)
+        for number in np.flatnonzero(np.bincount(below)):
+            stack = (*(stacks[number - 1] if number else ()), label)
+            kept = len(masks) - label + 1  # one for this mask alone, and for each that is still to come
+            if len(stacks) + kept >= MOST_LABELS:
+                stack = (label,)
+            if stack not in stacks:
+                stacks.append(stack)
+            above[number] = stacks.index(stack) + 1
+        here[within] = above[below]
+    return numbers, stacks
 
 
 def _painted(masks: Sequence[Mask], grid: Grid) -> NDArray[np.uint8]:

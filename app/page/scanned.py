@@ -105,10 +105,10 @@ def _image(volume: Volume) -> nibabel.Nifti1Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """What lies at a point: HU, labels of the evidence there and of the structure."""
+    """What lies at a point: HU, the masks of evidence there, and the structure."""
 
     hu: int | None  # None outside the scan
-    label: int
+    labels: tuple[int, ...]  # of the masks there, the topmost first
     structure: str
 
 
@@ -119,6 +119,7 @@ class Scanned:
         """Open ``folder`` as ``write_scan`` wrote it."""
         self.folder = folder
         self.legend: Sequence[dict[str, Any]] = ()
+        self.stacks: Sequence[Sequence[int]] = ()  # labels of the legend, the lowest first
 
     @functools.cached_property
     def grid(self) -> Grid:
@@ -134,7 +135,7 @@ class Scanned:
 
     @functools.cached_property
     def labels(self) -> NDArray[np.uint8]:
-        """(X, Y, Z) uint8, numbers of the legend; zeros that take no memory."""
+        """(X, Y, Z) uint8, numbers of the stacks; zeros that take no memory."""
         return np.broadcast_to(np.uint8(0), self.grid.shape)
 
     def array(self, name: str) -> NDArray[Any]:
@@ -158,8 +159,15 @@ class Scanned:
         """What lies at a point in RAS mm."""
         index = self.index_of(mm)
         if index is None:
-            return Spot(hu=None, label=0, structure="")
-        return Spot(hu=int(self.hu[index]), label=int(self.labels[index]), structure=self.structure_at(index))
+            return Spot(hu=None, labels=(), structure="")
+        number = int(self.labels[index])
+        labels = tuple(reversed(self.stacks[number - 1])) if number else ()
+        return Spot(hu=int(self.hu[index]), labels=labels, structure=self.structure_at(index))
+
+    def evidence_at(self, spot: Spot) -> list[str]:
+        """Ids of the evidence whose masks lie at a spot, the topmost first."""
+        entries = {entry["label"]: entry for entry in self.legend}
+        return [name for label in spot.labels for name in entries[label]["evidence"]]
 
     def structure_at(self, _: tuple[int, int, int]) -> str:
         """The structure at a voxel; none is known yet."""

@@ -42,6 +42,7 @@ class KeptScan(Scanned):
         x, y, z = image.shape
         self.__dict__ |= {
             "legend": (),
+            "stacks": (),
             "grid": Grid((x, y, z), np.asarray(image.affine, dtype=np.float64)),
             "hu": np.asanyarray(image.dataobj),
         }
@@ -123,7 +124,8 @@ class SimilarCases:
         if body is None:
             return None
         title = f"Similar case {name}"
-        return {"id": name, "base": f"/api/similar/{name}", "title": title, "legend": [], **geometry_of(KeptScan(body))}
+        shown = {"id": name, "base": f"/api/similar/{name}", "title": title, "legend": [], "stacks": []}
+        return shown | geometry_of(KeptScan(body))
 
     def picture(self, name: str, file: str) -> bytes:
         """A picture of a case.

@@ -19,7 +19,7 @@ from vlm.ct import Grid
 from vlm.errors import UsageError
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis that runs through the slices
-LIT, UNLIT = 1.6, 0.4  # how much stronger, or weaker, a mask is drawn when one of them is lit
+UNLIT = 0.3  # how much weaker a mask is drawn when another one is lit: what is under a lit one is to be seen, too
 HEAT_FROM, HEAT_COLOUR, HEAT_COVER = 0.2, (255, 120, 30), 0.6
 
 
@@ -59,14 +59,18 @@ def slice_png(opened: Scanned, plane: str, index: int, look: Look) -> bytes:
 
 
 def _paint(pixels: NDArray[np.uint8], labels: NDArray[np.uint8], opened: Scanned, look: Look) -> None:
-    """Colour the voxels of each mask in place."""
-    present = set(np.unique(labels).tolist())
-    for entry in opened.legend:
-        number = int(entry["label"])
-        if number not in present or (number in look.hidden and number != look.lit):
-            continue
-        cover = min(1.0, look.strength * (1.0 if not look.lit else LIT if number == look.lit else UNLIT))
-        _cover(pixels, labels == number, np.float32(cover), entry["colour"])
+    """Colour the voxels of each stack of masks in place, by the one of them that shows."""
+    entries = {int(entry["label"]): entry for entry in opened.legend}
+    for number in np.flatnonzero(np.bincount(labels.ravel())).tolist():
+        shows = _shown(opened.stacks[number - 1], look) if number else 0
+        if shows:
+            cover = look.strength * (UNLIT if look.lit and shows != look.lit else 1.0)
+            _cover(pixels, labels == number, np.float32(cover), entries[shows]["colour"])
+
+
+def _shown(stack: Sequence[int], look: Look) -> int:
+    """The label of a stack that is drawn: the lit one, else the topmost that is not hidden; 0 for none."""
+    return look.lit if look.lit in stack else next((n for n in reversed(stack) if n not in look.hidden), 0)
 
 
 def _warm(pixels: NDArray[np.uint8], opened: Scanned, axis: int, index: int, file: str) -> None:

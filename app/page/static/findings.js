@@ -167,7 +167,7 @@ export const mount = part((slot) => {
 
   // The rows of what lies under the crosshair.
   const light = (here) => {
-    for (const row of body.children) row.classList.toggle('here', here?.label > 0 && +row.dataset.label === here.label);
+    for (const row of body.children) row.classList.toggle('here', Boolean(here?.labels?.includes(+row.dataset.label)));
   };
 
   function draw(plain = '') {

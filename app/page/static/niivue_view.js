@@ -63,18 +63,20 @@ function options() {
   };
 }
 
-// Colours of the masks: hidden ones are clear, unlit ones faint.
-function table(legend, look) {
+// Colours of the masks that lie over each other at a voxel: of the lit one, else of the topmost that is not hidden.
+function table({ legend, stacks }, look) {
   const map = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [''] };
-  for (const { label, colour } of legend) {
-    const off = !look.masks || (look.off.has(label) && label !== look.lit);
-    map.R.push(colour[0]);
-    map.G.push(colour[1]);
-    map.B.push(colour[2]);
-    map.I.push(label);
+  const colours = new Map(legend.map(({ label, colour }) => [label, colour]));
+  stacks.forEach((stack, n) => {
+    const label = stack.includes(look.lit) ? look.lit : stack.findLast((one) => !look.off.has(one));
+    const [r, g, b] = colours.get(label) ?? [0, 0, 0];
+    map.R.push(r);
+    map.G.push(g);
+    map.B.push(b);
+    map.I.push(n + 1);
     map.labels.push('');
-    map.A.push(off ? 0 : !look.lit || look.lit === label ? 255 : 70);
-  }
+    map.A.push(!look.masks || label === undefined ? 0 : !look.lit || look.lit === label ? 255 : 75);
+  });
   return map;
 }
 
@@ -248,7 +250,7 @@ class NiivueView {
 
   masks() {
     if (!this.overlay) return; // it is still on its way, and will look as it should
-    this.overlay.setColormapLabel(table(this.open.legend, this.look));
+    this.overlay.setColormapLabel(table(this.open, this.look));
     this.overlay.opacity = this.look.opacity;
     this.refresh();
   }

@@ -221,7 +221,7 @@ export const mount = part((slot) => {
   // The sentences about what lies under the crosshair.
   const light = (here) => {
     for (const node of slot.querySelectorAll('button.sentence'))
-      node.classList.toggle('here', here?.label > 0 && +node.dataset.label === here.label);
+      node.classList.toggle('here', Boolean(here?.labels?.includes(+node.dataset.label)));
   };
   const limits = (open) =>
     open.limits.length

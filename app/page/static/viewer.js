@@ -181,8 +181,9 @@ class Viewer {
       const here = await post(address('/point'), { mm });
       if (desk.case?.id !== open.id || this.view?.mm().some((value, i) => Math.abs(value - mm[i]) > 0.05)) return;
       if (this.drawn) return;
-      const seen = open.legend.find((entry) => entry.label === here.label);
-      const names = [here.structure, seen && seen.name].filter(Boolean).join(' · ');
+      const seen = here.labels.map((label) => open.legend.find((entry) => entry.label === label));
+      const told = seen.filter((entry) => entry.finding || entry.label === this.look.lit).map((entry) => entry.name);
+      const names = [...new Set([here.structure, ...told])].filter(Boolean).join(' · ');
       this.where.textContent = `${this.place}   ${here.hu === null ? 'outside the scan' : `${here.hu} HU`}   ${names}`;
       moved({ mm, ...here });
       this.offer();
