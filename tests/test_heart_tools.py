@@ -267,7 +267,7 @@ def test_contrast_forbids_a_calcium_score() -> None:
 
 
 def test_agatston_score_of_a_known_plaque() -> None:
-    from vlm.tools.calcification import agatston
+    from vlm.tools.calcium_slab import agatston
 
     hu = np.zeros((1, 20, 20), dtype=np.float32)
     hu[0, 5:9, 5:10] = 350.0  # 20 mm2 with a peak of 350 HU: weight 3
