@@ -15,7 +15,7 @@ from vlm.ct.read import read
 from vlm.ct.volume import Volume
 from vlm.evidence import Case, Observation, Search
 from vlm.phantom.chest import Phantom, chest
-from vlm.tools.bronchi import bronchi, calibres, pi10_mm
+from vlm.tools.bronchi import SEGMENTS, bronchi, calibres, pi10_mm
 
 FINDINGS = ("bronchiectasis", "peribronchial_thickening")
 
@@ -122,6 +122,18 @@ def test_healthy_bronchi_give_no_observation_and_license_no_denial() -> None:
     for search in evidence(ill=False):
         assert isinstance(search, Search)
         assert search.failed  # nobody measured how small a widening it finds
+
+
+def test_wide_bronchi_are_not_denied_where_fewer_are_measured_than_a_lung_has_segments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = drawn(ill=False)[1]
+    number = sum(calibre.ratio is not None for calibre in calibres(case, "left"))
+    assert number >= 4
+    for segments, denied in ((number, True), (number + 1, False)):
+        monkeypatch.setitem(SEGMENTS, "left", segments)
+        (search,) = (e for e in bronchi(case) if e.finding == FINDINGS[0] and e.side == "left")
+        assert isinstance(search, Search) and search.looked == denied
 
 
 def test_pi10_of_equal_walls_is_that_of_one_wall() -> None:

@@ -2,7 +2,8 @@
 
 In: an open case. Out: an Observation of a side where several bronchi beyond the lobar ones are
 wider than the artery beside them, or where the walls of all of them are thick, and a Search of
-each side with the median of what was measured. Thick walls are only ever called possible: blur
+each side with the median of what was measured; wide bronchi are not assessed on a side with fewer
+measured bronchi than segments, unless some are wide. Thick walls are only ever called possible: blur
 thickens every wall. Thick slices, coarse pixels and a tree that
 could not be followed give a Search that says so: nothing was looked at.
 """
@@ -28,7 +29,7 @@ WALL_VOXEL_MM = (0.8, 1.5)  # blur and voxels of more make every wall look 2 mm 
 GENERATION = 3  # from here on segmental bronchi and smaller ones
 LUMEN_MM = (2.5, 9.0)  # inner diameters that are measured well enough, and are no lobar bronchi
 SECTIONS = 3  # of a branch, on which its median rests
-SEGMENTS = {"right": 10, "left": 8}
+SEGMENTS = {"right": 10, "left": 8}  # none is denied on fewer bronchi: it is often one lobe's alone
 BRANCHES = {"bronchiectasis": 4, "peribronchial_thickening": 6}  # measured on a side; fewer say nothing of it
 WIDE = 1.5  # broncho-arterial ratio. Above 1 is called dilated (Hansell, Radiology 2008;246:697), but lungs of
 # the old without disease reach 1.5 (Matsuoka, AJR 2003;180:513)
@@ -73,6 +74,8 @@ def _widened(case: Case, seen: Field) -> list[Evidence]:
         presence: Presence = "present" if len(wide) >= SHARE * len(measured) else "uncertain"
         branches = [branch for branch, _ in wide]
         out.append(_seen(case, seen.side, finding, presence, branches, size, {"branches": str(len(wide))}))
+    if not out and len(measured) < SEGMENTS[seen.side]:
+        return [_too_few(seen, finding, len(measured), SEGMENTS[seen.side])]  # those of a whole lobe may be wide
     middle = Measurement(quantity="ratio", value=float(np.median([ratio for _, ratio in measured])))
     return [*out, _looked(seen, finding, len(out), len(measured), middle)]
 
@@ -154,13 +157,21 @@ def _blind(case: Case, seen: Field, finding: str, number: int, voxel_mm: tuple[f
         reason = "coarse_pixels" if wide else "thick_slices"
         note = f"asks for pixels of {voxel_mm[0]} mm and slices of {voxel_mm[1]} mm at most"
     elif number < BRANCHES[finding]:
-        reason, note = "not_found", f"{number} bronchi could be measured, {BRANCHES[finding]} are asked for"
+        return _too_few(seen, finding, number, BRANCHES[finding])
     elif set(seen.failed) & {"density_withheld", "length_withheld"}:
         reason, note = next(key for key in seen.failed if key.endswith("withheld")), ""
     else:
         return None
     return Search(
         tool=NAME, finding=finding, covered=0.0, side=seen.side, site="bronchi", failed=(reason,), note=note
+    )  # fmt: skip
+
+
+def _too_few(seen: Field, finding: str, number: int, asked: int) -> Search:
+    """The Search of a side on which too few bronchi could be measured."""
+    note = f"{number} bronchi could be measured, {asked} are asked for"
+    return Search(
+        tool=NAME, finding=finding, covered=0.0, side=seen.side, site="bronchi", failed=("not_found",), note=note
     )  # fmt: skip
 
 

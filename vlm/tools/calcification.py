@@ -57,7 +57,7 @@ FAT_MM = 6.0
 GROOVE_MM = 6.0  # coronary arteries and their fat lie up to so far outside of the outline of the heart
 OUTSIDE_FAT = 0.2  # of what lies around them there: what has less fat is no groove
 LEAST_WALL_ML = 0.1  # beside bones: less is as likely an osteophyte
-FREE_WALL_ML = 0.03  # further than FREE_MM away from them, in blood that is not enhanced
+FREE_WALL_ML, FREE_PEAK_HU = 0.03, 300.0  # further than FREE_MM away from them, and dense, in blood not enhanced
 FREE_MM = 10.0
 BONE_MM = 3.0
 METAL_MM = 8.0  # metal blooms and leaves streaks
@@ -291,9 +291,14 @@ def _wall_pieces(case: Case, slab: Slab) -> tuple[list[Bools], bool]:
     beside = grown(bones.on(slab.grid).voxels.T, FREE_MM, slab.grid)
     total, free = (
         sum(int(np.count_nonzero(piece)) for piece in pieces) * slab.grid.voxel_ml
-        for pieces in (kinds["calcium"], [piece for piece in kinds["calcium"] if not piece[beside].any()])
+        for pieces in (kinds["calcium"], [piece for piece in kinds["calcium"] if _is_free(piece, beside, slab)])
     )
     return kinds["calcium"] if total >= LEAST_WALL_ML or free >= free_ml else [], bool(kinds["unsure"])
+
+
+def _is_free(piece: Bools, beside: Bools, slab: Slab) -> bool:
+    """Whether a piece is dense and lies apart from bones."""
+    return not piece[beside].any() and float(slab.hu[piece].max()) > FREE_PEAK_HU
 
 
 def _observation(
