@@ -215,6 +215,8 @@ def show_inventory(inventory: Inventory) -> None:
         console.print(escape(inventory.why))
     for skipped in inventory.skipped:
         console.print(f"Left out: {skipped.files} x {escape(skipped.kind)}")
+    for broken in inventory.refused_files if inventory.refusal is None else ():
+        console.print(f"Not readable: {broken.files} x {escape(broken.message)}")
     for note in inventory.intake:
         console.print(f"{note.severity}: {escape(note.message)} ({note.code})")
     if inventory.refusal:

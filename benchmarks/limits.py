@@ -3,11 +3,12 @@
     python -m benchmarks.limits chests          simple chests with findings of graded size
     python -m benchmarks.limits bodies          whole bodies, findings of graded size
     python -m benchmarks.limits implants        findings of graded size put into the shared chests
+    python -m benchmarks.limits alone           bodies with what those lack (benchmarks/alone.py), and its tools
     python -m benchmarks.limits ct-rate         bodies with CT-RATE's 18 labels at its prevalence: a table, no limits
     python -m benchmarks.limits chests --tools effusion,pneumothorax     these tools only; other entries stay
     python -m benchmarks.limits bodies --cases 6                         a quick look, writes nothing into the package
 
-Each goes on where it stopped. The first three write ``vlm/tools/limits*.json``, of which every Search quotes the worst;
+Each goes on where it stopped. The first four write ``vlm/tools/limits*.json``, of which every Search quotes the worst;
 all write their section of ``docs/limits.md``.
 """
 
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from app.measuring import markdown, measure
+from benchmarks import alone
 from benchmarks.real_scans import scan_path
 from benchmarks.stamp import ROOT, write_section
 from vlm.phantom.chest import chest
@@ -101,6 +103,8 @@ class Cohort:
     cases: int
     draw: Callable[[Path, int, int], None]  # folder, cases, workers
     limits: str | None  # file of vlm/tools
+    # What reads it: names of tools, all when empty, and whether structures are outlined as they were drawn.
+    looks: tuple[tuple[frozenset[str], bool], ...] = ((frozenset(), False),)
 
 
 def draw_chests(folder: Path, cases: int, workers: int) -> None:
@@ -134,6 +138,11 @@ def draw_implants(folder: Path, cases: int, workers: int) -> None:
     told(write_cohort(folder, Settings(count=cases, prevalence="graded"), scans=scans, workers=workers).failed)
 
 
+def draw_alone(folder: Path, cases: int, workers: int) -> None:
+    """Bodies with what the other cohorts lack."""
+    told(alone.draw(folder, cases, workers, spacing_mm=BODY_MM))
+
+
 def told(failed: dict[str, str]) -> None:
     """Say which cases are not there."""
     for name, reason in failed.items():
@@ -144,13 +153,19 @@ COHORTS = {
     "chests": Cohort(60, draw_chests, "limits.json"),
     "bodies": Cohort(200, functools.partial(draw_bodies, prevalence="graded"), "limits_bodies.json"),
     "implants": Cohort(200, draw_implants, "limits_real.json"),
+    "alone": Cohort(
+        alone.CASES,
+        draw_alone,
+        "limits_alone.json",
+        ((frozenset({"ducts", "groin_nodes"}), False), (frozenset({"diverticula", "varices"}), True)),
+    ),
     "ct-rate": Cohort(200, functools.partial(draw_bodies, prevalence="ct-rate"), None),
 }
 
 
 def state() -> str:
     """A hash of the code that draws: another code draws another cohort."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest = hashlib.sha256(Path(__file__).read_bytes() + Path(alone.__file__).read_bytes())
     for path in sorted((ROOT / "vlm" / "phantom").rglob("*.*")):
         if path.suffix in (".py", ".toml"):
             digest.update(path.read_bytes())
@@ -177,13 +192,25 @@ def main() -> None:
     folder = OUT / f"{options.cohort}-{cases}-{state()}"
     folder.mkdir(parents=True, exist_ok=True)
     cohort.draw(folder, cases, options.workers)
-    document = measure(
-        folder, command=" ".join(["python -m benchmarks.limits", *sys.argv[1:]]), tools=tools, workers=options.workers,
-        progress=functools.partial(show, "read"),
-    )  # fmt: skip
+    document = read_by(cohort, folder, tools, options.workers)
     print(markdown(document))
     if cases >= cohort.cases:
         declare(options.cohort, document, keep=bool(tools))
+
+
+def read_by(cohort: Cohort, folder: Path, tools: frozenset[str], workers: int) -> dict[str, Any]:
+    """The figures of a cohort: of each look, or of those of its tools that were asked for."""
+    out: dict[str, Any] = {}
+    for known, outlined in cohort.looks:
+        if tools and known and not tools & known:
+            continue
+        command = " ".join(["python -m benchmarks.limits", *sys.argv[1:]])
+        document = measure(
+            folder, command=command, tools=tools & known if tools and known else tools or known, outlined=outlined,
+            workers=workers, progress=functools.partial(show, "read"),
+        )  # fmt: skip
+        out = document | {key: out.get(key, {}) | document[key] for key in ("tools", "tools_failed", "failed")}
+    return out | {"tools": dict(sorted(out["tools"].items()))}
 
 
 def declare(name: str, document: dict[str, Any], *, keep: bool) -> None:

@@ -171,19 +171,37 @@ def test_fractional_slope_is_rounded(tmp_path: Path) -> None:
     assert np.abs(read(tmp_path).volume.hu - np.rint(volume.hu / 2)).max() <= 0.5
 
 
-def test_missing_slices_are_holes_or_refused(tmp_path: Path) -> None:
+def test_missing_slices_are_filled_from_their_neighbours_or_refused(tmp_path: Path) -> None:
     volume = body((20, 24, 44), step=2.0)
     paths = write_dicom_series(volume, tmp_path)
     paths[10].unlink()
     scan = read(tmp_path)
     assert scan.volume.hu.shape == (20, 24, 44)
-    assert scan.volume.padding is not None
-    assert scan.volume.padding[:, :, 10].all()
+    between = np.rint((volume.hu[:, :, 9].astype(np.float32) + volume.hu[:, :, 11]) / 2)
+    assert np.array_equal(scan.volume.hu[:, :, 10], between)
     assert np.array_equal(scan.volume.hu[:, :, 11:], volume.hu[:, :, 11:])
     assert "volume_across_slices" in scan.volume.scan.limits
     paths[20].unlink()
     paths[30].unlink()
     assert refused(tmp_path) == "E_MISSING_SLICES"
+
+
+def test_a_hole_that_a_thick_slice_would_not_be_measured_across_is_refused(tmp_path: Path) -> None:
+    for name, step in (("thin", 4.8), ("thick", 5.2)):
+        write_dicom_series(body((20, 24, 44), step=step), tmp_path / name)[10].unlink()
+    assert "W_MISSING_SLICES" in {note.code for note in read(tmp_path / "thin").notes}
+    assert refused(tmp_path / "thick") == "E_MISSING_SLICES"
+
+
+def test_no_note_names_a_file(tmp_path: Path) -> None:
+    paths = write_dicom_series(body((20, 24, 44), step=2.0), tmp_path)
+    cut = paths[10].with_name("DOE_JANE_10.dcm")
+    cut.write_bytes(paths[10].read_bytes()[:-500])
+    paths[10].unlink()
+    scan = read(tmp_path)  # its notes stand in the report, which goes to others
+    assert "1 file refused: E_TRUNCATED (1)." in {note.message for note in scan.notes}
+    assert not [note for note in scan.notes if "DOE" in note.message]
+    assert "DOE_JANE_10" in scan.inventory.refused_files[0].message  # for who has the folder
 
 
 def test_uneven_gaps_keep_the_longest_even_block(tmp_path: Path) -> None:
@@ -314,8 +332,12 @@ def test_a_slice_that_does_not_decode_is_a_missing_slice(where: list[int], tmp_p
     grid, gone = scan.volume.grid, {round(heights[index], 2) for index in where}
     for k in range(grid.shape[2]):
         z = float(grid.to_mm([0, 0, k])[2])
-        truth = volume.hu[:, :, round(float(volume.grid.to_ijk((0.0, 0.0, z))[2]))]
-        assert np.array_equal(scan.volume.hu[:, :, k], np.full_like(truth, -1024) if round(z, 2) in gone else truth)
+        true_k = round(float(volume.grid.to_ijk((0.0, 0.0, z))[2]))
+        if round(z, 2) in gone:  # its neighbours are there
+            around = volume.hu[:, :, true_k - 1 : true_k + 2 : 2]
+            assert np.array_equal(scan.volume.hu[:, :, k], np.rint(around.astype(np.float32).mean(axis=2)))
+        else:
+            assert np.array_equal(scan.volume.hu[:, :, k], volume.hu[:, :, true_k])
 
 
 def test_three_slices_that_do_not_decode_are_a_refusal_that_names_the_first(tmp_path: Path) -> None:

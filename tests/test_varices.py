@@ -13,10 +13,12 @@ from vlm.anatomy.structures import use
 from vlm.ct.volume import Grid, Volume
 from vlm.evidence import Case, Observation
 from vlm.language.denials import usable
-from vlm.phantom.body import NAME, Body, body
+from vlm.phantom.body import NAME, NUMBER, Body, body
+from vlm.phantom.body.findings.mediastinum import VEINS
 from vlm.tools.own_voxels import Bools, Part
 from vlm.tools.varices import strands, varices
 
+FINE_MM = (1.3, 1.3, 3.0)
 SHAPE, STEPS, BLOOD_HU = (60, 60, 50), (0.8, 0.8, 3.0), 160.0
 
 
@@ -50,6 +52,12 @@ def test_a_bright_strand_in_the_wall_is_found_and_thin_short_and_dull_ones_are_n
         assert nothing is not None and not nothing.any()
 
 
+def test_veins_that_fill_half_of_the_oesophagus_are_not_taken_for_its_wall() -> None:
+    part = gullet((5.0, 0.0, 8.0), (-4.0, 3.5, 8.0), (-3.0, -4.5, 8.0), height_mm=200.0, hu=125.0)
+    full = strands(part, np.zeros_like(part.voxels), 125.0)
+    assert full is not None and full.any()
+
+
 def test_what_was_swallowed_and_blood_as_dull_as_the_wall_cannot_be_judged() -> None:
     assert found(gullet((0.0, 0.0, 8.0), hu=400)) is None
     part = gullet()
@@ -66,7 +74,29 @@ def test_what_borders_on_a_great_vessel_is_its_blur() -> None:
 
 @pytest.fixture(scope="module")
 def enhanced() -> Body:
-    return body(seed=1, phase="portal", region="abdomen", spacing_mm=(1.3, 1.3, 3.0))
+    return body(seed=1, phase="portal", region="abdomen", spacing_mm=FINE_MM)
+
+
+@pytest.fixture(scope="module")
+def ill() -> Body:
+    return body(seed=1, phase="portal", region="abdomen", spacing_mm=FINE_MM, findings=["oesophageal varices 6 mm"])
+
+
+def test_drawn_varices_are_bright_veins_of_the_asked_width_within_the_lower_oesophagus(ill: Body) -> None:
+    (truth,) = [t for t in ill.truth if t.finding == "varices"]
+    mask = ill.findings[truth.mask]
+    assert (truth.quantity, truth.value, truth.site, truth.visible) == ("diameter", 6.0, "oesophagus", True)
+    assert {NAME[int(n)] for n in np.unique(ill.labels[mask.voxels])} == {"esophagus"}
+    high_mm = np.count_nonzero(mask.voxels.any(axis=(0, 1))) * FINE_MM[2]
+    assert mask.volume_ml == pytest.approx(VEINS * np.pi / 4 * 6.0**2 * high_mm / 1000, rel=0.3)  # they wind
+    wall = (ill.labels == NUMBER["esophagus"]) & ~mask.voxels
+    assert np.median(ill.volume.hu[mask.voxels]) > np.median(ill.volume.hu[wall]) + 40
+
+
+def test_drawn_varices_are_told_with_their_width_and_plain_scans_do_not_show_them(ill: Body) -> None:
+    (one,) = told(outlined(ill))
+    assert one.measured("diameter").value == pytest.approx(6.0, abs=2.0)  # type: ignore[union-attr]
+    assert not person(1, "plain", "oesophageal varices 6 mm").truth[0].visible
 
 
 def with_strand(drawn: Body, hu: int) -> Case:

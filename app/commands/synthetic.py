@@ -75,6 +75,9 @@ def phantom(
 def measure(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="A folder that phantom --cohort made.")],
     tool: Annotated[list[str] | None, typer.Option("--tool", help="Only this tool; may be said several times.")] = None,
+    outlines: Annotated[
+        bool, typer.Option("--outlines", help="Structures as each case's labels.nii.gz has them, found by no engine.")
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", help="Processes; 0 is one a processor.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -86,10 +89,11 @@ def measure(
     from app.measuring import measure as measure_cohort
 
     with counted_cases(as_json, "read") as progress:
-        named = " ".join(["tomoscribe measure", cohort.name, *(f"--tool {name}" for name in tool or ())])
+        said = [*(f"--tool {name}" for name in tool or ()), *(["--outlines"] if outlines else [])]
         figures = measure_cohort(
-            cohort.resolve(), command=named, tools=frozenset(tool or ()), workers=workers, progress=progress
-        )
+            cohort.resolve(), command=" ".join(["tomoscribe measure", cohort.name, *said]),
+            tools=frozenset(tool or ()), outlined=outlines, workers=workers, progress=progress,
+        )  # fmt: skip
     if as_json:
         put_json(figures)
     else:

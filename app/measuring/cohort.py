@@ -38,6 +38,8 @@ WEIGHTS = ("anatomy/quality.json", "anatomy/network.safetensors", "encoder/cells
 SCHEMA = "tomoscribe-measured/1"
 # Conditions that a miss is a miss under: a denial names the part; what was missed before is measured again.
 STANDING = frozenset(("partly_covered", "not_measured", "often_missed"))
+# Conditions that are said of one structure by a tool that looked through another: wide ducts within the liver.
+ASIDE = {("ducts", "biliary_dilatation"): frozenset(("poor_outline",))}
 
 
 def measure(
@@ -45,6 +47,7 @@ def measure(
     *,
     command: str,
     tools: frozenset[str] = frozenset(),
+    outlined: bool = False,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -54,6 +57,7 @@ def measure(
         cohort: a folder with ``case-*/scan`` and ``case-*/truth.json``.
         command: what the figures say that they were made by.
         tools: names of tools; all when empty.
+        outlined: structures are those of ``labels.nii.gz`` beside each scan, as of a user's own engine.
         workers: processes; one a processor when 0.
 
     Returns:
@@ -71,7 +75,7 @@ def measure(
             f"E_USAGE: {cohort.name} holds no case-*/truth.json, expected a cohort. Make one: tomoscribe phantom."
         )
     hosts = sorted(path for path in cohort.glob("hosts/*") if not path.name.startswith("."))
-    seen, failed = _read_all(cohort, [*hosts, *cases], tools, workers, progress)
+    seen, failed = _read_all(cohort, [*hosts, *cases], tools, outlined, workers, progress)
     rows = []
     for case in cases:
         truth = json.loads((case / "truth.json").read_text(encoding="utf-8"))
@@ -87,7 +91,7 @@ def measure(
         "cases": len(cases) - len(failed.keys() & {case.name for case in cases}),
         "failed": failed,
         "tools_failed": dict(sorted(Counter(name for each in seen.values() for name in each["failures"]).items())),
-        "tools": figures(rows, stamp(command)),
+        "tools": figures(rows, stamp(command), {"outlined": True} if outlined else {}),
     }
     (cohort / "figures.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (cohort / "figures.md").write_text(markdown(document) + "\n", encoding="utf-8")
@@ -100,14 +104,14 @@ def _settings(cohort: Path) -> Any:
 
 
 def _read_all(
-    cohort: Path, folders: list[Path], tools: frozenset[str], workers: int, progress: Progress | None
+    cohort: Path, folders: list[Path], tools: frozenset[str], outlined: bool, workers: int, progress: Progress | None
 ) -> tuple[dict[Path, Any], dict[str, str]]:
     """What the tools see in each folder's scan, by folder; and why some could not be read."""
     seen: dict[Path, Any] = {}
     failed: dict[str, str] = {}
     kept = cohort / "measured"
     kept.mkdir(exist_ok=True)
-    read_one = functools.partial(read_case, kept=kept, tools=tools)
+    read_one = functools.partial(read_case, kept=kept, tools=tools, outlined=outlined)
     for number, (folder, found) in enumerate(in_parallel(read_one, folders, workers=workers), 1):
         if isinstance(found, str):
             failed[folder.name] = found
@@ -118,19 +122,23 @@ def _read_all(
     return seen, dict(sorted(failed.items()))
 
 
-def read_case(folder: Path, kept: Path, tools: frozenset[str]) -> dict[str, Any] | str:
+def read_case(folder: Path, kept: Path, tools: frozenset[str], outlined: bool = False) -> dict[str, Any] | str:
     """Everything that the tools see in one scan, remembered on disk; or why it could not be read."""
     from app.running import Clock, find_anatomy, run_tools, silent
+    from vlm.anatomy.engines.labels import from_file
+    from vlm.anatomy.structures import use
     from vlm.ct import read
     from vlm.encoder.measures import measures
     from vlm.evidence import Case
 
-    path = kept / f"{folder.parent.name}-{folder.name}-{_state(tools)}.json"
+    path = kept / f"{folder.parent.name}-{folder.name}-{_state(tools, outlined)}.json"
     if path.is_file():
         remembered: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return remembered
     try:
         case, clock = Case(read(folder / "scan").volume), Clock(silent)
+        if outlined:
+            use(case, from_file(folder / "labels.nii.gz"))
     except TomoscribeError as error:
         return str(error)
     run = {name: tool for name, tool in load_tools().items() if not tools or name in tools}
@@ -159,9 +167,10 @@ def read_case(folder: Path, kept: Path, tools: frozenset[str]) -> dict[str, Any]
 def _searched(record: Search) -> dict[str, Any]:
     """Where a search looked, and whether it licenses a denial there: only then is what it misses its miss."""
     box = record.region and record.region.box_mm
+    standing = STANDING | ASIDE.get((record.tool, record.finding), frozenset())
     return {
         "tool": record.tool, "finding": record.finding, "side": record.side,
-        "stands": record.looked and set(record.failed) <= STANDING,
+        "stands": record.looked and set(record.failed) <= standing,
         "low_mm": box and box.low_mm, "high_mm": box and box.high_mm,
     }  # fmt: skip
 
@@ -179,11 +188,11 @@ def _observed(record: Observation) -> dict[str, Any]:
 
 
 @functools.cache
-def _state(tools: frozenset[str]) -> str:
+def _state(tools: frozenset[str], outlined: bool) -> str:
     """A hash of the code, and of the engines' weights and ranks, that what is seen depends on."""
     import vlm
 
-    digest = hashlib.sha256(json.dumps(sorted(tools)).encode())
+    digest = hashlib.sha256(json.dumps([*sorted(tools), *(["outlined"] if outlined else [])]).encode())
     root = Path(vlm.__file__).parent
     for path in sorted(path for folder in CODE for path in (root / folder).rglob("*.py")):
         digest.update(path.read_bytes())

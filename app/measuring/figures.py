@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -28,21 +29,24 @@ EDGES: Mapping[str, Sequence[float]] = {
 }
 
 
-def figures(rows: Sequence[Row], made_by: str) -> dict[str, dict[str, Row]]:
-    """The figures of each tool and finding: what the tools declare as their limits."""
+def figures(
+    rows: Sequence[Row], made_by: str, how: Mapping[str, bool] = MappingProxyType({})
+) -> dict[str, dict[str, Row]]:
+    """The figures of each tool and finding: what the tools declare as their limits; ``how`` is said of each of them."""
+    said = {**how, "made_by": made_by}
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["tool"], row["finding"]].append(row)
     out: dict[str, dict[str, Row]] = defaultdict(dict)
     for (tool, finding), group in sorted(groups.items()):
         if any(row["looked"] for row in group) and any(row["truths"] for row in group):
-            out[tool][finding] = _figure(group) | {"made_by": made_by}
+            out[tool][finding] = _figure(group) | said
             continue
         false, unjudged = (sum(row.get(what, 0) for row in group) for what in ("false", "unjudged"))
         if false or unjudged:
             out[tool][finding] = {
                 "n": 0, "scans": len(group), "not_judged": unjudged, "smallest": None,
-                "false_positives_per_scan": round(false / len(group), 3), "by_size": {}, "made_by": made_by,
+                "false_positives_per_scan": round(false / len(group), 3), "by_size": {}, **said,
             }  # fmt: skip
     return dict(out)
 

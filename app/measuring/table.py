@@ -17,7 +17,7 @@ def markdown(document: dict[str, Any]) -> str:
     """A table of every tool and finding, and how it was made; trivial baselines stand in brackets."""
     lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
     for tool, findings in document["tools"].items():
-        lines += [f"| {tool} | {finding} | {' | '.join(_cells(row))} |" for finding, row in findings.items()]
+        lines += [f"| {tool}{_how(row)} | {finding} | {' | '.join(_cells(row))} |" for finding, row in findings.items()]
     failed = "".join(f"\n- {name} was left out: {reason}" for name, reason in document["failed"].items())
     failed += "".join(f"\n- the tool {name} failed in {n} cases" for name, n in document["tools_failed"].items())
     notes = (
@@ -35,6 +35,11 @@ def _apart(document: dict[str, Any]) -> str:
         for made_by in {row["made_by"] for row in findings.values()} - {document["made_by"]}:
             runs.setdefault(made_by, []).append(tool)
     return "".join(f"\n\n{', '.join(tools)}: {made_by}" for made_by, tools in sorted(runs.items()))
+
+
+def _how(row: Row) -> str:
+    """That the structures were outlined as they were drawn, not found by an engine."""
+    return ", outlined" if row.get("outlined") else ""
 
 
 def _cells(row: Row) -> list[str]:

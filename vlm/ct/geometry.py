@@ -167,7 +167,8 @@ def _missing(along: Floats, gaps: Floats, counts: NDArray[np.int64]) -> Note:
         f"{missing} of {int(counts.sum()) + 1} slices missing, "
         f"between {along[worst]:.1f} and {along[worst + 1]:.1f} mm along the stack"
     )
-    if missing > MISSING_SLICES or missing > MISSING_SHARE * (int(counts.sum()) + 1):
+    wide_mm = float(gaps[worst])  # a hole is filled, but not where a thick slice would not be measured across
+    if missing > MISSING_SLICES or missing > MISSING_SHARE * (int(counts.sum()) + 1) or wide_mm > VERY_THICK_MM:
         raise refusal(
             "E_MISSING_SLICES",
             tag="Image Position (0020,0032)",

@@ -77,14 +77,16 @@ CODES: Mapping[str, Code] = {
     "E_NO_GEOMETRY": _refuse("Position, orientation or spacing is missing or impossible."),
     "E_MIXED_GEOMETRY": _refuse("Slices of one series differ in size, spacing or orientation."),
     "E_UNEVEN_SPACING": _refuse("The gaps between slices are uneven, and no block of 10 even slices stands in them."),
-    "E_MISSING_SLICES": _refuse("More than 2 slices, or more than 5 %, are missing."),
+    "E_MISSING_SLICES": _refuse("More than 2 slices, or more than 5 %, are missing, or a gap is wider than 10 mm."),
     "E_NO_ORIENTATION": _refuse("NIfTI: neither sform nor qform says how the patient lies."),
     "E_XFORM_CONFLICT": _refuse("NIfTI: sform and qform, or the step sizes, contradict each other."),
     "W_TILT": _limit("Slices are tilted against their stack; lengths use the true, sheared geometry.", "reformat"),
     "W_JITTER": _limit("Gaps differ by up to 5 % or 0.2 mm; the mean step is used.", "reformat"),
     "W_UNEVEN_SPACING": _limit("Gaps are uneven; only the longest even block is read.", "small_findings"),
     "W_MISSING_SLICES": _limit(
-        "At most 2 slices and 5 % are missing; the holes are empty slices.", "volume_across_slices", "small_findings"
+        "At most 2 slices and 5 % are missing; the holes are filled from the slices around them.",
+        "volume_across_slices",
+        "small_findings",
     ),
     "W_THICK": _limit(
         "Slices are more than 5 mm apart; above 10 mm nothing is measured across them.", "small_findings"

@@ -27,7 +27,6 @@ from vlm.ct.intake import Note, note, refusal, truncated
 from vlm.ct.isolation import FrameError, Job, SharedFrames, decode_frames
 from vlm.ct.series import Slice
 from vlm.ct.values import PaddingFinder, PaddingRule, masked_bits, set_padding, to_hu
-from vlm.ct.volume import AIR_HU
 from vlm.errors import IntakeError
 
 Progress = Callable[[str, float], None]  # a step's name and the share of it that is done, 0…1
@@ -131,10 +130,19 @@ class _Writer:
             set_padding(self.hu[place], padding)
             self._padding()[place] = padding
 
-    def put_hole(self, k: int) -> None:
-        """Slot ``k`` has no slice: air, and padding."""
-        self.hu[self.place(k)] = AIR_HU
-        self._padding()[self.place(k)] = True
+    def fill_holes(self) -> None:
+        """Slots without a slice, from the nearest slices on both sides, by how far each is.
+
+        A slice of air would cut the body in two: lungs open to the room, nothing above belongs to what is below.
+        """
+        there = [k for k, each in enumerate(self.slots) if each is not None]
+        for k in sorted(set(range(len(self.slots))) - set(there)):  # no hole is first or last
+            below, above = max(n for n in there if n < k), min(n for n in there if n > k)
+            share = (k - below) / (above - below)
+            low, high = self.hu[self.place(below)], self.hu[self.place(above)]
+            self.hu[self.place(k)] = np.rint((1 - share) * low.astype(np.float32) + share * high)
+            if self.padding is not None:
+                self.padding[self.place(k)] = self.padding[self.place(below)] & self.padding[self.place(above)]
 
     def note_sign(self, odd: bool) -> None:
         """Count a slice whose codestream and tag disagree about the sign."""
@@ -152,7 +160,8 @@ class _Writer:
         return self.padding
 
     def stack(self) -> Stack:
-        """What was written, turned where slices do not stay slices."""
+        """What was written, holes filled, turned where slices do not stay slices."""
+        self.fill_holes()
         notes = []
         if self.clipped:
             notes.append(note("R_CLIPPED", f"{self.clipped} voxels beyond 16 bits were clipped."))
@@ -172,7 +181,7 @@ def turned(array: NDArray[Any], turn: Turn) -> NDArray[Any]:
 
 
 def load(slots: Slots, turn: Turn, *, replace_padding: bool = True, progress: Progress | None = None) -> Stack:
-    """Read every slot into one buffer; holes are air and padding. Raises the IntakeError of the first bad slice."""
+    """Read every slot into one buffer; holes are filled between. Raises the IntakeError of the first bad slice."""
     first = next(each for each in slots if each is not None)
     rows, columns = first.image.rows, first.image.columns
     steps = (-1 if turn.flips[1] else 1, -1 if turn.flips[0] else 1) if turn.keeps_axes else (1, 1)
@@ -206,7 +215,7 @@ def _fill(writer: _Writer, frames: SharedFrames | None, steps: tuple[int, int], 
     for k in part:
         each = writer.slots[k]
         if each is None:
-            writer.put_hole(k)
+            pass  # filled when its neighbours are there
         elif each.image.syntax in NATIVE:
             writer.put(k, native_frame(each)[:: steps[0], :: steps[1]], finder)
         else:

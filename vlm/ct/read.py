@@ -219,9 +219,8 @@ def _notes_of_choice(plan: _Plan, chosen: Candidate) -> list[Note]:
     if plan.broken:
         codes = Counter(error.code for error in plan.broken)
         listed = ", ".join(f"{code} ({count})" for code, count in sorted(codes.items()))
-        notes.append(
-            note("W_FILE_REFUSED", f"{len(plan.broken)} files refused: {listed}; first {plan.broken[0].file}.")
-        )
+        files = f"{len(plan.broken)} file" + "s" * (len(plan.broken) > 1)
+        notes.append(note("W_FILE_REFUSED", f"{files} refused: {listed}."))  # a report names no file: patients do
     mates = [each for each in plan.found if each is not chosen and each.image.series == chosen.image.series]
     kinds = [each for each in plan.skipped if each.series == chosen.image.series and each.kind != "localizer"]
     left = sum(len(each.slices) for each in mates if not each.phase) + len(kinds)

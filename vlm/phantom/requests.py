@@ -21,7 +21,7 @@ LOBES = ("left upper lobe", "left lower lobe", "right upper lobe", "right middle
 ZONES = tuple(f"{side} {zone} zone" for side in ("left", "right") for zone in ("upper", "middle", "lower"))
 AT_PLEURA = 0.33  # of nodules put into scans
 # Words newer than the cohorts that are measured: no chance draws them, so that a seed goes on drawing what it drew.
-ASKED_ALONE = frozenset({"diverticulosis"})
+ASKED_ALONE = frozenset({"diverticulosis", "varices"})
 IN_LUNG = frozenset(
     {
         "lung_nodule", "lung_mass", "consolidation", "ground_glass_opacity", "bronchiectasis",

@@ -65,7 +65,8 @@ def load_tools() -> dict[str, Tool]:
 
 
 MANY = 10  # truths in a cohort: fewer, spread over sizes, license none whatever is found
-COHORTS = ("limits.json", "limits_bodies.json", "limits_real.json")  # chests; bodies; findings put into real scans
+# Chests; bodies; bodies with what those lack; findings put into real scans.
+COHORTS = ("limits.json", "limits_bodies.json", "limits_alone.json", "limits_real.json")
 
 
 @functools.cache

@@ -28,6 +28,7 @@ LEAST_MM, LONG_MM = 4.0, 10.0  # across; along the oesophagus
 STEP_MM, SLICE_MM = 1.3, 5.01
 LOWER_MM = 120.0  # of the outline from its lower end: there the veins of the stomach drain
 STANDS_OUT_HU = 50.0  # blood over wall
+ROUNDS = 4  # the wall is the middle of what is no blood: veins may fill half of the outline
 TOO_BRIGHT_HU = 80.0  # over blood: contrast that was swallowed, or calcium
 SMOOTH_MM = 0.8
 BESIDE_MM = 2.0  # from great vessels and the heart, whose border blurs into the wall
@@ -108,7 +109,9 @@ def strands(part: Part, besides: Bools, blood_hu: float) -> Bools | None:
     soft = smooth[lower & (smooth > -50.0)]
     if not soft.size:
         return None
-    wall_hu = float(np.percentile(soft, 40))
+    wall_hu = float(np.median(soft))
+    for _ in range(ROUNDS):
+        wall_hu = float(np.median(soft[soft <= max(wall_hu, (wall_hu + blood_hu) / 2)]))
     bright = lower & (smooth > (wall_hu + blood_hu) / 2)
     if blood_hu - wall_hu < STANDS_OUT_HU or widest_mm(bright & (smooth > blood_hu + TOO_BRIGHT_HU), grid) > 0:
         return None

@@ -1,10 +1,10 @@
-"""Findings of nodes, gullet and thyroid: enlarged nodes by station, hiatal hernia, nodules of the thyroid."""
+"""Findings of nodes, gullet and thyroid: enlarged nodes by station, hiatal hernia, varices, nodules of the thyroid."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from vlm.phantom.body.findings.drawing import Bools, Drawing
+from vlm.phantom.body.findings.drawing import FAR_MM, Bools, Drawing
 from vlm.phantom.body.findings.lumps import ball_ml, ball_rank, lump, sizes
 from vlm.phantom.body.findings.registry import Size, finding
 from vlm.phantom.body.labels import LOBES, NUMBER
@@ -98,6 +98,39 @@ def oesophageal_thickening(drawing: Drawing, wish: Wish) -> None:
     scene.labels[window][whole] = NUMBER["esophagus"]
     drawing.paint(window, whole & (away < -mm), "gut_content")
     drawing.put(wish, window, whole & (away >= -mm), "gut_wall", site="oesophagus", size=("thickness", mm))
+
+
+VEINS, VEIN_LONG_MM = 3, 80.0  # that wind up the gullet, and how far above its lower end
+VEIN_OFF_MM, VEIN_OFF = 4.0, 0.62  # of a vein's middle from the gullet's, mm, or of its width: they touch, no more
+VEIN_STEP_MM, VEIN_TURN_MM, LINING_MM = 4.0, 9.0, 1.5
+
+
+@finding("varices", example="oesophageal varices 6 mm", size=Size("diameter", 6.0, 3.0, 12.0), sites=("oesophagus",))
+def varices(drawing: Drawing, wish: Wish) -> None:
+    """Veins of one width in the wall of the lower gullet, as dense as the portal vein: plain scans show none."""
+    scene, mm, rng = drawing.scene, drawing.size(wish), drawing.rng(wish)
+    gullet = drawing.voxels(("esophagus",))
+    every = max(1, round(VEIN_STEP_MM / scene.grid.spacing_mm[2]))
+    levels = np.flatnonzero(gullet.any(axis=(1, 2)))[2 * every :: every][: 1 + round(VEIN_LONG_MM / VEIN_STEP_MM)]
+    if len(levels) < 5:
+        raise refuse(wish.words, "the oesophagus is not in the field of view.")
+    middle = np.array([scene.grid.to_mm(np.array([*np.argwhere(gullet[k]).mean(axis=0)[::-1], k])) for k in levels])
+    off, start = max(VEIN_OFF_MM, VEIN_OFF * mm), rng.uniform(0, 2 * np.pi, 1 + VEINS)
+    outer = np.column_stack([middle, np.full(len(middle), off + mm / 2 + LINING_MM)])
+    window, wall = drawing.tube(outer)
+    veins = np.full(wall.shape, FAR_MM, dtype=np.float32)
+    for vein in range(VEINS):
+        angle = start[0] + 2 * np.pi * vein / VEINS + 0.4 * np.sin(middle[:, 2] / VEIN_TURN_MM + start[1 + vein])
+        beside = np.column_stack([off * np.cos(angle), off * np.sin(angle), np.zeros(len(angle))])
+        inner, away = drawing.tube(np.column_stack([middle + beside, np.full(len(angle), mm / 2)]), reach_mm=0.0)
+        part = tuple(slice(i.start - w.start, i.stop - w.start) for i, w in zip(inner, window, strict=True))
+        veins[part] = np.minimum(veins[part], away)
+    room = drawing.voxels((*LOBES, "torso_fat", "esophagus", "lung_vessels"))[window]
+    drawing.paint(window, room & (wall < 0), "gut_wall")
+    scene.labels[window][room & (wall < 0)] = NUMBER["esophagus"]
+    cover = np.clip(0.5 - veins / np.float32(scene.edge_mm), 0, 1) * room
+    drawing.put(wish, window, room & (veins < 0), "blood_portal", cover=cover, site="oesophagus",
+                size=("diameter", mm))  # fmt: skip
 
 
 def _thyroid_half(drawing: Drawing, wish: Wish) -> Bools:
