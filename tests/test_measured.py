@@ -16,7 +16,7 @@ from vlm.encoder.adapter import Adapted
 from vlm.encoder.embedding import embedding
 from vlm.encoder.forms import ball, shapes
 from vlm.encoder.gut_measures import gut
-from vlm.encoder.measured import SHIPPED, Measures, shipped
+from vlm.encoder.measured import BELLY_SEEN, SHIPPED, Measures, shipped
 from vlm.encoder.measures import NAMES, PHYSICAL, as_vector, measures, numbers
 from vlm.encoder.scene import GRID_MM, Bools, Floats, Scene, ml, scene, scene_of
 from vlm.errors import UsageError
@@ -198,6 +198,18 @@ def test_a_head_is_off_where_its_anatomy_was_not_found(ill: Case, heads: Adapted
     told = columns.heads(read_query("mosaic attenuation"))
     assert not told.on
     assert "too little of it was found" in told.why
+
+
+def test_what_networks_say_of_a_part_that_is_out_of_view_is_not_known() -> None:
+    told = np.ones(len(NAMES), dtype=np.float32)
+    ascites, valve = (
+        NAMES.index(f"cells.merlin-30: {name}.peak") for name in ("ascites", "aortic_valve_calcification")
+    )
+    assert not np.isnan(Measures.embedding(told).vector).any()
+    told[NAMES.index(BELLY_SEEN)] = np.nan
+    seen = Measures.embedding(told).vector
+    assert np.isnan(seen[ascites])
+    assert not np.isnan(seen[valve])
 
 
 def test_a_report_alone_has_no_heads() -> None:

@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm.encoder.adapter import Adapted, load_adapter
+from vlm.encoder.cells import names_of, shipped_nets
 from vlm.encoder.embedding import Embedding
 from vlm.encoder.measures import GRID_MM, NAMES, VERSION, measures
 from vlm.encoder.protocol import Features, Identity, Vector
 from vlm.encoder.recipe import Prepared, Recipe
 from vlm.encoder.weights import WeightsError
 from vlm.evidence import Case
+from vlm.findings.packs import load_pack
 
 SHIPPED = Path(__file__).with_name("measured.safetensors")
+BELLY = (
+    "hepatic_steatosis", "hepatomegaly", "splenomegaly", "prostatomegaly", "pancreatic_atrophy", "ascites",
+    "pneumoperitoneum", "submucosal_edema", "bowel_obstruction", "appendicitis", "biliary_dilatation", "gallstone",
+    "surgically_absent_gallbladder", "renal_cyst", "renal_hypodensity", "hydronephrosis", "abdominal_aortic_aneurysm",
+)  # fmt: skip
+# A number that is there where the part of the body is in view: what networks say of another part is not known.
+CHEST_SEEN, BELLY_SEEN = "lung.mean.ml", "belly.fat"
 
 
 class Measures:
@@ -42,8 +52,12 @@ class Measures:
 
     @classmethod
     def embedding(cls, vector: NDArray[np.floating], scan: str = "") -> Embedding:
-        """Numbers that were measured before, in the order of NAMES."""
-        return Embedding(identity=str(cls.identity), scan=scan, vector=np.asarray(vector, dtype=np.float32))
+        """Numbers that were measured before, in the order of NAMES; those of cells of a part out of view are NaN."""
+        told = np.array(vector, dtype=np.float32)
+        for seen, cells in _cells_by_part().items():
+            if np.isnan(told[NAMES.index(seen)]):
+                told[cells] = np.nan
+        return Embedding(identity=str(cls.identity), scan=scan, vector=told)
 
     def features(self, prepared: Prepared) -> Features:  # noqa: ARG002  the protocol's
         """None: measures are of a case with its anatomy, not of a prepared scan."""
@@ -52,6 +66,22 @@ class Measures:
     def project(self, features: Vector, organ: str = "") -> Vector:  # noqa: ARG002  the protocol's
         """Themselves: there are no words."""
         return features
+
+
+def part_of(findings: Sequence[str]) -> str:
+    """The number that is there where a column's part of the body is in view."""
+    return BELLY_SEEN if findings[0] in BELLY else CHEST_SEEN
+
+
+@functools.cache
+def _cells_by_part() -> Mapping[str, NDArray[np.intp]]:
+    """CHEST_SEEN and BELLY_SEEN -> where the numbers of cells of that part stand."""
+    held: dict[str, list[int]] = {CHEST_SEEN: [], BELLY_SEEN: []}
+    for name in shipped_nets().columns:
+        pack, _, column = name.partition(": ")
+        findings = next(each.findings for each in load_pack(pack).columns if each.name == column)
+        held[part_of(findings)] += [NAMES.index(each) for each in names_of([name])]
+    return {seen: np.array(places, dtype=np.intp) for seen, places in held.items()}
 
 
 @functools.cache

@@ -12,16 +12,17 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlm.encoder import cell_features
 from vlm.encoder.cell_features import Bytes, features
+from vlm.encoder.measured import BELLY
 from vlm.encoder.measures import PHYSICAL, VERSION, as_vector, numbers
 from vlm.encoder.scene import Bools, Floats, scene_of, touched
 from vlm.errors import UsageError
@@ -54,12 +55,8 @@ CHEST: tuple[tuple[str, ...], ...] = (
     ("interlobular_septal_thickening",), ("aortic_valve_calcification",), ("metastatic_disease",), ("osteopenia",),
     ("anasarca",), ("vertebral_fracture", "rib_fracture", "fracture"), ("thrombosis", "pulmonary_embolism"),
 )  # fmt: skip
-BELLY = (
-    "hepatic_steatosis", "hepatomegaly", "splenomegaly", "prostatomegaly", "pancreatic_atrophy", "ascites",
-    "pneumoperitoneum", "submucosal_edema", "bowel_obstruction", "appendicitis", "biliary_dilatation", "gallstone",
-    "surgically_absent_gallbladder", "renal_cyst", "renal_hypodensity", "hydronephrosis", "abdominal_aortic_aneurysm",
-)  # fmt: skip
 
+T = TypeVar("T")
 _TAKEN = hashlib.sha256(" ".join((*PHYSICAL, *cell_features.NAMES)).encode()).hexdigest()
 MADE_BY = f"measures{VERSION}-{_TAKEN[:12]}, {SPACING_MM} mm"
 
@@ -163,11 +160,20 @@ def every_body(folder: Path, count: int, workers: int) -> list[Taught]:
         UsageError: a process died over a body, or the folder holds other numbers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made: dict[int, Taught] = {}
-    for number, body_ in in_parallel(functools.partial(taught, folder), range(count), workers=workers):
-        if isinstance(body_, str):
-            raise UsageError(f"E_USAGE: body {number}: {body_}.")
-        made[number] = body_
+    return gathered(functools.partial(taught, folder), count, workers)
+
+
+def gathered(function: Callable[[int], T], count: int, workers: int) -> list[T]:
+    """What it gives for 0, 1, ..., in this order, by several processes.
+
+    Raises:
+        UsageError: a process died over one.
+    """
+    made: dict[int, T] = {}
+    for number, told in in_parallel(function, range(count), workers=workers):
+        if isinstance(told, str):
+            raise UsageError(f"E_USAGE: {number}: {told}.")
+        made[number] = told
         say(f"{len(made)} of {count}")
     return [made[number] for number in range(count)]
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,8 +25,7 @@ from vlm.encoder.cells import SHIPPED, Net, Nets, load_nets, names_of, shipped_n
 from vlm.encoder.measures import as_vector
 from vlm.encoder.scene import Floats
 from vlm.errors import UsageError
-from vlm.train.bodies import Taught, TaughtCells, columns, every_body, say, taught_cells
-from vlm.workers import in_parallel
+from vlm.train.bodies import Taught, TaughtCells, columns, every_body, gathered, taught_cells
 
 FOLDS = 3
 WIDTHS = (192, 128)
@@ -38,7 +36,6 @@ LEAST_BODIES = 3  # with a column, for a network to have it
 MOST_WEIGHT = 30.0  # of a cell of a column, beside one that is not
 NUMBERS = "cells.npz"
 Bits = NDArray[np.uint8]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,21 +139,6 @@ def with_cells(folder: Path, bodies: Sequence[Taught]) -> list[Taught]:
         raise UsageError(f"E_USAGE: {path.name} is of other networks or bodies. Run python -m vlm.train.cells again.")
     vectors = (as_vector(dict(zip(names, told[one.patient], strict=True)), names) for one in bodies)
     return [replace(one, vector=np.r_[one.vector, more]) for one, more in zip(bodies, vectors, strict=True)]
-
-
-def gathered(function: Callable[[int], T], count: int, workers: int) -> list[T]:
-    """What it gives for 0, 1, ..., in this order, by several processes.
-
-    Raises:
-        UsageError: a process died over one.
-    """
-    made: dict[int, T] = {}
-    for number, told in in_parallel(function, range(count), workers=workers):
-        if isinstance(told, str):
-            raise UsageError(f"E_USAGE: {number}: {told}.")
-        made[number] = told
-        say(f"{len(made)} of {count}")
-    return [made[number] for number in range(count)]
 
 
 def main() -> None:

@@ -22,11 +22,11 @@ from scipy.special import expit, logit
 
 from vlm.encoder.adapter import Adapter, Head
 from vlm.encoder.calibration import auroc, calibrate, resampled
-from vlm.encoder.measured import SHIPPED, Measures
+from vlm.encoder.measured import BELLY, SHIPPED, Measures, part_of
 from vlm.encoder.measures import NAMES
 from vlm.findings.packs import Column
 from vlm.phantom.seeds import only
-from vlm.train.bodies import BELLY, Taught, columns, every_body, say, truths_of
+from vlm.train.bodies import Taught, columns, every_body, say, truths_of
 from vlm.train.cells import with_cells
 
 _HEART = ("heart.ct_ratio", "heart.ml", "heart.width", "heart.ratio", "heart.share")
@@ -67,8 +67,6 @@ LOOKS: Mapping[str, tuple[str, ...]] = {
 LOOKS = {**LOOKS, "emphysema": (*LOOKS["emphysema"], "skin.air", "skin.wall_air")}  # of either kind
 FOLDS, RIDGE, FEATURES = 10, 3.0, 6  # parts; on weights; numbers that a head looks at
 LEAST_OF_A_KIND = 6  # bodies with a finding, and without
-# A chest gets no findings of the belly, nor a belly of the chest: what tells the two apart must not seem to tell them.
-CHEST_SEEN, BELLY_SEEN = "lung.mean.ml", "belly.fat"
 LEAST_KNOWN = 0.5  # of a column's numbers that a body must have to teach or to judge it
 LEAST_AUROC = 0.6  # of bodies that took no part, and surely better than a coin (the interval says so): else no head
 CHANCE = 0.5
@@ -136,7 +134,8 @@ def fitted(bodies: Sequence[Taught], name: str, column: Column, mean: Floats, sc
         return "nothing that is measured tells it"
     vectors, truth = np.array([one.vector for one in bodies]), np.array([one.truth[name] for one in bodies])
     known = np.isfinite(vectors[:, looks]).mean(axis=1) >= LEAST_KNOWN
-    known &= np.isfinite(vectors[:, NAMES.index(BELLY_SEEN if column.findings[0] in BELLY else CHEST_SEEN)])
+    # A chest gets no findings of the belly, nor a belly of the chest: what tells the two apart must not tell them.
+    known &= np.isfinite(vectors[:, NAMES.index(part_of(column.findings))])
     rows = np.flatnonzero(known & (truth >= 0))
     y = truth[rows]
     if min(y.sum(), len(y) - y.sum()) < LEAST_OF_A_KIND:
