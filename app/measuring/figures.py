@@ -24,6 +24,7 @@ LEAST_TRUTHS = 5  # of a size or larger; fewer do not license a limit
 EDGES: Mapping[str, Sequence[float]] = {
     "diameter": (3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 30, 45, 60),
     "volume": (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+    "short_axis": (8, 10, 12, 14, 16, 20, 25, 30),
     "fraction": (1, 2, 5, 10, 20, 40),
     "score": (1, 5, 10, 20, 50, 100, 200, 400, 1000),
 }
