@@ -264,7 +264,7 @@ def doctor(
 def serve(
     add: Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="Scans to take in at the start.")] = None,
     host: Annotated[str, typer.Option("--host", help="Other than this machine only with --users.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port")] = 7860,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 7860,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Where cases are kept; your data folder by default.")
     ] = None,

@@ -87,7 +87,9 @@ def remember(case: Case, tools: Mapping[str, Tool], folder: Path | None, *, pati
     A library that is missing, empty or damaged turns the capability off; it never fails a reading.
     """
     if folder is None:
-        return nothing("the report was asked for without a case library", "Leave out --without-library.")
+        return nothing(
+            "no case library was asked", "Make one with: tomoscribe index add FOLDER; or name it by --library."
+        )
     try:
         library = CaseLibrary(folder, make=False)
     except TomoscribeError as error:

@@ -53,7 +53,9 @@ class CaseLibrary:
         self.folder = folder.resolve()
         path = self.folder / "library.sqlite"
         if not make and not path.exists():
-            raise UsageError("E_USAGE: --library holds no case library. Make one with: tomoscribe index add")
+            raise UsageError(
+                "E_USAGE: --library, or your data folder, holds no case library. Make one: tomoscribe index add FOLDER"
+            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.folder.chmod(0o700)

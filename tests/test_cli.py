@@ -119,6 +119,7 @@ def test_segment_keeps_the_files_own_axes(scan: Path, tmp_path: Path) -> None:
         (("read", "missing-folder", "--out", "x"), 3),
         (("info", "missing-folder"), 3),
         (("serve", "--host", "0.0.0.0", "--data", "x"), 2),
+        (("serve", "--port", "99999", "--data", "x"), 2),
         (("mcp", "--root", "missing-folder", "--data", "x"), 2),
         (("label", "missing.csv", "--text-column", "t", "--out", "x.csv"), 2),
     ],

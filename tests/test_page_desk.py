@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 import app.asking
 from app.asking import make_ready
+from app.page.console import rows
 from app.page.desk import Desk
 from app.page.exports import to_html, to_json, to_markdown
 from app.page.pictures import stacked
@@ -28,6 +30,7 @@ from app.store import MissingCaseError
 from tests.page_case import Finished, put_case
 from vlm.ct import Grid, Mask
 from vlm.errors import UsageError
+from vlm.evidence import Observation
 from vlm.report import Report
 
 OWNER = "ann"
@@ -201,6 +204,14 @@ def test_a_query_is_answered_with_its_size_and_side(desk: Desk, case: str) -> No
     assert found["answer"]["cites"] and found["mm"]
     assert desk.query(case, OWNER, "no nodule over 30 mm")["answer"]["holds"] is True
     assert desk.query(case, OWNER, "kidney")["answer"] is None  # an organ is no question
+
+
+def test_the_console_counts_what_is_there_apart_from_what_may_be(finished: Finished) -> None:
+    opened = Opened(finished.reading)
+    sure = next(r for _, r in opened.ledger if isinstance(r, Observation) and r.finding == "lung_nodule")
+    before = next(row["count"] for row in rows(opened) if row["key"] == "lung_nodule")
+    opened.ledger.add(replace(sure, presence="uncertain"))
+    assert next(row["count"] for row in rows(opened) if row["key"] == "lung_nodule") == before
 
 
 def test_words_that_nobody_knows_are_not_understood(desk: Desk, case: str) -> None:

@@ -91,9 +91,11 @@ def test_a_damaged_library_costs_no_report(tmp_path: Path) -> None:
     memory = remember(empty_case(), {}, tmp_path / "lib")
     assert memory.off is not None
     assert "damaged" in memory.off.reason
-    missing = remember(empty_case(), {}, tmp_path / "none")
-    assert missing.off is not None
-    assert "no case library" in missing.off.reason
+    for folder in (tmp_path / "none", None):  # None is the default one that is not there, too
+        missing = remember(empty_case(), {}, folder)
+        assert missing.off is not None
+        assert "no case library" in missing.off.reason
+        assert "tomoscribe index add FOLDER" in missing.off.remedy
 
 
 def test_findings_frequent_among_neighbours_are_proposed(tmp_path: Path) -> None:

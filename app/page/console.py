@@ -46,7 +46,8 @@ def _row(key: str, found: dict[str, Observation | Search], opened: Opened, score
     sides = {r.side for r in told.values() if r.side}
     return {
         "key": key, "name": finding.name, "section": SECTIONS[finding.section], "status": status, "why": why,
-        "count": len(seen), "side": "both" if len(sides) > 1 or "bilateral" in sides else next(iter(sides), ""),
+        "count": len(told) if seen else 0,
+        "side": "both" if len(sides) > 1 or "bilateral" in sides else next(iter(sides), ""),
         "size": size_of(record) if seen else "",
         "probability": record.probability if isinstance(record, Observation) else None,
         **scores.beside(key, status), "tool": record.tool, "cites": list(told),
