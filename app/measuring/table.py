@@ -53,7 +53,7 @@ def _cells(row: Row) -> list[str]:
         "not reached"
         if row["smallest"] is None
         else f"{row['smallest']:g} {UNIT_WORDS[row['unit']] or row['quantity']}",
-        ", ".join(f"{size}: {share}" for size, share in row["by_size"].items()),
+        ", ".join(f"{size}: {share}" for size, share in sorted(row["by_size"].items(), key=lambda one: float(one[0]))),
         f"{row['false_positives_per_scan']:.2f}{_interval(row['false_interval'])}",
         _median(row, "error", "{:.0%}", trivial["median_error"]),
         _median(row, "volume_error", "{:.0%}", None),
