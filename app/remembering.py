@@ -88,7 +88,7 @@ def remember(case: Case, tools: Mapping[str, Tool], folder: Path | None, *, pati
     """
     if folder is None:
         return nothing(
-            "no case library was asked", "Make one with: tomoscribe index add FOLDER; or name it by --library."
+            "no case library was asked", "Name one by --library; make one with: tomoscribe index add FOLDER."
         )
     try:
         library = CaseLibrary(folder, make=False)

@@ -189,6 +189,9 @@ def main() -> None:
     cohort = COHORTS[options.cohort]
     cases = options.cases or cohort.cases
     tools = frozenset(name for name in options.tools.split(",") if name)
+    known = [looked for looked, _ in cohort.looks]
+    if all(known) and (strange := tools - frozenset().union(*known)):
+        parser.error(f"--tools {','.join(sorted(strange))}: {options.cohort} does not measure them")
     folder = OUT / f"{options.cohort}-{cases}-{state()}"
     folder.mkdir(parents=True, exist_ok=True)
     cohort.draw(folder, cases, options.workers)

@@ -41,7 +41,7 @@ def test_calcium_at_the_root_of_the_aorta_is_told_for_none_of_those_it_may_belon
     ("at_mm", "fat_share", "fat_mm", "place"),
     [
         ((-30.0, 25.0, -10.0), 0.4, 3.0, "coronary"),  # in the groove left of the aorta
-        ((-2.0, 16.0, -10.0), 0.3, 3.0, "wall"),  # beside the fat in front of the aorta
+        ((-2.0, 16.0, -10.0), 0.3, 3.0, "root_wall"),  # beside the fat in front of the aorta
         ((-20.0, 0.0, -40.0), 0.1, 4.0, "root"),
         ((-22.0, 2.0, -45.0), 0.0, 10.0, "aortic_valve"),
         ((-40.0, -30.0, -50.0), 0.02, 9.0, "mitral_valve"),

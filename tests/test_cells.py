@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vlm.encoder.cell_features import MIDDLE, NAMES, STEP, features
-from vlm.encoder.cells import NOWHERE, SHIPPED, WAYS, Net, Nets, load_nets, names_of, shipped_nets, summed
+from vlm.encoder.cells import NOWHERE, SHIPPED, WAYS, Net, Nets, cell_numbers, load_nets, names_of, shipped_nets, summed
 from vlm.encoder.measures import NAMES as MEASURED
 from vlm.encoder.measures import PHYSICAL
 from vlm.encoder.scene import VOXEL_ML, Scene, scene
@@ -95,9 +95,10 @@ def test_networks_are_kept_and_refused_where_features_are_others(
     assert held.command == "by hand"
     values = np.random.default_rng(1).integers(0, 255, (50, len(NAMES))).astype(np.uint8)
     assert held.nets[1].logits(values) == pytest.approx(made.nets[1].logits(values), abs=0.05)  # half precision
-    monkeypatch.setattr("vlm.encoder.cells.NAMES", ("other",))
+    other = replace(held, features=("other",))
+    monkeypatch.setattr("vlm.encoder.cells.shipped_nets", lambda: other)
     with pytest.raises(WeightsError, match="other features"):
-        load_nets(tmp_path / "nets.safetensors")
+        cell_numbers(fat_with_a_stone())
 
 
 def test_a_network_says_what_torch_says() -> None:

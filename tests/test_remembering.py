@@ -81,7 +81,7 @@ def test_a_poisoned_case_changes_no_sentence(finished: Finished, poisoned: Path)
 def test_a_report_without_a_library_says_so(finished: Finished) -> None:
     report = Opened(finished.reading).report
     off = next(entry for entry in report.capabilities_off if entry.capability == "similar cases")
-    assert "without a case library" in off.reason
+    assert "no case library" in off.reason
     assert not [record for record in report.evidence.values() if record.kind == "similar"]
 
 

@@ -27,6 +27,7 @@ MISSING_SLICES, MISSING_SHARE = 2, 0.05  # as many may be missing
 SIDEWAYS_MM = 0.2  # a slice may stand this far beside the line of the others
 TILT_DEGREES = 0.1  # angle between step and normal from which a stack counts as tilted
 THICK_MM, VERY_THICK_MM = 5.0, 10.0
+ROUNDING_MM = 0.01  # of positions: two slices of 5 mm are 10 mm apart
 SHORT_SLICES, SHORT_MM = 10, 50.0
 EVEN_BLOCK_SLICES = 10  # the shortest even block that is read out of an uneven stack
 FEWEST_POSITIONS = 3
@@ -167,8 +168,9 @@ def _missing(along: Floats, gaps: Floats, counts: NDArray[np.int64]) -> Note:
         f"{missing} of {int(counts.sum()) + 1} slices missing, "
         f"between {along[worst]:.1f} and {along[worst + 1]:.1f} mm along the stack"
     )
-    wide_mm = float(gaps[worst])  # a hole is filled, but not where a thick slice would not be measured across
-    if missing > MISSING_SLICES or missing > MISSING_SHARE * (int(counts.sum()) + 1) or wide_mm > VERY_THICK_MM:
+    # A hole is filled, but not where a thick slice would not be measured across.
+    wide = float(gaps[worst]) > VERY_THICK_MM + ROUNDING_MM
+    if wide or missing > MISSING_SLICES or missing > MISSING_SHARE * (int(counts.sum()) + 1):
         raise refusal(
             "E_MISSING_SLICES",
             tag="Image Position (0020,0032)",
@@ -176,7 +178,7 @@ def _missing(along: Floats, gaps: Floats, counts: NDArray[np.int64]) -> Note:
             expected=f"gaps of {float(np.median(gaps)):.2f} mm",
             remedy="Export the series again with all of its slices.",
         )
-    return note("W_MISSING_SLICES", text + ".")
+    return note("W_MISSING_SLICES", f"{text}; filled from the slices around them.")
 
 
 def _even_block(gaps: Floats) -> tuple[int, int]:

@@ -59,6 +59,7 @@ class Nets:
     columns: tuple[str, ...]  # "pack: column"
     nets: tuple[Net, ...]
     command: str
+    features: tuple[str, ...] = NAMES  # of a cell, that they were taught on
     sha256: str = ""
 
     def save(self, path: Path) -> int:
@@ -69,7 +70,7 @@ class Nets:
             for k, layer in enumerate(net.layers)
             for name, array in zip(("weight", "bias"), layer, strict=True)
         }
-        told = {"columns": json.dumps(self.columns), "features": json.dumps(NAMES), "command": self.command}
+        told = {"columns": json.dumps(self.columns), "features": json.dumps(self.features), "command": self.command}
         unready = path.with_suffix(".part")
         save_file(arrays, unready, metadata=told)
         unready.replace(path)
@@ -77,21 +78,16 @@ class Nets:
 
 
 def load_nets(path: Path) -> Nets:
-    """Networks as ``Nets.save`` wrote them.
-
-    Raises:
-        WeightsError: they were taught on other features.
-    """
+    """Networks as ``Nets.save`` wrote them."""
     with safe_open(path, framework="numpy") as file:
         told = file.metadata()
-        if tuple(json.loads(told["features"])) != NAMES:
-            raise WeightsError(f"E_WEIGHTS: {path.name} was taught on other features of a cell. Teach it again.")
         held = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118  no mapping
     counts = sorted({tuple(map(int, name.split(".")[:2])) for name in held})
     nets = {n: [(held[f"{n}.{k}.weight"], held[f"{n}.{k}.bias"]) for m, k in counts if m == n] for n, _ in counts}
     return Nets(
         columns=tuple(json.loads(told["columns"])), nets=tuple(Net(layers=layers) for layers in nets.values()),
-        command=told["command"], sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        command=told["command"], features=tuple(json.loads(told["features"])),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )  # fmt: skip
 
 
@@ -107,10 +103,16 @@ def names_of(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def cell_numbers(seen: Scene) -> Numbers:
-    """Of the networks that ship, their mean."""
+    """Of the networks that ship, their mean; it is somewhat calmer than each of them, which heads learned from.
+
+    Raises:
+        WeightsError: they were taught on other features of a cell.
+    """
     nets = shipped_nets()
     if not nets.nets:
         return {}
+    if nets.features != NAMES:
+        raise WeightsError(f"E_WEIGHTS: {SHIPPED.name} was taught on other features of a cell. Teach it again.")
     cells = features(seen)
     told = nets.nets[0].logits(cells.values)
     for net in nets.nets[1:]:

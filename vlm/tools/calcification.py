@@ -69,6 +69,11 @@ HEART_SITES: Mapping[str, tuple[str, Place]] = {  # finding: site, and where wha
     "mitral_calcification": ("mitral_valve", "mitral_valve"),
 }
 
+MAY_BE = {  # why calcium of the heart is only possibly of this
+    "coronary_artery_calcification": "at the root of the aorta: it may be of its wall, a valve or a coronary artery",
+    "aortic_valve_calcification": "deep in the heart where the aortic valve lies: it may be of the wall of the root",
+    "mitral_calcification": "deep at the back of the heart: it may be of the mitral valve or of another part",
+}
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
@@ -93,7 +98,7 @@ def heart_calcification(case: Case) -> list[Evidence]:
         pieces = sure or told.pieces[place]
         if pieces and told.slab is not None:
             out.append(_observation(case, name, key, site, pieces, told.slab, told.failed, sure=bool(sure)))
-        near: list[Place] = ["root", "unsure"] if root(case) else ["coronary", "unsure"]
+        near: list[Place] = ["root", "root_wall", "unsure"] if root(case) else ["coronary", "unsure"]
         hidden = not pieces and any(told.pieces[other] for other in near)
         out.append(
             search(
@@ -124,10 +129,11 @@ def aortic_calcification(case: Case) -> list[Evidence]:
         site = _part_of_aorta(case, pieces, slab)
         out.append(_observation(case, name, "aortic_calcification", site, pieces, slab, failed))
     beating = heart_calcium(case)
-    of_root = bool(beating.pieces["root"] or beating.pieces["aortic_valve"])
+    of_root = any(beating.pieces[place] for place in ("root", "root_wall", "aortic_valve"))
     hidden = (unsure or of_root) and not pieces
     line = "a dense line at the ascending aorta may be calcium of its wall or a catheter beside it"
-    note = (line if unsure else "calcium at the root of the aorta may be of its wall or of a coronary artery") * hidden
+    rooted = "calcium at the root of the aorta may be of its wall, of its valve or of a coronary artery"
+    note = (line if unsure else rooted) * hidden
     failed = (*failed, "not_found") if hidden else failed
     out += [
         search(case, name, key, site=site, covered=looked, found=int(bool(pieces)), failed=failed, note=note)
@@ -311,7 +317,7 @@ def _observation(
     measures = [Measurement(quantity="volume", value=sum(filled_ml(slab, piece) for piece in pieces))]
     note = ""
     if not sure:
-        note = "at the root of the aorta: it may be of its wall, of a valve or of a coronary artery"
+        note = MAY_BE[finding]
     elif not set(failed) & {"contrast", "thick_slices"}:
         measures.insert(0, Measurement(quantity="score", value=agatston(slab.hu, whole, slab.grid)))
     else:

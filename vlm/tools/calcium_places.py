@@ -23,7 +23,7 @@ from vlm.anatomy.skeleton import skeleton
 from vlm.ct.volume import Grid, Mask, Point
 from vlm.evidence import Case, once
 
-Place = Literal["coronary", "wall", "root", "aortic_valve", "mitral_valve", "unsure"]
+Place = Literal["coronary", "wall", "root_wall", "root", "aortic_valve", "mitral_valve", "unsure"]
 PLACES: tuple[Place, ...] = get_args(Place)
 FAT_SHARE = 0.04  # of what lies within some mm of a piece, on the mean: coronary arteries lie in fat, valves in blood
 DEEP_MM = 7.0  # from the nearest fat: valves lie deeper; shallower without fat it may be either
@@ -52,7 +52,7 @@ class Root:
         return float(point_mm[2] - self.centres_mm[0, 2])
 
     def beside(self, point_mm: Point) -> Place:
-        """ "wall" or "root" of the aorta, or "coronary" away from both."""
+        """ "wall" of the aorta, "root_wall" or "root" below what was traced of it, or "coronary" away from all."""
         up = self.above_mm(point_mm)
         nearest = int(np.argmin(np.abs(self.centres_mm[:, 2] - point_mm[2])))
         across, forward, _ = np.subtract(point_mm, self.centres_mm[nearest])
@@ -60,7 +60,7 @@ class Root:
         if up >= 0.0:
             return "wall" if away <= radius + WALL_MM else "coronary"
         if up >= -STRAIGHT_MM and abs(away - radius) <= WALL_MM:
-            return "wall"
+            return "root_wall"
         aside = across - np.clip(across, LEAN * up, 0.0)  # x grows to the right
         near = up >= -ROOT_MM and float(np.hypot(aside, forward)) <= radius + ROOT_MARGIN_MM
         return "root" if near else "coronary"
@@ -99,8 +99,11 @@ def root_wall(case: Case, grid: Grid) -> Bools:
     if origin is None:
         return out
     lowest = origin.centres_mm[0]
-    x, y, z = (grid.affine[n, 3] + grid.affine[n, n] * np.arange(grid.shape[n]) - lowest[n] for n in range(3))
-    out[(z < 0) & (z >= -STRAIGHT_MM)] = np.abs(np.hypot(x[None, :], y[:, None]) - origin.radii_mm[0]) <= WALL_MM
+    i, j = np.meshgrid(np.arange(grid.shape[0]), np.arange(grid.shape[1]))
+    for k in range(grid.shape[2]):  # slices of a tilted gantry lie one beside the other
+        x, y, z = np.moveaxis(grid.to_mm(np.stack([i, j, np.full_like(i, k)], axis=-1)) - lowest, -1, 0)
+        if z.min() < 0 and z.max() >= -STRAIGHT_MM:
+            out[k] = (z < 0) & (z >= -STRAIGHT_MM) & (np.abs(np.hypot(x, y) - origin.radii_mm[0]) <= WALL_MM)
     return out
 
 

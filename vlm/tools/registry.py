@@ -82,7 +82,8 @@ def measured_limit(name: str, finding: str) -> tuple[Measurement | None, float |
     nothing beside one that holds many. Returns (None, None) when nobody has measured it, or no size was found often
     enough: a negation then carries that limit.
     """
-    rows = [cohort[name][finding] for cohort in _limits() if finding in cohort.get(name, {})]
+    told = [cohort[name][finding] for cohort in _limits() if finding in cohort.get(name, {})]
+    rows = [row for row in told if not row.get("outlined")]  # in drawn outlines: no engine draws as well
     held = [row for row in rows if row["n"]]  # a cohort that did not hold the finding has false positives alone
     entries = [row for row in held if row["n"] >= MANY] or held
     if not entries or any(entry.get("smallest") is None for entry in entries):

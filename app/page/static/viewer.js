@@ -181,7 +181,7 @@ class Viewer {
       const here = await post(address('/point'), { mm });
       if (desk.case?.id !== open.id || this.view?.mm().some((value, i) => Math.abs(value - mm[i]) > 0.05)) return;
       if (this.drawn) return;
-      const seen = here.labels.map((label) => open.legend.find((entry) => entry.label === label));
+      const seen = open.legend.filter((entry) => here.labels.includes(entry.label));
       const told = seen.filter((entry) => entry.finding || entry.label === this.look.lit).map((entry) => entry.name);
       const names = [...new Set([here.structure, ...told])].filter(Boolean).join(' · ');
       this.where.textContent = `${this.place}   ${here.hu === null ? 'outside the scan' : `${here.hu} HU`}   ${names}`;
