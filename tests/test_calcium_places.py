@@ -12,7 +12,16 @@ from vlm.anatomy.skeleton import skeleton
 from vlm.ct.volume import Grid, Mask, Volume
 from vlm.evidence import Case, Observation
 from vlm.phantom.chest import chest
-from vlm.tools.calcium_places import Root, bone_reach, is_bone_edge, place_of, true_bone
+from vlm.tools.calcium_places import (
+    STRAIGHT_MM,
+    WALL_MM,
+    Root,
+    bone_reach,
+    is_bone_edge,
+    place_of,
+    root_wall,
+    true_bone,
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +89,20 @@ def test_a_valve_that_calcifies_as_one_lump_is_no_bone(plain: Volume) -> None:
     evidence = run("heart_calcification", case)
     assert not seen(evidence, "coronary_artery_calcification")
     assert any(seen(evidence, key, "uncertain") for key in ("aortic_valve_calcification", "mitral_calcification"))
+
+
+@pytest.mark.parametrize("shear", [0.0, -0.6], ids=["upright", "tilted gantry"])
+def test_the_wall_below_the_traced_aorta_lies_around_its_last_circle(
+    plain: Volume, monkeypatch: pytest.MonkeyPatch, shear: float
+) -> None:
+    affine = np.diag([2.0, 2.0, 2.5, 1.0])
+    affine[:3, 3] = (-60.0, -60.0, -40.0)
+    affine[1, 2] = shear
+    grid, circle = Grid((60, 60, 20), affine), Root(np.array([(3.0, -5.0, 0.0)]), np.array([16.0]))
+    monkeypatch.setattr("vlm.tools.calcium_places.root", lambda _: circle)
+    points = grid.to_mm(np.argwhere(root_wall(Case(plain), grid))[:, ::-1]) - circle.centres_mm[0]
+    away, up = np.hypot(points[:, 0], points[:, 1]), points[:, 2]
+    assert np.abs(away - 16.0).max() <= WALL_MM
+    assert (up.min(), up.max()) == (-STRAIGHT_MM, -2.5)
+    area_mm2 = len(points) / len(np.unique(up)) * 4.0
+    assert area_mm2 == pytest.approx(2 * np.pi * 16.0 * 2 * WALL_MM, rel=0.1)  # a whole ring in each slice

@@ -214,18 +214,17 @@ def _fill(writer: _Writer, frames: SharedFrames | None, steps: tuple[int, int], 
     finder, jobs, ranges = PaddingFinder(), list[Job](), dict[Path, list[Ranges]]()
     for k in part:
         each = writer.slots[k]
-        if each is None:
-            pass  # filled when its neighbours are there
+        if each is None:  # filled when its neighbours are there
+            yield k
         elif each.image.syntax in NATIVE:
             writer.put(k, native_frame(each)[:: steps[0], :: steps[1]], finder)
+            yield k
         else:
             image = each.image
             if image.path not in ranges:
                 ranges[image.path] = _ranges(image)
             where = ranges[image.path][each.frame.number]
             jobs.append(Job(writer.place(k), image.path, where, image.syntax, image.bits_allocated))
-            continue
-        yield k
     if frames is None or not jobs:
         return
     slot_at = {writer.place(k): k for k in part}

@@ -100,9 +100,12 @@ def root_wall(case: Case, grid: Grid) -> Bools:
         return out
     lowest = origin.centres_mm[0]
     i, j = np.meshgrid(np.arange(grid.shape[0]), np.arange(grid.shape[1]))
+    first = np.moveaxis(grid.to_mm(np.stack([i, j, np.zeros_like(i)], axis=-1)) - lowest, -1, 0)
+    ends = float(first[2].min()), float(first[2].max())
     for k in range(grid.shape[2]):  # slices of a tilted gantry lie one beside the other
-        x, y, z = np.moveaxis(grid.to_mm(np.stack([i, j, np.full_like(i, k)], axis=-1)) - lowest, -1, 0)
-        if z.min() < 0 and z.max() >= -STRAIGHT_MM:
+        step = k * grid.affine[:3, 2]
+        if ends[0] + step[2] < 0 and ends[1] + step[2] >= -STRAIGHT_MM:
+            x, y, z = first + step[:, None, None]
             out[k] = (z < 0) & (z >= -STRAIGHT_MM) & (np.abs(np.hypot(x, y) - origin.radii_mm[0]) <= WALL_MM)
     return out
 
