@@ -7,14 +7,15 @@ What nobody understands comes back with the words that stood in the way; nothing
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vlm.encoder.words import meant_by, near_to
 from vlm.findings.mentions import Mention, Quantity, Side
 from vlm.findings.packs import Pack
 from vlm.findings.reader import presence_of, read_sentence
+from vlm.findings.spelling import normalise
 from vlm.findings.vocabulary import load_vocabulary
-from vlm.language.topic import Topic, topic_of
+from vlm.language.topic import Topic, names_in, topic_of, within, without_idioms
 
 LIKE = 0.2  # "a 5 mm nodule" is one of 4 to 6 mm
 SURELY_ALIKE = 0.7  # cosine from which a meaning stands above what the reader of reports found
@@ -34,6 +35,12 @@ _LESS = re.compile(r"(<=?|≤|at most|(smaller|less|shorter|fewer) than|under|be
 _SIDE = re.compile(r"\b(on|at|to) the (left|right)( side)?$|\b(left|right|both|bilateral)\b", re.I)
 _INSTEAD = re.compile(r"\b(instead of|rather than|in place of)\b.*", re.I)  # denies what follows, not what is asked
 _NO = re.compile(r"^\s*(no|not|without|absence of|absent)\b", re.I)
+# "My heart is not big", "I do not have": what somebody lacks; a lung that "is not opening" is not denied.
+_NOT = re.compile(
+    r"\b((is|are|was|were)( not| no|n['’]t)|(do|does|did)( not|n['’]t) have|(have|has) no)\b(?! \w+ing\b)", re.I
+)
+# "Is the bowel normal?", "clear lungs": nearest in meaning is a disease of the place, which nobody asked of.
+_WELL = re.compile(r"\b(normal|healthy|fine|ok|okay|clear|clean|good|alright|all right|unremarkable)\b", re.I)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +77,18 @@ class Query:
 
 def read_query(words: str) -> Query:
     """Read one query. Never raises: what is not understood says which words were strange."""
-    text = words[:MOST_CHARACTERS]
+    text = without_idioms(words[:MOST_CHARACTERS])
     reading, topic = read_sentence(text), topic_of(text)
-    if reading.mentions:
-        return _of_mention(text, reading.mentions[0], topic)
-    findings, read_by = topic.findings, "lay words"
-    if not findings:
+    if reading.mentions and not _said_at_length(text, reading.mentions[0]):
+        return replace(_of_mention(text, reading.mentions[0], topic), words=words)
+    findings, read_by, well = topic.findings, "lay words", bool(_WELL.search(text))
+    if not findings and not well:
         meant = meant_by(_bare(text))
         findings, read_by = ((meant.finding,), f"meaning {meant.alike:.2f}") if meant else ((), "")
-    either = () if findings else tuple(near.finding for near in near_to(_bare(text)))
+    either = () if findings or well else tuple(near.finding for near in near_to(_bare(text)))
     return Query(
         words=words, findings=findings, sites=_narrower(findings, topic.sites), side=_side(topic),
-        sizes=_sizes(text, reading.quantities),
+        sizes=_sizes(text, reading.quantities), grade=reading.mentions[0].grade if reading.mentions else None,
         denied=_denied(text),
         read_by=read_by, unknown=() if findings else reading.unknown, either=either,
     )  # fmt: skip
@@ -100,11 +107,27 @@ def _of_mention(text: str, mention: Mention, topic: Topic) -> Query:
             side=mention.side or _side(topic), sizes=_sizes(text, mention.quantities),
             denied=_denied(text), read_by=f"meaning {kind.alike:.2f}",
         )  # fmt: skip
+    keys = (mention.finding,)
+    nowhere = all(_in_name(site, keys) for site in mention.sites) and not load_vocabulary().finding(keys[0]).site
     return Query(
-        words=text, findings=(mention.finding,), sites=_sites((mention.finding,), mention.sites or topic.sites),
+        words=text, findings=keys, sites=_sites(keys, topic.sites if nowhere else mention.sites or topic.sites),
         side=mention.side or _side(topic), sizes=_sizes(text, mention.quantities), grade=mention.grade,
         attributes=mention.attributes, denied=mention.presence == "absent", read_by="vocabulary", unknown=topic.unknown,
     )  # fmt: skip
+
+
+def _said_at_length(text: str, mention: Mention) -> bool:
+    """Whether everyday words around what the reader of reports found say something else than it.
+
+    "The wall of my gut is swollen" is oedema for that reader, of whatever; here it is the bowel's.
+    """
+    vocabulary = load_vocabulary()
+    start, end = mention.span
+    around = [name for name in names_in(text) if name.everyday and within(mention.span, [name.span])]
+    return bool(around) and all(
+        name.span[1] - name.span[0] >= end - start and not vocabulary.is_a(mention.finding, name.finding)
+        for name in around
+    )
 
 
 def _is_other(text: str, mention: Mention) -> bool:
@@ -112,16 +135,22 @@ def _is_other(text: str, mention: Mention) -> bool:
 
     "Liquid around the heart" is free fluid to the reader of reports, and a pericardial effusion to anybody else.
     """
-    if load_vocabulary().finding(mention.finding).site is not None:
+    if load_vocabulary().finding(mention.finding).site is not None or _WELL.search(text):
         return False
     near = near_to(_bare(text))
     return bool(near) and near[0].alike >= SURELY_ALIKE and mention.finding not in {meant.finding for meant in near}
 
 
 def _denied(text: str) -> bool:
-    """Whether words that no vocabulary has deny what they mean."""
+    """Whether words that no vocabulary has deny what they mean; "urine that cannot drain" denies no stasis."""
     asked = _INSTEAD.sub("", text)
-    return presence_of(asked, (0, len(asked))) == "absent" or bool(_NO.match(text))
+    named = next((name.span for name in names_in(asked) if name.everyday), None)
+    if presence_of(asked, named or (0, len(asked))) == "absent":
+        return True
+    first = _NO.match(text)
+    if named is not None:  # "not enough calcium in the bones" is all one word for it
+        return first is not None and first.end() <= named[0]
+    return first is not None or _NOT.search(asked) is not None
 
 
 def _bare(text: str) -> str:
@@ -134,15 +163,30 @@ def _sites(findings: tuple[str, ...], sites: tuple[str, ...]) -> tuple[str, ...]
     vocabulary = load_vocabulary()
     homes = [vocabulary.finding(key).site for key in findings]
     return tuple(
-        site for site in sites if any(home is None or not vocabulary.site_contains(site, home) for home in homes)
+        site
+        for site in sites
+        if any(home is None or not vocabulary.site_contains(site, home) for home in homes)
+        and not _in_name(site, findings)
     )
+
+
+def _in_name(site: str, findings: tuple[str, ...]) -> bool:
+    """Whether a finding is called by the site: the nodes of "enlarged lymph nodes" are what it is, no place of it."""
+    vocabulary = load_vocabulary()
+    names = [f" {' '.join(normalise(vocabulary.finding(key).name))} " for key in findings]
+    words = [f" {' '.join(normalise(each))} " for each in vocabulary.sites[site].words]
+    return any(word in name for word in words for name in names)
 
 
 def _narrower(findings: tuple[str, ...], sites: tuple[str, ...]) -> tuple[str, ...]:
     """Sites within the finding's own: the lung of "water on the lung" is part of the words, no place to look at."""
     vocabulary = load_vocabulary()
     homes = {vocabulary.finding(key).site for key in findings} - {None}
-    return tuple(s for s in sites if any(home != s and vocabulary.site_contains(str(home), s) for home in homes))
+    return tuple(
+        s
+        for s in sites
+        if any(home != s and vocabulary.site_contains(str(home), s) for home in homes) and not _in_name(s, findings)
+    )
 
 
 def _side(topic: Topic) -> Side | None:

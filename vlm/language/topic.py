@@ -134,7 +134,7 @@ def _placed(text: str) -> list[tuple[Span, str]]:
 
 
 def _in_everyday_places(text: str) -> list[tuple[Span, str]]:
-    plain = _blotted(text)
+    plain = without_idioms(text)
     return [(match.span(), site) for site, pattern in _everyday().places for match in pattern.finditer(plain)]
 
 
@@ -154,10 +154,10 @@ def within(span: Span, others: Iterable[Span]) -> bool:
 def _read(text: str) -> Reading:
     """The reader's reading of a question, without idioms and the "wide" of "how wide"."""
 
-    return read_sentence(_HOW.sub(lambda match: "how".ljust(len(match.group())), _blotted(text)))
+    return read_sentence(_HOW.sub(lambda match: "how".ljust(len(match.group())), without_idioms(text)))
 
 
-def _blotted(text: str) -> str:
+def without_idioms(text: str) -> str:
     """The question without its idioms; every letter stays at its place."""
     return _everyday().idioms.sub(lambda match: " " * len(match.group()), text)
 
@@ -198,7 +198,7 @@ def _in_everyday_words(text: str) -> Iterator[tuple[Named, list[Span]]]:
 @functools.lru_cache(maxsize=64)
 def _readings(text: str) -> list[list[Token]]:
     """Readings of words that say something, and of marks that end a clause or join words."""
-    every = tokens_of(_blotted(text))
+    every = tokens_of(without_idioms(text))
     return readings([each for each in every if (each.word not in _SMALL if each.is_word else each.word in _MARKS)])
 
 
