@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from vlm.findings.vocabulary import load_vocabulary
 from vlm.language.query import read_query
 from vlm.language.standing import kinds_of
 
@@ -250,6 +251,32 @@ SAID: Mapping[str, tuple[str, ...]] = {
 def test_a_patients_words_name_the_finding(finding: str, words: str) -> None:
     query = read_query(words)
     assert (query.findings, query.denied) == ((finding,), False)
+
+
+def test_a_patients_words_in_the_vocabulary_name_what_they_stand_for() -> None:
+    every = [(finding.key, words) for finding in load_vocabulary().findings.values() for words in finding.lay]
+    assert [(key, words) for key, words in every if read_query(words).findings != (key,)] == []
+
+
+ASKED = (
+    "do I have {}?",
+    "is there any sign of {}?",
+    "did they see {} on my scan?",
+    "I'm worried about {}",
+    "{} or not?",
+)
+DENIED = ("there is no {}", "I don't have {}", "I do not have {}", "no sign of {}", "never had {}", "free of {}")
+
+
+@pytest.mark.parametrize(
+    "words", ["swollen bile ducts", "clot in my leg vein", "water bubble in my kidney", "hard arteries"]
+)
+def test_how_a_patient_asks_changes_no_finding(words: str) -> None:
+    named = read_query(words).findings
+    for asked, denied in ((ASKED, False), (DENIED, True)):
+        for each in asked:
+            query = read_query(each.format(words))
+            assert (query.findings, query.denied) == (named, denied), each
 
 
 @pytest.mark.parametrize(

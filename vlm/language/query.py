@@ -122,11 +122,10 @@ def _said_at_length(text: str, mention: Mention) -> bool:
     "The wall of my gut is swollen" is oedema for that reader, of whatever; here it is the bowel's.
     """
     vocabulary = load_vocabulary()
-    start, end = mention.span
+    least = mention.span[1] - mention.span[0] + (vocabulary.finding(mention.finding).site is not None)
     around = [name for name in names_in(text) if name.everyday and within(mention.span, [name.span])]
     return bool(around) and all(
-        name.span[1] - name.span[0] >= end - start and not vocabulary.is_a(mention.finding, name.finding)
-        for name in around
+        name.span[1] - name.span[0] >= least and not vocabulary.is_a(mention.finding, name.finding) for name in around
     )
 
 
