@@ -157,7 +157,7 @@ COHORTS = {
         alone.CASES,
         draw_alone,
         "limits_alone.json",
-        ((frozenset({"ducts", "groin_nodes"}), False), (frozenset({"diverticula", "varices"}), True)),
+        ((frozenset({"ducts", "groin_nodes", "ureter_stones"}), False), (frozenset({"diverticula", "varices"}), True)),
     ),
     "ct-rate": Cohort(200, functools.partial(draw_bodies, prevalence="ct-rate"), None),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.measuring import markdown, measure
-from benchmarks.alone import CASES, CLEAR, FINDINGS, TIMES, words
+from benchmarks.alone import CASES, PLAIN, PORTAL, TIMES, Group, words
 from tests.bodies import person
 from vlm.phantom.body.findings import numbered
 from vlm.phantom.files import Place
@@ -17,18 +17,31 @@ from vlm.phantom.sample import save_body
 KEYS = ("diverticulosis", "varices", "biliary_dilatation", "lymphadenopathy")
 
 
-def test_every_size_is_drawn_equally_often_and_some_bodies_hold_none_of_it() -> None:
-    bodies = [numbered(words(number)) for number in range(CASES)]
+@pytest.mark.parametrize(
+    ("group", "first", "keys"), [(PORTAL, 0, KEYS), (PLAIN, PORTAL.cases, ("ureter_stone",))], ids=["portal", "plain"]
+)
+def test_every_size_is_drawn_equally_often_and_some_bodies_hold_none_of_it(
+    group: Group, first: int, keys: tuple[str, ...]
+) -> None:
+    recipes = [words(number) for number in range(first, first + group.cases)]
+    assert {phase for phase, _ in recipes} == {group.phase}
+    bodies = [[wish for wish in numbered(said) if wish.finding in keys] for _, said in recipes]
     sizes = Counter((wish.finding, wish.mm) for body in bodies for wish in body)
     assert sizes == {
-        (key, mm): TIMES for key, levels in zip(KEYS, FINDINGS.values(), strict=True) for mm in levels
+        (key, mm): TIMES for key, levels in zip(keys, group.findings.values(), strict=True) for mm in levels
     }  # fmt: skip
-    assert not any(bodies[-CLEAR:])
-    for key in KEYS:
-        assert sum(key not in {wish.finding for wish in body} for body in bodies) > CLEAR
-    nodes = [wish for body in bodies for wish in body if wish.finding == "lymphadenopathy"]
+    assert not any(bodies[-group.clear :])
+    for key in keys:
+        assert sum(key not in {wish.finding for wish in body} for body in bodies) >= group.clear
+
+
+def test_nodes_are_of_either_groin_and_every_other_body_with_stones_holds_calcium_that_is_none() -> None:
+    wishes = [numbered(words(number)[1]) for number in range(CASES)]
+    nodes = [wish for body in wishes for wish in body if wish.finding == "lymphadenopathy"]
     assert {wish.site for wish in nodes} == {"inguinal"}
     assert min(Counter(wish.side for wish in nodes).values()) >= 5
+    calcified = [any(wish.finding == "arterial_wall_calcification" for wish in body) for body in wishes]
+    assert calcified == [False] * PORTAL.cases + [False, True] * (PLAIN.cases // 2)
 
 
 @pytest.fixture(scope="module")
