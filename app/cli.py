@@ -6,7 +6,6 @@ Results go to stdout, progress to stderr. Nothing heavy is imported before a ver
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ import typer
 
 from app.commands import library as case_library
 from app.commands import synthetic, talking, training, tuning
+from app.commands.ending import run_to_its_end
 from app.commands.options import (
     Anatomy,
     AnsweringModel,
@@ -28,7 +28,7 @@ from app.commands.options import (
     WordsCheckpoint,
 )
 from app.commands.terminal import named_steps, put_json
-from vlm.errors import TomoscribeError, UsageError
+from vlm.errors import UsageError
 
 app = typer.Typer(
     name="tomoscribe",
@@ -318,21 +318,4 @@ app.command(epilog='tomoscribe search "calcified nodule, right upper lobe"')(cas
 
 def main() -> None:
     """Run the command line; every error is one line on stderr and an exit code."""
-    try:
-        app()
-    except TomoscribeError as error:
-        typer.echo(str(error), err=True)
-        raise SystemExit(error.exit_code) from None
-    except Exception as fault:  # the outermost edge: a traceback helps developers, not users
-        if os.environ.get("TOMOSCRIBE_DEBUG"):
-            raise
-        place = fault.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else "unknown place"
-        typer.echo(
-            f"E_INTERNAL: {type(fault).__name__} at {where}. This is a fault of tomoscribe; "
-            "run again with TOMOSCRIBE_DEBUG=1 and report what it prints.",
-            err=True,
-        )
-        raise SystemExit(4) from None
+    run_to_its_end(app)

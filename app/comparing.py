@@ -33,21 +33,36 @@ class Comparison:
     record: dict[str, object]
 
 
-def compare_with(
-    case: Case, prior: Path | Volume, series: str | None, tools: dict[str, Tool], clock: Clock
-) -> Comparison:
-    """Lay a prior onto the case, and say what became of each finding; the prior is read first where it is a path.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """A prior that was read, and what its intake noted."""
+
+    volume: Volume
+    notes: tuple[Note, ...] = ()
+
+
+def read_prior(prior: Path | Volume, series: str | None) -> Earlier:
+    """Read a prior where it is a path.
 
     Raises:
-        IntakeError: the prior is refused; the message names it.
-        UsageError: the prior is the scan itself, or was made after it.
+        IntakeError: it is refused; the message names it.
     """
+    if isinstance(prior, Volume):
+        return Earlier(volume=prior)
+    try:
+        scan = read(prior, series=series)
+    except IntakeError as error:
+        raise error.of("the prior") from None
+    return Earlier(volume=scan.volume, notes=scan.notes)
+
+
+def compare_with(case: Case, prior: Earlier, order: str, tools: dict[str, Tool], clock: Clock) -> Comparison:
+    """Lay a prior onto the case, and say what became of each finding; ``order`` is what ``order_of`` said of both."""
     from vlm.anatomy.registration import register  # brings SimpleITK and scipy.signal, which only a prior needs
     from vlm.grounding.prior import compare
 
     with clock.step("prior"):
-        before, notes = _read_prior(prior, series)
-        order = order_of(case.volume, before)
+        before = prior.volume
         case.prior = Case(before)
         failures = run_tools(case.prior, tools, Clock(clock.progress))
         alignment = register(case, case.prior)
@@ -58,7 +73,7 @@ def compare_with(
         "source": before.scan.source,
         "series": before.scan.series,
         "order": order,
-        "intake": [note.code for note in notes],
+        "intake": [note.code for note in prior.notes],
         "tools_failed": failures,
         "alignment": None if alignment is None else alignment_record(alignment),
         "matches": {} if changes is None else matches_record(changes),
@@ -67,16 +82,6 @@ def compare_with(
     height_mm = case.volume.grid.extent_mm[2]
     part = alignment is not None and alignment.overlap_mm < WHOLE * height_mm
     return Comparison(changes=changes, part=part, record=record)
-
-
-def _read_prior(prior: Path | Volume, series: str | None) -> tuple[Volume, tuple[Note, ...]]:
-    if isinstance(prior, Volume):
-        return prior, ()
-    try:
-        scan = read(prior, series=series)
-    except IntakeError as error:
-        raise error.of("the prior") from None
-    return scan.volume, scan.notes
 
 
 def order_of(now: Volume, before: Volume) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,6 +23,7 @@ from vlm.ct.read import read
 from vlm.errors import TomoscribeError
 from vlm.evidence import Case
 from vlm.report import FINDINGS_SECTIONS, SECTIONS, Report
+from vlm.scratch import scratch_folder
 from vlm.workers import in_parallel
 
 if TYPE_CHECKING:
@@ -179,10 +179,10 @@ def pictures_of(reading: Reading) -> dict[str, bytes]:
     if seen:
         name, observation = max(seen, key=lambda entry: reading.case.masks[str(entry[1].region.mask)].volume_ml)  # type: ignore[union-attr]
         window = window_for(observation.finding, reading.sections.get(name, ""))
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             marked = {name: (observation.region, window)}
-            write_key_images(Path(folder), reading.case.volume, reading.case.masks, marked)  # type: ignore[arg-type]
-            pictures[THUMBNAIL] = thumbnail((Path(folder) / f"{name}.png").read_bytes())
+            write_key_images(folder, reading.case.volume, reading.case.masks, marked)  # type: ignore[arg-type]
+            pictures[THUMBNAIL] = thumbnail((folder / f"{name}.png").read_bytes())
     return pictures
 
 

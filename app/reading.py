@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.comparing import Comparison, compare_with
+from app.comparing import Comparison, compare_with, order_of, read_prior
 from app.early import Early, Teller
 from app.impressions import impressions_of, reviewed
 from app.records import anatomy_record, capabilities_off, case_record, evidence, provenance
@@ -85,14 +85,16 @@ def read_scan(
         early: called with the sections whose tools have ended, each time that another one stands.
 
     Raises:
-        IntakeError: the input is refused; the message says why and what to do.
+        IntakeError: the scan or the prior is refused; the message says why and what to do.
         UsageError: the prior is the scan itself, or a later one; or the engine cannot run.
     """
     engine = named(anatomy) if anatomy else None
     clock, writer = Clock(progress), writer or Writer()
     with clock.step("read"), ThreadPoolExecutor(max_workers=1) as beside:
         importing = beside.submit(load_tools)
+        earlier = None if prior is None else read_prior(prior, prior_series)  # a wrong one is told before the long part
         scan = read(path, series=series)
+        order = None if earlier is None else order_of(scan.volume, earlier.volume)
         tools = importing.result()
     case = Case(scan.volume)
     if opened is not None:
@@ -110,7 +112,7 @@ def read_scan(
         teller = Teller(tools, lambda ledger: draft(ledger, facts, None, Writer()), early)
         teller.hear({})
         failures = run_tools(case, tools, clock, teller.hear)
-    comparison = None if prior is None else compare_with(case, prior, prior_series, tools, clock)
+    comparison = None if earlier is None or order is None else compare_with(case, earlier, order, tools, clock)
     with clock.step("library"):
         memory = remember(case, tools, library, patient=patient)
     with clock.step("write"):

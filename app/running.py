@@ -30,6 +30,19 @@ def silent(_: str) -> None:
     """A progress that nobody watches."""
 
 
+@contextmanager
+def side_by_side() -> Iterator[ThreadPoolExecutor]:
+    """Threads for the block; a stop of the program neither begins what waits its turn nor waits for what runs."""
+    pool, stopped = ThreadPoolExecutor(max_workers=WORKERS), False
+    try:
+        yield pool
+    except (KeyboardInterrupt, SystemExit):
+        stopped = True
+        raise
+    finally:
+        pool.shutdown(wait=not stopped, cancel_futures=stopped)
+
+
 @dataclass
 class Clock:
     """Seconds by step, and a word to whoever watches."""
@@ -51,7 +64,7 @@ def find_anatomy(case: Case) -> None:
     What cannot be found is not told here: it fails again, and is told, where it is needed.
     """
     finders: tuple[Callable[[Case], object], ...] = (thoracic_cavity, skeleton, aorta, heart, coverage)
-    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+    with side_by_side() as pool:
         for find in finders:
             pool.submit(find, case)
 
@@ -92,7 +105,7 @@ def run_tools(
         return found, round(time.perf_counter() - start, 3)
 
     flipped = laterality(case).verdict == "contradicted"
-    with clock.step("tools"), ThreadPoolExecutor(max_workers=WORKERS) as pool:
+    with clock.step("tools"), side_by_side() as pool:
         begun = {pool.submit(run, tool): tool.name for tool in sorted(tools.values(), key=turn)}
         evidence: dict[str, list[Evidence]] = {}
         seconds: dict[str, float] = {}

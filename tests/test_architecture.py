@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module may import what stands in its own row or in a row above it.
 LAYERS = (
-    ("vlm.errors", "vlm.workers"),
+    ("vlm.errors", "vlm.scratch", "vlm.workers"),
     ("vlm.ct", "vlm.findings", "prompts"),
     ("vlm.evidence",),
     ("vlm.anatomy",),

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from app.comparing import order_of
+from app.reading import read_scan
 from app.records import case_record
 from vlm.anatomy.registration import Alignment
 from vlm.ct import Box, Grid, Volume, read
 from vlm.ct.volume import Scan
-from vlm.errors import UsageError
+from vlm.errors import IntakeError, UsageError
 from vlm.evidence import Case, Evidence, Measurement, Observation, Region, Search
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.grounding import Prior
@@ -186,3 +187,12 @@ def test_a_prior_of_a_later_day_is_refused() -> None:
         order_of(volume(acquired=early), volume(fill=1, acquired=late))
     with pytest.raises(UsageError, match="the scan itself"):
         order_of(volume(), volume())
+
+
+@pytest.mark.parametrize("prior", ["nothing", "scan"])
+def test_a_wrong_prior_is_refused_before_anything_is_looked_for(prior: str, tmp_path: Path) -> None:
+    write_dicom_series(volume(), tmp_path / "scan", seed=1)
+    steps: list[str] = []
+    with pytest.raises((IntakeError, UsageError), match="prior"):
+        read_scan(tmp_path / "scan", prior=tmp_path / prior, progress=steps.append)
+    assert steps == ["read"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -14,6 +12,7 @@ from app.indexing import Summary, Ways, add_studies
 from app.studies import Study
 from retrieval.library import CaseLibrary
 from vlm.phantom.chest import chest
+from vlm.scratch import scratch_folder
 
 COARSE_MM = (2.0, 2.0, 3.0)
 CASES: tuple[Mapping[str, Any], ...] = (  # arguments of the phantom
@@ -27,13 +26,13 @@ CASES: tuple[Mapping[str, Any], ...] = (  # arguments of the phantom
 
 def add_demo(library: CaseLibrary, *, workers: int, progress: Callable[[int, int], None] | None = None) -> Summary:
     """Draw each case, read it and put it in; a case that is there already is not read again."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         studies = []
         for number, truth in enumerate(CASES):
             volume = chest(seed=900 + number, spacing_mm=COARSE_MM, **truth).volume
             image = nibabel.Nifti1Image(volume.hu, volume.grid.affine)
             image.header.set_xyzt_units("mm")
-            path = Path(folder) / f"demo-{number}.nii"
+            path = folder / f"demo-{number}.nii"
             nibabel.save(image, path)
             os.utime(path, (0, 0))  # its time tells whether a case is the one that is there
             study = f"demo {number}"

@@ -11,16 +11,16 @@ import errno
 import os
 import re
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from vlm.ct.intake import refusal
 from vlm.errors import IntakeError
+from vlm.scratch import scratch_folder
 
 MOST_ENTRIES = 20_000
 MOST_UNPACKED = 8 << 30  # bytes of all members together
@@ -44,9 +44,9 @@ def opened(path: Path) -> Iterator[list[Entry]]:
     Raises:
         IntakeError: E_NO_PATH and E_ARCHIVE_…
     """
-    with tempfile.TemporaryDirectory(prefix="tomoscribe-") as folder:
+    with ExitStack() as unpacked:
         try:
-            entries = _entries(path, Path(folder))
+            entries = _entries(path, unpacked)
         except FileNotFoundError:
             raise _no_path("not there") from None
         except PermissionError:
@@ -54,13 +54,15 @@ def opened(path: Path) -> Iterator[list[Entry]]:
         yield entries
 
 
-def _entries(path: Path, folder: Path) -> list[Entry]:
+def _entries(path: Path, unpacked: ExitStack) -> list[Entry]:
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         return list(_walk(path))
     if not stat.S_ISREG(mode):
         raise _no_path("no file or folder")
-    return _unpack(path, folder) if zipfile_like(path) else [Entry(path, path.name)]
+    if zipfile_like(path):
+        return _unpack(path, unpacked.enter_context(scratch_folder()))
+    return [Entry(path, path.name)]
 
 
 def zipfile_like(path: Path) -> bool:

@@ -6,7 +6,6 @@ A checkpoint of nnU-Net is a pickle, and opening one runs what is in it: name on
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from vlm.anatomy.engines.outside import has_gpu, program, run, write_scan
 from vlm.anatomy.engines.protocol import LabelMap, MapEngine, Off, with_wholes
 from vlm.errors import UsageError, shown
 from vlm.evidence import Case
+from vlm.scratch import scratch_folder
 
 COMMAND = "nnUNetv2_predict_from_modelfolder"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
@@ -39,8 +39,8 @@ def nnunet(model: Path) -> MapEngine:
         command = program(COMMAND)
         if command is None:
             raise UsageError(f"E_USAGE: --anatomy nnunet is off: {COMMAND} is not found. pip install nnunetv2.")
-        with tempfile.TemporaryDirectory(prefix="tomoscribe-") as made:
-            folder = Path(made).resolve()
+        with scratch_folder() as made:
+            folder = made.resolve()
             (folder / "in").mkdir()
             write_scan(folder / "in" / f"case_0000{ending}", case.volume)
             run(

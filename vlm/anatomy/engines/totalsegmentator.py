@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from vlm.anatomy.engines.outside import has_gpu, program, run, write_scan
 from vlm.anatomy.engines.protocol import PARTS, LabelMap, MapEngine, Off, with_wholes
 from vlm.errors import UsageError
 from vlm.evidence import Case
+from vlm.scratch import scratch_folder
 
 COMMAND = "TotalSegmentator"
 FAST = ("Dataset297_TotalSegmentator_total_3mm_1559subj",)  # one model at 3 mm
@@ -62,8 +62,8 @@ def _label(case: Case) -> LabelMap:
     if command is None or why is not None:
         raise UsageError(f"E_USAGE: --anatomy totalsegmentator is off: {why.reason if why else ''}.")
     full = _has(FULL) and (has_gpu() or not _has(FAST))  # five large models take many minutes without a GPU
-    with tempfile.TemporaryDirectory(prefix="tomoscribe-") as made:
-        folder = Path(made).resolve()
+    with scratch_folder() as made:
+        folder = made.resolve()
         settings = {"totalseg_id": "tomoscribe", "send_usage_stats": False, "prediction_counter": 0}
         (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
         write_scan(folder / "scan.nii.gz", case.volume)
