@@ -18,7 +18,7 @@ import typer
 from vlm import scratch
 from vlm.errors import TomoscribeError
 
-WrongWords = typer.BadParameter.__mro__[1]  # what the parser raises for any fault of a command's words
+WrongWords: Any = typer.BadParameter.__mro__[1]  # what the parser raises for any fault of a command's words
 STOPS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
