@@ -19,10 +19,12 @@ from vlm.anatomy.levels import levels
 from vlm.anatomy.liver import liver
 from vlm.anatomy.skeleton import bone_near_spine, skeleton, spine
 from vlm.ct.volume import Grid, Mask, Scan, Volume
-from vlm.evidence import Case
+from vlm.evidence import Case, Search
 from vlm.phantom.body import body
 from vlm.phantom.chest import Phantom, chest
 from vlm.phantom.torso import LAST_RIB_MM, VERTEBRA_MM
+from vlm.tools.bone_lesions import bone_lesions
+from vlm.tools.spine import bone_density
 
 SPACING = (1.5, 1.5, 2.0)
 CHESTS = (
@@ -245,3 +247,22 @@ def test_lumbar_vertebrae_of_a_real_abdomen_get_their_names() -> None:
 )
 def test_anchor_of_real_scans(name: str, anchor: str | None) -> None:
     assert levels(real_case(name)).anchor == anchor
+
+
+@pytest.mark.parametrize("kind", ["uniform", "normal"])
+def test_noise_without_a_body_has_no_spine_and_no_finding_of_bones(kind: str) -> None:
+    draw = np.random.default_rng(3)
+    shape = (64, 64, 64)
+    noise = draw.uniform(-1000, 1000, shape) if kind == "uniform" else draw.normal(0, 400, shape)
+    hu = np.clip(noise, -1024, 3071).astype(np.int16, order="F")
+    case = Case(Volume(hu, Grid(hu.shape, np.diag([3.0, 3.0, 3.0, 1.0])), Scan(source="phantom")))
+    assert not spine(case).found
+    told = [*bone_density(case), *bone_lesions(case)]
+    assert all(isinstance(record, Search) and not record.denies for record in told)
+
+
+def test_a_spine_in_a_noisy_scan_is_believed(plain: Phantom) -> None:
+    volume = plain.volume
+    noise = np.random.default_rng(4).normal(0, 120, volume.grid.shape)
+    noisy = Volume(np.clip(volume.hu + noise, -1024, 3071).astype(np.int16, order="F"), volume.grid, volume.scan)
+    assert spine(Case(noisy)).found

@@ -12,7 +12,7 @@ import numpy as np
 from vlm.anatomy.contrast import contrast
 from vlm.anatomy.coverage import coverage
 from vlm.anatomy.levels import levels
-from vlm.anatomy.skeleton import Spine, spine
+from vlm.anatomy.skeleton import Spine, marrow, spine
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation
 from vlm.tools.ground import search, withheld
@@ -22,7 +22,6 @@ NAME = "spine"
 LOW_HU = 100.0  # osteoporosis likely: Jang, Radiology 2019;291:360 (L1); lower thoracic bodies are 10-20 HU denser
 DOUBT_HU = 110.0  # the more than 90 % specific limit of Pickhardt, Ann Intern Med 2013;158:588
 LEVEL_MM = (10.0, -185.0)  # from the right dome: about T9 to L2
-ROI_MM = 7.0  # radius of the disc of marrow in the middle of the body
 MARROW_SHARE = 0.5  # slices through end plates and discs are left out: the middle half by density spread
 LEAST_SLICES_MM = 30.0
 HALF_BODY_MM = 11.0  # of L1, from its middle
@@ -42,7 +41,7 @@ def bone_density(case: Case) -> list[Evidence]:
     level, chosen = _chosen(case, axis, dome)
     if chosen.size == 0:
         return [search(case, NAME, "osteopenia", site=site, covered=0.0, failed=("not_covered",))]
-    means, spreads, voxels = _marrow(case, chosen)
+    means, spreads, voxels = marrow(case.working, axis.bodies_mm, chosen)
     # Mid-body slices are even; end plates, discs with gas and osteophytes are not.
     even = spreads <= np.quantile(spreads, MARROW_SHARE)
     value = float(np.median(means[even]))
@@ -89,20 +88,3 @@ def _chosen(case: Case, axis: Spine, dome_mm: float) -> tuple[str, np.ndarray]:
     heights = axis.canal_mm[:, 2] - dome_mm
     chosen = np.flatnonzero(axis.good & (heights <= LEVEL_MM[0]) & (heights >= LEVEL_MM[1]))
     return "spine", chosen if chosen.size * step >= LEAST_SLICES_MM else chosen[:0]
-
-
-def _marrow(case: Case, slices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and spread (HU) of the disc of marrow of each slice, and the discs as (X, Y, Z) bool."""
-    volume, axis = case.working, spine(case)
-    ijk = volume.grid.to_ijk(axis.bodies_mm)
-    step_x, step_y, _ = volume.grid.spacing_mm
-    voxels = np.zeros(volume.grid.shape, dtype=bool, order="F")
-    x, y = np.arange(volume.grid.shape[0])[:, None], np.arange(volume.grid.shape[1])[None, :]
-    means, spreads = np.zeros(slices.size), np.full(slices.size, 1e3)
-    for number, k in enumerate(slices):
-        disc = ((x - ijk[k, 0]) * step_x) ** 2 + ((y - ijk[k, 1]) * step_y) ** 2 <= ROI_MM**2
-        values = volume.hu[:, :, k][disc]
-        if values.size:
-            means[number], spreads[number] = float(values.mean()), float(values.std())
-            voxels[:, :, k] = disc
-    return means, spreads, voxels
