@@ -14,12 +14,14 @@ from tests.test_cli import tomoscribe
 
 ROOT = Path(__file__).resolve().parents[1]
 AT_WORK = """
+import signal
 import time
 import typer
 from app.commands.ending import run_to_its_end
 from app.running import side_by_side
 from vlm.scratch import scratch_folder
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 app = typer.Typer()
 
 @app.command()
