@@ -22,7 +22,7 @@ from scipy.special import expit, logit
 
 from vlm.encoder.adapter import Adapter, Head
 from vlm.encoder.calibration import auroc, calibrate, resampled
-from vlm.encoder.measured import BELLY, SHIPPED, Measures, part_of
+from vlm.encoder.measured import BELLY_SEEN, SHIPPED, Measures, part_of
 from vlm.encoder.measures import NAMES
 from vlm.findings.packs import Column
 from vlm.phantom.seeds import only
@@ -163,15 +163,15 @@ def rates_of(cohort: Path, wanted: Mapping[str, Column]) -> dict[str, float]:
     only("tune", [one["asked"]["seed"] for one in told])
     rows = [(one["asked"]["region"], truths_of(one["findings"])) for one in told]
     seen = {
-        name: [row[name] == 1 for region, row in rows if region in ("trunk", _part_of(column)) and row[name] >= 0]
+        name: [row[name] == 1 for region, row in rows if region in ("trunk", _region_of(column)) and row[name] >= 0]
         for name, column in wanted.items()
     }
     common = sum(map(sum, seen.values())) / max(1, sum(map(len, seen.values())))
     return {name: (sum(held) + PRIOR_BODIES * common) / (len(held) + PRIOR_BODIES) for name, held in seen.items()}
 
 
-def _part_of(column: Column) -> str:
-    return "abdomen" if column.findings[0] in BELLY else "chest"
+def _region_of(column: Column) -> str:
+    return "abdomen" if part_of(column.findings) == BELLY_SEEN else "chest"
 
 
 def adapter_of(bodies: Sequence[Taught], cohort: Path, command: str) -> tuple[Adapter, dict[str, str]]:
