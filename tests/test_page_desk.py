@@ -105,6 +105,19 @@ def test_a_refusal_is_said_in_words_without_the_code_in_front() -> None:
     assert verdict["title"] == "This cannot be read: Modality is MR, expected CT. Send the CT."
 
 
+def test_a_refusal_of_the_only_file_is_said_once() -> None:
+    why = "E_TRUNCATED: pixel data is 10 of 20 bytes, expected all of it. Copy the file again."
+    inventory = {
+        "series": [],
+        "skipped": [{"files": 2, "kind": "text"}],
+        "refused_files": [{"files": 1, "message": why}],
+        "refusal": {"code": "E_TRUNCATED", "message": why},
+    }
+    verdict = verdict_of({"end": "done", "inventory": inventory})
+    assert "Pixel data is 10 of 20 bytes" in verdict["title"]
+    assert verdict["lines"] == ["Left out: 2 × text."]
+
+
 def test_a_point_tells_hu_structure_and_evidence(desk: Desk, case: str) -> None:
     entry = next(e for e in desk.document(case, OWNER)["legend"] if e["finding"] == "lung_nodule")
     here = desk.point(case, OWNER, tuple(entry["mm"]))

@@ -128,6 +128,26 @@ def test_the_legend_fades_hides_and_lights_masks(visit: Visit, query: str) -> No
     assert seen() <= crosshair_alone * 1.5
 
 
+@needs_npm
+def test_3d_shows_bones_whatever_window_the_planes_have(visit: Visit) -> None:
+    page = visit(query="", viewport={"width": 800, "height": 560})
+    window = "() => tomoscribe.viewer.view.state().range"
+    page.evaluate("tomoscribe.viewer.setWindow('lung')")
+    page.select_option("select[aria-label=Layout]", "solid")
+    assert page.evaluate(window) == [50, 750]
+    assert "L 400  W 700" in page.inner_text("#viewer .corner")
+    page.evaluate("tomoscribe.viewer.setWindow('bone')")  # as a click on a sentence does
+    assert page.evaluate(window) == [50, 750]
+    page.evaluate("tomoscribe.viewer.setWindow('mediastinum')")
+    assert page.evaluate(window) == [-160, 240]
+    page.select_option("select[aria-label=Layout]", "large")
+    assert page.evaluate(window) == [-160, 240]
+    page.select_option("select[aria-label=Layout]", "solid")
+    page.evaluate("tomoscribe.viewer.setWindow('lung')")
+    page.select_option("select[aria-label=Layout]", "large")
+    assert page.evaluate(window) == [-1350, 150]
+
+
 def dragged(page: Page, start: tuple[int, int], end: tuple[int, int]) -> tuple[list[float], list[float]]:
     """Drag over the picture; the points that both ends have, as the crosshair tells them."""
     box = page.locator(PICTURE).bounding_box()
@@ -194,6 +214,11 @@ def test_a_box_tells_hu_and_area_and_can_be_asked_about(visit: Visit, finished: 
     assert mean == pytest.approx(float(values.mean()), abs=max(15.0, 0.1 * float(values.std())))
     assert spread == pytest.approx(float(values.std()), rel=0.15, abs=10.0)
     assert area == pytest.approx(abs(a[0] - b[0]) * abs(a[1] - b[1]) / 100, rel=0.2)  # cm²
+    if not query:  # what is drawn is what was measured: a rectangle has corners
+        drawn(page)
+        seen = pixels(page, PICTURE)
+        for x, y in ends:
+            assert np.ptp(seen[y - 2 : y + 3, x - 2 : x + 3], axis=-1).max() > COLOURED
     page.click("#ask-box")
     page.wait_for_selector("#chat-log li:last-child .call >> text=measure box")
 

@@ -30,7 +30,8 @@ def verdict_of(said: Mapping[str, Any]) -> dict[str, Any]:
     left += [f"Not readable: {entry['files']} × {_sentence(entry['message'])}" for entry in inventory["refused_files"]]
     refusal = inventory["refusal"]
     if refusal is not None:
-        return _refused(refusal["code"], refusal["message"], left, series)
+        told = _sentence(refusal["message"])  # stands in the title: a list of one file would repeat it
+        return _refused(refusal["code"], refusal["message"], [line for line in left if not line.endswith(told)], series)
     notes = [
         f"{'Limit' if note['severity'] == 'limit' else 'Mended'}: {_sentence(note['message'])}"
         for note in inventory["intake"]

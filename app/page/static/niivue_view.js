@@ -9,6 +9,10 @@ const AXIAL = 0,
 const MODE = { none: 0, length: 2, pan: 3, box: 6, crosshair: 8, window: 9 }; // NiiVue's DRAG_MODE
 const PREVIEW_FROM = 24e6; // voxels from which a coarse preview is shown first
 const HEAT_FROM = 0.2; // of 1: less is not worth a colour
+const SOLID = [400, 700]; // level and width in 3D, HU: bone, metal and enhanced blood
+const FOG_HU = -300; // a window that begins below makes a fog of the lungs and of the air around the patient
+const FRONT = [160, 8]; // azimuth and elevation in 3D: from the front, a little from the side
+const EDGE_PX = 2;
 const LARGE = [
   { sliceType: AXIAL, position: [0, 0, 0.66, 1] },
   { sliceType: CORONAL, position: [0.66, 0, 0.34, 0.5] },
@@ -45,6 +49,7 @@ function options() {
     sagittalNoseLeft: true,
     isCornerOrientationText: false,
     showAllOrientationMarkers: false,
+    fontColor: [0.96, 0.76, 0.26, 1],
     multiplanarShowRender: 1,
     multiplanarLayout: 2,
     multiplanarEqualSize: false,
@@ -107,6 +112,8 @@ class NiivueView {
     this.nv = new this.library.Niivue(options());
     this.stage.replaceChildren(this.canvas);
     await this.nv.attachToCanvas(this.canvas, false);
+    this.nv.drawSelectionBox = (box) => this.outline(box);
+    this.nv.setRenderAzimuthElevation(...FRONT);
     const large = this.open.shape.reduce((a, b) => a * b, 1) > PREVIEW_FROM;
     this.scan = await this.add(this.source(large ? 'preview.nii' : 'ct.nii'));
     this.nv.onLocationChange = (where) => this.located(Array.from(where.mm).slice(0, 3));
@@ -214,6 +221,19 @@ class NiivueView {
       );
   }
 
+  // What a box measures is a rectangle, so that is what is drawn: NiiVue would draw an ellipse into it.
+  outline([left, top, width, height]) {
+    const { nv, canvas } = this;
+    nv.gl.viewport(0, 0, canvas.width, canvas.height);
+    for (const edge of [
+      [left, top, width, EDGE_PX],
+      [left, top + height - EDGE_PX, width, EDGE_PX],
+      [left, top, EDGE_PX, height],
+      [left + width - EDGE_PX, top, EDGE_PX, height],
+    ])
+      nv.drawRect(edge, nv.opts.measureLineColor);
+  }
+
   mm() {
     return Array.from(this.nv.frac2mm(this.nv.scene.crosshairPos, 0, true)).slice(0, 3);
   }
@@ -229,6 +249,12 @@ class NiivueView {
   }
 
   window(level, width) {
+    const fog = this.solid && level - width / 2 < FOG_HU;
+    this.flat = fog ? [level, width] : null; // of the planes, taken up again after 3D
+    this.range(...(fog ? SOLID : [level, width]));
+  }
+
+  range(level, width) {
     this.scan.cal_min = level - width / 2;
     this.scan.cal_max = level + width / 2;
     this.refresh();
@@ -256,6 +282,15 @@ class NiivueView {
   }
 
   layout(name) {
+    const solid = name === 'solid';
+    if (solid && !this.solid) {
+      this.flat = this.levels();
+      this.range(...SOLID);
+    } else if (!solid && this.flat) {
+      this.range(...this.flat);
+      this.flat = null;
+    }
+    this.solid = solid;
     if (name === 'large') {
       this.nv.setCustomLayout(LARGE);
       return;

@@ -246,6 +246,7 @@ class Viewer {
     this.view?.layout(name);
     if (this.second) this.second.view?.layout(name);
     this.paint();
+    if (this.view) this.say(this.view.mm());
   }
 
   setTool(name) {
