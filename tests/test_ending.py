@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_cli import tomoscribe
+from tests.test_cli import COMMAND, tomoscribe
 
 ROOT = Path(__file__).resolve().parents[1]
 AT_WORK = """
@@ -77,6 +77,16 @@ def test_wrong_words_are_told_in_one_line(words: list[str], told: str) -> None:
     assert done.stderr.count("\n") == 1
     assert told in done.stderr
     assert "--help`." in done.stderr
+
+
+def test_a_prompt_that_nobody_answers_is_told_in_one_line(tmp_path: Path) -> None:
+    words = ["serve", "--users", str(tmp_path / "users"), "--add-user", "ann"]
+    done = subprocess.run(
+        [COMMAND, *words], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60
+    )
+    assert done.returncode == 2
+    assert "E_USAGE: the input ended" in done.stderr
+    assert not (tmp_path / "users").exists()
 
 
 def test_no_words_at_all_print_the_help() -> None:

@@ -34,8 +34,10 @@ def run_to_its_end(app: typer.Typer) -> NoReturn:
     except TomoscribeError as error:
         typer.echo(str(error), err=True)
         code = error.exit_code
-    except typer.Abort:  # Ctrl-C at a prompt
-        code = 128 + signal.SIGINT
+    except typer.Abort:  # Ctrl-C at a prompt, or nobody there to answer it
+        if not _stopped:
+            typer.echo("E_USAGE: the input ended, expected an answer. Run it at a terminal.", err=True)
+        code = 2
     except WrongWords as fault:
         typer.echo(usage_line(fault), err=True, nl=bool(fault.format_message()))
         code = 2
@@ -47,7 +49,7 @@ def run_to_its_end(app: typer.Typer) -> NoReturn:
     if _stopped:  # threads at work are not waited for, and could only write into what is removed now
         scratch.remove_all()
         sys.stdout.flush()
-        os._exit(int(code or 128 + _stopped[0]))
+        os._exit(128 + _stopped[0])
     raise SystemExit(code)
 
 
