@@ -54,6 +54,8 @@ def test_a_ball_put_into_a_real_groin_is_told_from_a_healthy_node_and_a_vessel()
     assert not nodes(groin_nodes(real_case(OTHER)))
     assert not nodes(groin_nodes(with_ball(volume, PLACE_MM, 12.0)))  # as large as a healthy one
     assert not nodes(groin_nodes(with_ball(volume, PLACE_MM, 18.0, long=5.0)))  # a vessel or a cord
+    (large,) = nodes(groin_nodes(with_ball(volume, PLACE_MM, 28.0)))  # it holds the ball that tells muscles
+    assert large.measured("short_axis").value == pytest.approx(28.0, abs=5.0)  # type: ignore[union-attr]
     (node,) = nodes(groin_nodes(with_ball(volume, PLACE_MM, 20.0)))
     assert node.side == "right"
     assert node.measured("short_axis").value == pytest.approx(20.0, abs=4.0)  # type: ignore[union-attr]

@@ -8,6 +8,7 @@ Arrays here are (Z, Y, X).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cc3d
@@ -121,17 +122,23 @@ def lumps(case: Case, part: slice, middle_mm: float) -> list[Lump]:
     grid, hu = case.working.grid, case.working.hu.T[part]
     bone = skeleton(case).voxels.T[part]
     soft = (hu > SOFT_HU[0]) & (hu < SOFT_HU[1]) & shrunk(body(case).voxels.T[part], SKIN_MM, grid)
-    bulky = grown(opened(soft | bone, BULKY_MM, grid), CLEAR_MM, grid)
+    bulky = opened(soft | bone, BULKY_MM, grid)
+    large = list(_nodes(bulky & soft, hu, grid))  # alone in fat, so no muscle
+    small = soft & ~grown(bulky, CLEAR_MM, grid)
     aside = np.abs(grid.to_mm(np.c_[np.arange(hu.shape[2]), np.zeros((hu.shape[2], 2))])[:, 0] - middle_mm)
     place = np.broadcast_to(((aside > ASIDE_MM[0]) & (aside < ASIDE_MM[1]))[None, None, :] & _in_front(bone), hu.shape)
-    labels: NDArray[np.uint32] = cc3d.connected_components(opened(soft & ~bulky, THIN_MM, grid), connectivity=6)
-    out: list[Lump] = []
-    for number in range(1, int(labels.max()) + 1):
-        piece = labels == number
-        lump = None if np.count_nonzero(piece) * grid.voxel_ml < 1.0 else _as_node(piece, hu, grid)
-        if lump is not None and place[piece].mean() > 0.5:
-            out.append(lump)
-    return sorted(out, key=lambda lump: -lump.short_mm)
+    found = [*large, *_nodes(opened(small, THIN_MM, grid), hu, grid)]
+    return sorted((lump for lump in found if place[lump.voxels].mean() > 0.5), key=lambda lump: -lump.short_mm)
+
+
+def _nodes(soft: Bools, hu: NDArray[np.int16], grid: Grid) -> Iterator[Lump]:
+    """The pieces that may be nodes."""
+    labels: NDArray[np.uint32] = cc3d.connected_components(soft, connectivity=6)
+    sizes = np.bincount(labels.ravel())
+    for number in np.flatnonzero(sizes[1:] * grid.voxel_ml >= 1.0) + 1:
+        lump = _as_node(labels == number, hu, grid)
+        if lump is not None:
+            yield lump
 
 
 def _in_front(bone: Bools) -> Bools:
