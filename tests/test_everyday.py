@@ -286,11 +286,22 @@ def test_how_a_patient_asks_changes_no_finding(words: str) -> None:
         ("I don't have a clot in my vein", "thrombosis"),
         ("no water bubble in my kidney", "renal_cyst"),
         ("there are no pebbles in my gallbladder", "gallstone"),
+        ("the cancer did not spread", "metastatic_disease"),
+        ("cancer has not spread", "metastatic_disease"),
     ],
 )
 def test_what_a_patient_denies_is_denied(words: str, finding: str) -> None:
     query = read_query(words)
     assert (query.findings, query.denied) == ((finding,), True)
+
+
+@pytest.mark.parametrize(
+    ("words", "finding"),
+    [("isn't my heart too big?", "cardiomegaly"), ("do I not have a clot in my lung?", "pulmonary_embolism")],
+)
+def test_a_question_whether_it_is_not_so_denies_nothing(words: str, finding: str) -> None:
+    query = read_query(words)
+    assert (query.findings, query.denied) == ((finding,), False)
 
 
 @pytest.mark.parametrize(
@@ -321,6 +332,26 @@ def test_words_around_a_word_of_reports_say_what_it_is_of() -> None:
     assert read_query("solid nodule in the lung").findings == ("lung_nodule",)  # the word of reports is more exact
 
 
+@pytest.mark.parametrize(
+    ("words", "finding"),
+    [
+        ("is there a white spot on my lung", "lung_lesion"),
+        ("hardened arteries in the heart", "coronary_artery_calcification"),
+        ("lymph node is up to 9 mm", "lymph_node"),
+        ("air in the bowel escaped into the belly", "pneumoperitoneum"),
+        ("swelling everywhere in the bowel wall", "submucosal_edema"),
+    ],
+)
+def test_the_place_and_the_size_of_a_thing_say_which_finding_it_is(words: str, finding: str) -> None:
+    assert read_query(words).findings == (finding,)
+
+
+def test_swelling_beside_the_aorta_is_no_aneurysm() -> None:
+    assert not {"abdominal_aortic_aneurysm", "aortic_aneurysm"} & set(
+        read_query("swelling beside the aorta in my belly").findings
+    )
+
+
 def test_nodes_are_no_place_of_enlarged_nodes() -> None:
     assert read_query("enlarged lymph glands").sites == ()
     assert read_query("enlarged lymph glands in the axilla").sites == ("axilla",)
@@ -329,6 +360,9 @@ def test_nodes_are_no_place_of_enlarged_nodes() -> None:
 def test_what_is_left_by_something_is_on_no_side() -> None:
     assert read_query("a scar left by an old lung infection").side is None
     assert read_query("a scar on the left").side == "left"
+    assert read_query("nodule on the left by the heart").side == "left"
+    over = read_query("effusion on the left over 300 ml")
+    assert over.side == "left" and [size.low for size in over.sizes] == [300.0]
 
 
 def test_calcium_of_the_aortic_valve_answers_for_a_heart_valve() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from vlm.scratch import scratch_folder
 from vlm.workers import AHEAD, DIED, in_parallel
 
 
@@ -21,8 +23,9 @@ def double(number: int) -> int:
 
 
 def wait_long(folder: Path) -> int:
-    (folder / str(os.getpid())).touch()
-    time.sleep(60)  # longer than the test: the run is killed meanwhile
+    with scratch_folder():
+        (folder / str(os.getpid())).touch()
+        time.sleep(120)  # longer than the test: the run is stopped meanwhile
     return 0
 
 
@@ -40,26 +43,34 @@ def _divide(number: int) -> float:
     return 1 / number
 
 
-def test_workers_end_when_the_run_is_killed(tmp_path: Path) -> None:
-    code = (
-        "from pathlib import Path; from tests.test_workers import wait_long; from vlm.workers import in_parallel\n"
-        f"if __name__ == '__main__': list(in_parallel(wait_long, [Path({str(tmp_path)!r})] * 2, workers=2))"
-    )
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_when_the_run_is_stopped_and_leave_no_folder(number: signal.Signals, tmp_path: Path) -> None:
+    started, scratch = tmp_path / "started", tmp_path / "scratch"
+    started.mkdir()
+    scratch.mkdir()
     script = tmp_path / "run.py"
-    script.write_text(code)
+    script.write_text(
+        "import signal, sys\nfrom pathlib import Path\n"
+        "from tests.test_workers import wait_long\nfrom vlm.workers import in_parallel\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"    list(in_parallel(wait_long, [Path({str(started)!r})] * 6, workers=2))\n"
+    )
     root = Path(__file__).resolve().parents[1]
-    run = subprocess.Popen([sys.executable, script], cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
-    workers: list[int] = []
-    deadline = time.monotonic() + 60
-    while len(workers) < 2 and time.monotonic() < deadline:
-        workers = [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]
-        os.sched_yield()
-    run.kill()
-    run.wait()
+    environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(scratch)}
+    with subprocess.Popen([sys.executable, script], cwd=root, env=environment, stderr=subprocess.DEVNULL) as run:
+        deadline = time.monotonic() + 60
+        while len(list(started.iterdir())) < 2 and time.monotonic() < deadline:
+            os.sched_yield()
+        workers = [int(path.name) for path in started.iterdir()]
+        run.send_signal(number)
+        run.wait(timeout=30)  # jobs would take six minutes
     assert len(workers) == 2
     while any(map(alive, workers)) and time.monotonic() < deadline:
         os.sched_yield()
     assert not any(map(alive, workers))
+    assert not list(scratch.glob("tomoscribe-*"))
 
 
 def alive(process: int) -> bool:

@@ -18,11 +18,13 @@ _in_use: set[str] = set()
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """An empty folder in the system's temporary folder, for its owner alone (0700), gone after the block."""
-    with tempfile.TemporaryDirectory(prefix="tomoscribe-", ignore_cleanup_errors=True) as name:
-        _in_use.add(name)
-        try:
-            yield Path(name)
-        finally:
+    name = tempfile.mkdtemp(prefix="tomoscribe-")
+    _in_use.add(name)
+    try:
+        yield Path(name)
+    finally:
+        shutil.rmtree(name, ignore_errors=True)
+        if not Path(name).exists():  # a stop may come amid the removal
             _in_use.discard(name)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import wait
-from typing import TypeVar
+from typing import NoReturn, TypeVar
+
+from vlm import scratch
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -58,6 +61,11 @@ def in_parallel(function: Callable[[J], R], jobs: Iterable[J], *, workers: int =
                     for future in wait_for(running, return_when=FIRST_COMPLETED).done:
                         result = future.result()
                         yield running.pop(future), result
+            except (KeyboardInterrupt, SystemExit):  # the run is stopped: nobody waits for what is still at work
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in multiprocessing.active_children():
+                    child.terminate()
+                raise
             except BrokenProcessPool:
                 lost = list(running.values())
                 if count == 1 and lost:
@@ -81,12 +89,18 @@ def threads(count: int) -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it ends."""
+    """End this process when the one that started it ends or stops it, and leave nothing unpacked behind."""
+    signal.signal(signal.SIGTERM, lambda *_: _end())
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def watch() -> None:
         wait([parent.sentinel])
-        os._exit(1)
+        _end()
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _end() -> NoReturn:
+    scratch.remove_all()
+    os._exit(1)

@@ -37,7 +37,13 @@ _INSTEAD = re.compile(r"\b(instead of|rather than|in place of)\b.*", re.I)  # de
 _NO = re.compile(r"^\s*(no|not|without|absence of|absent)\b", re.I)
 # "My heart is not big", "I do not have": what somebody lacks; a lung that "is not opening" is not denied.
 _NOT = re.compile(
-    r"\b((is|are|was|were)( not| no|n['’]t)|(do|does|did)( not|n['’]t) have|(have|has) no)\b(?! \w+ing\b)", re.I
+    r"\b((is|are|was|were)( not| no|n['’]t)|(do|does|did)( not|n['’]t) have|(have|has) no"
+    r"|(did|do|does|have|has)( not|n['’]t) spread)\b(?! \w+ing\b)",
+    re.I,
+)
+# "Isn't my heart too big?" and "do I not have a clot?" ask whether it is so.
+_ASKS = re.compile(
+    r"^\s*((is|are|was|were|do|does|did|have|has)n['’]?t\b|(do|does|did|have|has) \w+( \w+)? not\b)", re.I
 )
 # "Is the bowel normal?", "clear lungs": nearest in meaning is a disease of the place, which nobody asked of.
 _WELL = re.compile(r"\b(normal|healthy|fine|ok|okay|clear|clean|good|alright|all right|unremarkable)\b", re.I)
@@ -142,6 +148,8 @@ def _is_other(text: str, mention: Mention) -> bool:
 
 def _denied(text: str) -> bool:
     """Whether words that no vocabulary has deny what they mean; "urine that cannot drain" denies no stasis."""
+    if _ASKS.match(text):
+        return False
     asked = _INSTEAD.sub("", text)
     named = next((name.span for name in names_in(asked) if name.everyday), None)
     if presence_of(asked, named or (0, len(asked))) == "absent":

@@ -20,8 +20,8 @@ from vlm.anatomy.air import distance_mm
 from vlm.anatomy.aorta import aorta
 from vlm.anatomy.ball import box_of
 from vlm.anatomy.coverage import coverage
-from vlm.anatomy.kidneys import SIDES
-from vlm.anatomy.skeleton import skeleton, spine
+from vlm.anatomy.kidneys import SIDES, kidneys
+from vlm.anatomy.skeleton import METAL_HU, skeleton, spine
 from vlm.ct.volume import Mask
 from vlm.evidence import Case, Evidence, Measurement, Observation, Side
 from vlm.tools.ground import search
@@ -46,7 +46,7 @@ LARGE_MM, FAT_OF_LARGE = 8.0, 0.03  # it lies on the psoas below a wide ureter, 
 GAS_HU, GAS_SHARE = -250, 0.03  # bowel is near
 DENSE_SHARE = 0.04  # of the shell: vessels full of calcium, bone, enteric contrast
 BONE_MM, AORTA_MM = 6.0, 8.0
-MOST = 6  # spots of a side: enteric or excreted contrast, or noise
+MOST = 3  # spots of a side: more are calcium of arteries, enteric or excreted contrast, or noise
 
 Bools = NDArray[np.bool_]
 
@@ -67,18 +67,18 @@ def ureter_stones(case: Case) -> list[Evidence]:
 
 
 def _of(case: Case, side: Side) -> list[Evidence]:
-    share, place = coverage(case).of(SITE, side), _place(case, side)
+    share, place, kidney = coverage(case).of(SITE, side), _place(case, side), _kidney(case, side)
     part = None if place is None else own_voxels(case, place, NEAR_MM)
     failed: tuple[str, ...] = ()
     if share > 0 and phase(case) != "none":
         failed = ("contrast",)
-    elif share > 0 and part is None:
+    elif share > 0 and (part is None or kidney is None):  # its own stones would be told as those of the ureter
         failed = ("not_found",)
     elif share > 0 and case.volume.grid.spacing_mm[2] > THICK_MM:
         failed = ("thick_slices",)
-    if failed or share <= 0 or place is None or part is None:
+    if failed or share <= 0 or place is None or part is None or kidney is None:
         return [search(case, NAME, FINDING, site=SITE, side=side, covered=0.0, failed=failed)]
-    found = sorted(spots(case, part, side), key=lambda spot: -spot.width_mm)
+    found = sorted(spots(part, _barred(case, part, kidney)), key=lambda spot: -spot.width_mm)
     if len(found) > MOST:
         return [search(case, NAME, FINDING, site=SITE, side=side, covered=0.0, failed=("noise",))]
     out: list[Evidence] = [_observed(case, side, spot, number) for number, spot in enumerate(found, 1)]
@@ -119,31 +119,42 @@ def _place(case: Case, side: Side) -> Mask | None:
     return Mask(f"ureter_{side}", whole.T, grid) if whole.any() else None
 
 
-def spots(case: Case, part: Part, side: Side) -> Iterator[Spot]:
+def _kidney(case: Case, side: Side) -> Mask | None:
+    """The kidney with its sinus; None where it was not found."""
+    outlined = organ(case, f"kidney_{side}")
+    return kidneys(case)[side] if outlined.mask is None else closed_outline(outlined)
+
+
+def spots(part: Part, barred: Bools) -> Iterator[Spot]:
     """Dense spots in the place of a ureter that may be stones.
 
     Args:
         part: the box around that place, and the place as its outline.
+        barred: (Z, Y, X), of the box, where no stone of a ureter lies.
     """
     least_hu = _least_hu(part)
     labels = cc3d.connected_components(part.hu > least_hu, connectivity=26)
-    barred = _barred(case, part, side)
+    steps = part.grid.spacing_mm[::-1]
     for number, box in enumerate(ndimage.find_objects(labels.astype(np.int32)), 1):
-        if box is None or max(box[n].stop - box[n].start for n in (1, 2)) * part.grid.spacing_mm[0] > 2 * MM[1]:
+        high, *across = ((along.stop - along.start) * step for along, step in zip(box, steps, strict=True))
+        if high > HEIGHT_MM or max(across) > 2 * MM[1]:
             continue
         piece = labels[box] == number
-        if not part.voxels[box][piece].mean() > 0.5 or barred[box][piece].any():
+        if part.voxels[box][piece].mean() <= 0.5 or barred[box][piece].any():
             continue
         own = np.zeros(labels.shape, dtype=bool)
         own[box] = piece
-        area = float(piece.sum(axis=(1, 2)).max()) * part.grid.spacing_mm[0] * part.grid.spacing_mm[1]
+        area = float(piece.sum(axis=(1, 2)).max()) * steps[1] * steps[2]
         spot = Spot(part.named("spot", own), 2.0 * float(np.sqrt(area / np.pi)), float(part.hu[own].max()))
-        high = (box[0].stop - box[0].start) * part.grid.spacing_mm[2]
-        usual = SURE_MM <= spot.width_mm < LARGE_MM  # noise is small, and what bowel holds is large
-        faint = spot.peak_hu < least_hu + (PEAK_HU if usual else 2 * PEAK_HU)
-        fat = FAT_OF_LARGE if spot.width_mm >= LARGE_MM else FAT_SHARE
-        if MM[0] <= spot.width_mm <= MM[1] and high <= HEIGHT_MM and not faint and _apart(own, part, fat):
+        if _like_a_stone(spot, least_hu) and _apart(own, part, spot.width_mm):
             yield spot
+
+
+def _like_a_stone(spot: Spot, least_hu: float) -> bool:
+    """Whether it is as wide and as dense as a stone: not much fainter, which noise and bowel are, and no metal."""
+    usual = SURE_MM <= spot.width_mm < LARGE_MM  # noise is small, and what bowel holds is large
+    peak_hu = least_hu + (PEAK_HU if usual else 2 * PEAK_HU)
+    return MM[0] <= spot.width_mm <= MM[1] and peak_hu <= spot.peak_hu <= METAL_HU
 
 
 def _least_hu(part: Part) -> float:
@@ -155,7 +166,7 @@ def _least_hu(part: Part) -> float:
     return max(STONE_HU, MIDDLE_HU + ABOVE_NOISE * float(noise))
 
 
-def _barred(case: Case, part: Part, side: Side) -> Bools:
+def _barred(case: Case, part: Part, kidney: Mask) -> Bools:
     """What is bone, or lies at the aorta or in the kidney."""
     grid, trace = part.grid, aorta(case)
     near = [(skeleton(case), BONE_MM)]
@@ -167,17 +178,16 @@ def _barred(case: Case, part: Part, side: Side) -> Bools:
         there = mask.on(grid).voxels.T
         if there.any():
             out |= distance_mm(there, grid) <= reach
-    kidney = organ(case, f"kidney_{side}")
-    return out if kidney.mask is None else out | closed_outline(kidney).on(grid).voxels.T
+    return out | kidney.on(grid).voxels.T
 
 
-def _apart(own: Bools, part: Part, least_fat: float) -> bool:
-    """Whether so large a share of what is around it is fat, and hardly any gas or anything else that is dense."""
+def _apart(own: Bools, part: Part, width_mm: float) -> bool:
+    """Whether much of what is around it is fat, and hardly any of it gas or dense as well."""
     box = box_of(own, NEAR_MM + 1.0, part.grid)
     away, hu = distance_mm(own[box], part.grid), part.hu[box]
     shell = hu[(away > SHELL_MM[0]) & (away <= SHELL_MM[1])]
     return bool(
-        np.mean((shell > FAT_HU[0]) & (shell < FAT_HU[1])) >= least_fat
+        np.mean((shell > FAT_HU[0]) & (shell < FAT_HU[1])) >= (FAT_SHARE if width_mm < LARGE_MM else FAT_OF_LARGE)
         and np.mean(shell > STONE_HU) <= DENSE_SHARE
         and np.mean(hu[away <= NEAR_MM] < GAS_HU) <= GAS_SHARE
     )
