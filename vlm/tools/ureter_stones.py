@@ -67,20 +67,23 @@ def ureter_stones(case: Case) -> list[Evidence]:
 
 
 def _of(case: Case, side: Side) -> list[Evidence]:
-    share, place, kidney = coverage(case).of(SITE, side), _place(case, side), _kidney(case, side)
-    part = None if place is None else own_voxels(case, place, NEAR_MM)
-    failed: tuple[str, ...] = ()
-    if share > 0 and phase(case) != "none":
-        failed = ("contrast",)
-    elif share > 0 and (part is None or kidney is None):  # its own stones would be told as those of the ureter
-        failed = ("not_found",)
-    elif share > 0 and case.volume.grid.spacing_mm[2] > THICK_MM:
-        failed = ("thick_slices",)
-    if failed or share <= 0 or place is None or part is None or kidney is None:
+    def unseen(*failed: str) -> list[Evidence]:
         return [search(case, NAME, FINDING, site=SITE, side=side, covered=0.0, failed=failed)]
+
+    share = coverage(case).of(SITE, side)
+    if share <= 0:
+        return unseen()
+    if phase(case) != "none":
+        return unseen("contrast")
+    if case.volume.grid.spacing_mm[2] > THICK_MM:
+        return unseen("thick_slices")
+    place, kidney = _place(case, side), _kidney(case, side)
+    part = None if place is None else own_voxels(case, place, NEAR_MM)
+    if place is None or part is None or kidney is None:  # a kidney's own stones would be told as those of the ureter
+        return unseen("not_found")
     found = sorted(spots(part, _barred(case, part, kidney)), key=lambda spot: -spot.width_mm)
     if len(found) > MOST:
-        return [search(case, NAME, FINDING, site=SITE, side=side, covered=0.0, failed=("noise",))]
+        return unseen("noise")
     out: list[Evidence] = [_observed(case, side, spot, number) for number, spot in enumerate(found, 1)]
     looked, region = LOOKED_SHARE * min(share, 1.0), case.keep(place)
     out.append(search(case, NAME, FINDING, site=SITE, side=side, covered=looked, found=len(found), region=region))
@@ -142,19 +145,21 @@ def spots(part: Part, barred: Bools) -> Iterator[Spot]:
         piece = labels[box] == number
         if part.voxels[box][piece].mean() <= 0.5 or barred[box][piece].any():
             continue
+        area = float(piece.sum(axis=(1, 2)).max()) * steps[1] * steps[2]
+        width_mm, peak_hu = 2.0 * float(np.sqrt(area / np.pi)), float(part.hu[box][piece].max())
+        if not _like_a_stone(width_mm, peak_hu, least_hu):
+            continue
         own = np.zeros(labels.shape, dtype=bool)
         own[box] = piece
-        area = float(piece.sum(axis=(1, 2)).max()) * steps[1] * steps[2]
-        spot = Spot(part.named("spot", own), 2.0 * float(np.sqrt(area / np.pi)), float(part.hu[own].max()))
-        if _like_a_stone(spot, least_hu) and _apart(own, part, spot.width_mm):
-            yield spot
+        if _apart(own, part, width_mm):
+            yield Spot(part.named("spot", own), width_mm, peak_hu)
 
 
-def _like_a_stone(spot: Spot, least_hu: float) -> bool:
+def _like_a_stone(width_mm: float, peak_hu: float, least_hu: float) -> bool:
     """Whether it is as wide and as dense as a stone: not much fainter, which noise and bowel are, and no metal."""
-    usual = SURE_MM <= spot.width_mm < LARGE_MM  # noise is small, and what bowel holds is large
-    peak_hu = least_hu + (PEAK_HU if usual else 2 * PEAK_HU)
-    return MM[0] <= spot.width_mm <= MM[1] and peak_hu <= spot.peak_hu <= METAL_HU
+    usual = SURE_MM <= width_mm < LARGE_MM  # noise is small, and what bowel holds is large
+    least_peak_hu = least_hu + (PEAK_HU if usual else 2 * PEAK_HU)
+    return MM[0] <= width_mm <= MM[1] and least_peak_hu <= peak_hu <= METAL_HU
 
 
 def _least_hu(part: Part) -> float:
