@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import tomllib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -263,15 +264,24 @@ def _columns(told: Answered, score: Floats) -> list[str]:
     return lines
 
 
+def measured(cohort: Path) -> dict[str, Row]:
+    """Case -> what ``measure`` kept of it: what tools saw, and the numbers that heads look at; the newest of each."""
+    told: dict[str, dict[str, Any]] = defaultdict(dict)
+    for path in sorted((cohort / "measured").glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
+        case = path.name.rsplit("-", 1)[0].split("-", 1)[1]
+        told[case] |= json.loads(path.read_text(encoding="utf-8"))
+    return dict(told)
+
+
 def main() -> None:
     """Ask, print, and with --write-docs put the tables into their page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
-    kept = {path.name.rsplit("-", 1)[0].split("-", 1)[1]: path for path in (options.cohort / "measured").glob("*.json")}
+    kept = measured(options.cohort)
     folders = [folder for folder in sorted(options.cohort.glob("case-*")) if folder.name in kept]
-    seen = [json.loads(kept[folder.name].read_text(encoding="utf-8")) for folder in folders]
+    seen = [kept[folder.name] for folder in folders]
     read = json.loads((options.cohort / "figures.json").read_text(encoding="utf-8"))["made_by"].partition(": ")[0]
     text = (
         f"{table(answered(folders, seen))}\n\n{len(folders)} synthetic bodies of graded findings, read {read}. "

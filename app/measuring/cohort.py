@@ -1,7 +1,8 @@
 """The tools run over a cohort: parallel, resumable, one bad case told and skipped.
 
 What the tools saw of a case is remembered in ``COHORT/measured``, under a name that changes with the code
-of anatomy and tools; matching and counting are done anew each time.
+of anatomy and tools, and so are the numbers that heads look at, under a name of their own: networks that are
+taught anew leave the tools alone. Matching and counting are done anew each time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from app.measuring.matching import rows_of
 from app.measuring.stamp import stamp
 from app.measuring.table import markdown
 from vlm.errors import TomoscribeError, UsageError
-from vlm.evidence import Observation, Search
+from vlm.evidence import Case, Observation, Search
 from vlm.tools import load_tools
 from vlm.workers import in_parallel
 
@@ -33,8 +34,9 @@ LOOKED_AT = (  # of vlm/encoder: what the shipped heads look at
     "measures", "scene", "forms", "chest_measures", "lung_forms", "belly_measures", "gut_measures", "cell_features",
     "cells",
 )  # fmt: skip
-# Who finds a structure is the engine in use, as in read; and the networks that heads look through.
-WEIGHTS = ("anatomy/quality.json", "anatomy/network.safetensors", "encoder/cells.safetensors")
+# Who finds a structure is the engine in use, as in read.
+WEIGHTS = ("anatomy/quality.json", "anatomy/network.safetensors")
+NETWORKS = "encoder/cells.safetensors"  # that heads look through
 SCHEMA = "tomoscribe-measured/1"
 # Conditions that a miss is a miss under: a denial names the part; what was missed before is measured again.
 STANDING = frozenset(("partly_covered", "not_measured", "often_missed"))
@@ -124,26 +126,36 @@ def _read_all(
 
 def read_case(folder: Path, kept: Path, tools: frozenset[str], outlined: bool = False) -> dict[str, Any] | str:
     """Everything that the tools see in one scan, remembered on disk; or why it could not be read."""
-    from app.running import Clock, find_anatomy, run_tools, silent
+    from app.running import find_anatomy
     from vlm.anatomy.engines.labels import from_file
     from vlm.anatomy.structures import use
     from vlm.ct import read
-    from vlm.encoder.measures import measures
-    from vlm.evidence import Case
 
-    path = kept / f"{folder.parent.name}-{folder.name}-{_state(tools, outlined)}.json"
-    if path.is_file():
-        remembered: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return remembered
-    try:
-        case, clock = Case(read(folder / "scan").volume), Clock(silent)
-        if outlined:
-            use(case, from_file(folder / "labels.nii.gz"))
-    except TomoscribeError as error:
-        return str(error)
+    name, asked = f"{folder.parent.name}-{folder.name}", _asked(tools, outlined)
+    parts = {  # where each is remembered, and who finds it
+        kept / f"{name}-{_state(asked)}.json": functools.partial(_seen, tools=tools),
+        kept / f"{name}-{_state(asked, heads=True)}.numbers.json": _numbers,
+    }
+    if not all(path.is_file() for path in parts):
+        try:
+            case = Case(read(folder / "scan").volume)
+            if outlined:
+                use(case, from_file(folder / "labels.nii.gz"))
+        except TomoscribeError as error:
+            return str(error)
+        find_anatomy(case)
+        for path, find in parts.items():
+            if not path.is_file():
+                _keep(find(case), path)
+    return {key: value for path in parts for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def _seen(case: Case, tools: frozenset[str]) -> dict[str, Any]:
+    """What the tools see of a case."""
+    from app.running import Clock, run_tools, silent
+
     run = {name: tool for name, tool in load_tools().items() if not tools or name in tools}
-    find_anatomy(case)
-    failures = run_tools(case, run, clock)
+    failures = run_tools(case, run, Clock(silent))
     seen, looked, searches = [], set(), []
     for _, record in case.ledger:
         if isinstance(record, Search):
@@ -153,15 +165,23 @@ def read_case(folder: Path, kept: Path, tools: frozenset[str], outlined: bool = 
         if isinstance(record, Observation) and record.presence != "absent":
             looked.add((record.tool, record.finding))
             seen.append(_observed(record))
-    document = {
+    return {
         "observations": seen, "looked": sorted(looked), "searches": searches, "failures": failures,
         "observes": {name: list(tool.observes) for name, tool in run.items()},
-        "measures": [None if np.isnan(value) else round(float(value), 4) for value in measures(case)],
     }  # fmt: skip
+
+
+def _numbers(case: Case) -> dict[str, Any]:
+    """What heads look at."""
+    from vlm.encoder.measures import measures
+
+    return {"measures": [None if np.isnan(value) else round(float(value), 4) for value in measures(case)]}
+
+
+def _keep(document: dict[str, Any], path: Path) -> None:
     part = path.with_suffix(f".{os.getpid()}")
     part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     part.replace(path)
-    return json.loads(json.dumps(document))  # type: ignore[no-any-return]
 
 
 def _searched(record: Search) -> dict[str, Any]:
@@ -171,6 +191,7 @@ def _searched(record: Search) -> dict[str, Any]:
     return {
         "tool": record.tool, "finding": record.finding, "side": record.side,
         "stands": record.looked and set(record.failed) <= standing,
+        "covered": round(record.covered, 2), "failed": list(record.failed),
         "low_mm": box and box.low_mm, "high_mm": box and box.high_mm,
     }  # fmt: skip
 
@@ -187,15 +208,18 @@ def _observed(record: Observation) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _asked(tools: frozenset[str], outlined: bool) -> tuple[str, ...]:
+    return (*sorted(tools), *(["outlined"] if outlined else []))
+
+
 @functools.cache
-def _state(tools: frozenset[str], outlined: bool) -> str:
-    """A hash of the code, and of the engines' weights and ranks, that what is seen depends on."""
+def _state(asked: tuple[str, ...], heads: bool = False) -> str:
+    """A hash of the code, and of weights and ranks, that what is seen, or what heads look at, depends on."""
     import vlm
 
-    digest = hashlib.sha256(json.dumps([*sorted(tools), *(["outlined"] if outlined else [])]).encode())
-    root = Path(vlm.__file__).parent
-    for path in sorted(path for folder in CODE for path in (root / folder).rglob("*.py")):
-        digest.update(path.read_bytes())
-    for path in (*(root / "encoder" / f"{n}.py" for n in LOOKED_AT), *(root / n for n in WEIGHTS)):
+    digest, root = hashlib.sha256(json.dumps(asked).encode()), Path(vlm.__file__).parent
+    of_heads = [*(root / "encoder" / f"{n}.py" for n in LOOKED_AT), root / NETWORKS] if heads else []
+    code = sorted(path for folder in CODE for path in (root / folder).rglob("*.py"))
+    for path in (*code, *(root / n for n in WEIGHTS), *of_heads):
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:12]
