@@ -132,7 +132,7 @@ def read_case(folder: Path, kept: Path, tools: frozenset[str], outlined: bool = 
     from vlm.ct import read
 
     name, asked = f"{folder.parent.name}-{folder.name}", _asked(tools, outlined)
-    parts = {  # where each is remembered, and who finds it
+    parts: dict[Path, Callable[[Case], dict[str, Any]]] = {  # where each is remembered, and who finds it
         kept / f"{name}-{_state(asked)}.json": functools.partial(_seen, tools=tools),
         kept / f"{name}-{_state(asked, heads=True)}.numbers.json": _numbers,
     }
