@@ -21,7 +21,7 @@ import json
 import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,11 @@ from benchmarks.stamp import ROOT, stamp, write_section
 from vlm.encoder.adapter import Head
 from vlm.encoder.calibration import auroc, expected_error, resampled
 from vlm.encoder.measured import Measures, shipped
+from vlm.evidence import Ledger, Measurement, Observation, Search
 from vlm.findings.mentions import Mention
 from vlm.findings.packs import Pack, load_pack
 from vlm.language.query import Query, queries_of_pack, read_query
-from vlm.language.standing import kinds_of
+from vlm.language.standing import neither, stands
 from vlm.tools.registry import doubts
 
 PACKS = ("ct-rate-18", "merlin-30")
@@ -44,7 +45,8 @@ PARAPHRASES = ROOT / "benchmarks" / "questions" / "paraphrases.toml"
 LEAST, FOLDS = 5, 5
 OWN = 10.0  # bodies of its own that weigh as much in a column as what a status means in all columns
 PRIOR = 1.0  # bodies of the common share that stand beside those that were counted
-SAID = {"present": 1.0, "uncertain": 0.5, "absent": 0.0}
+SAID = {"present": 1.0, "uncertain": 0.5, "limited": 0.25, "absent": 0.0}
+DOUBTS = ("often_missed", "not_measured")  # conditions that come of what was measured last
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
 
@@ -69,11 +71,12 @@ def answered(folders: Sequence[Path], seen: Sequence[Row]) -> Answered:
     asked = [query for pack in packs for query in queries_of_pack(pack)]
     names = [f"{pack.name}: {column.name}" for pack in packs for column in pack.columns]
     lay = [read_query(words[_plain(query.words)]) for query in asked]
+    told = [ledger_of(one) for one in seen]
     truth = [truths(json.loads((folder / "truth.json").read_text(encoding="utf-8")), packs) for folder in folders]
     return Answered(
         columns=tuple(names),
-        said=np.array([[status(query, one) for query in asked] for one in seen]),
-        lay=np.array([[status(query, one) for query in lay] for one in seen]),
+        said=np.array([[status(query, one) for query in asked] for one in told]),
+        lay=np.array([[status(query, one) for query in lay] for one in told]),
         truth=np.array(truth),
         heads=np.array([[head_chance(query, one) for query in asked] for one in seen]),
         heads_lay=np.array([[head_chance(query, one) for query in lay] for one in seen]),
@@ -122,21 +125,32 @@ def _mention(finding: str) -> Mention:
     return Mention(finding=finding, presence="present", span=(0, 0), text="")
 
 
-def status(query: Query, seen: Row) -> str:
-    """As ``vlm.language.standing`` would put it, from what the tools saw and where they could look."""
-    if query.either:  # words that may mean one of several: denied where each of them is
-        each = [status(replace(query, findings=(key,), either=()), seen) for key in query.either]
-        return "absent" if set(each) == {"absent"} else ""
-    kinds = kinds_of(query) if query.findings else frozenset()
-    found = {each["presence"] for each in seen["observations"] if each["finding"] in kinds}
-    if found:
-        return "present" if "present" in found else "uncertain"
-    return "absent" if any(each["finding"] in kinds and denies(each) for each in seen["searches"]) else ""
+def status(query: Query, ledger: Ledger) -> str:
+    """What the product says of a query; "" where it says that nobody can say."""
+    found = stands(query, ledger) if query.understood else neither(query, ledger)
+    return "" if found is None or found.status == "not_assessed" else found.status
 
 
-def denies(search: Row) -> bool:
-    """Whether a denial rests on a search: not on that of a tool that mostly misses, whose misses ``measure`` counts."""
-    return bool(search["stands"]) and "often_missed" not in doubts(search["tool"], search["finding"])
+def ledger_of(seen: Row) -> Ledger:
+    """What the tools saw, as evidence; what their denials are worth is what limits say today."""
+    ledger = Ledger()
+    for each in seen["observations"]:
+        ledger.add(
+            Observation(
+                tool=each["tool"], finding=each["finding"], presence=each["presence"], side=each["side"],
+                site=each["site"], attributes=each["attributes"], note="its region was not kept",
+                measurements=tuple(Measurement(quantity=key, value=v) for key, v in each["measured"].items()),
+            )
+        )  # fmt: skip
+    for each in seen["searches"]:
+        failed = [key for key in each["failed"] if key not in DOUBTS]
+        ledger.add(
+            Search(
+                tool=each["tool"], finding=each["finding"], side=each["side"], site=each["site"],
+                covered=each["covered"], failed=(*failed, *doubts(each["tool"], each["finding"])),
+            )
+        )  # fmt: skip
+    return ledger
 
 
 def folds(count: int) -> NDArray[np.intp]:
@@ -251,8 +265,8 @@ def _probabilities(told: Answered, both: Floats, pack: str) -> str:
 
 def _columns(told: Answered, score: Floats) -> list[str]:
     """Each column: what tools say where it is there, and false where it is not; AUROC of tools, heads, and joined."""
-    lines = ["| column | with it | tools: present, uncertain, not found, not assessed | false of those without "
-             "| AUROC: tools | heads | joined |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| column | with it | tools: present, uncertain, not found in a part, not found, not assessed "
+             "| false of those without | AUROC: tools | heads | joined |", "|---|---|---|---|---|---|---|"]  # fmt: skip
     ways = (scores(told.said), ranked(told.heads), score)
     for k in counted(told):
         there, without = told.truth[:, k] == 1, told.truth[:, k] == 0
@@ -268,7 +282,7 @@ def measured(cohort: Path) -> dict[str, Row]:
     """Case -> what ``measure`` kept of it: what tools saw, and the numbers that heads look at; the newest of each."""
     told: dict[str, dict[str, Any]] = defaultdict(dict)
     for path in sorted((cohort / "measured").glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-        case = path.name.rsplit("-", 1)[0].split("-", 1)[1]
+        case = path.name.rpartition("-")[0].removeprefix(f"{cohort.name}-")
         told[case] |= json.loads(path.read_text(encoding="utf-8"))
     return dict(told)
 

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import answers
 from vlm.encoder.calibration import auroc
+from vlm.evidence import Ledger
 from vlm.findings.packs import load_pack
 from vlm.findings.vocabulary import load_vocabulary
 from vlm.language.query import queries_of_pack
@@ -14,27 +15,36 @@ from vlm.language.query import queries_of_pack
 COLUMN = {query.words: query for name in answers.PACKS for query in queries_of_pack(load_pack(name))}
 
 
-def saw(*found: tuple[str, str], searched: tuple[str, ...] = ()) -> answers.Row:
-    """What tools saw, as ``tomoscribe measure`` keeps it."""
-    return {
-        "observations": [{"finding": finding, "presence": presence} for finding, presence in found],
-        "searches": [{"tool": "x", "finding": finding, "stands": True} for finding in searched],
-    }
+def saw(*found: tuple[str, str], searched: tuple[str, ...] = (), failed: tuple[str, ...] = ()) -> Ledger:
+    """What tools saw, as ``tomoscribe measure`` keeps it, and the ledger made of it."""
+    common = {"tool": "x", "side": None, "site": None}
+    return answers.ledger_of({
+        "observations": [
+            {**common, "finding": finding, "presence": presence, "attributes": {}, "measured": {"diameter": 8.0}}
+            for finding, presence in found
+        ],
+        "searches": [{**common, "finding": finding, "covered": 1.0, "failed": list(failed)} for finding in searched],
+    })  # fmt: skip
 
 
 @pytest.mark.parametrize(("seen", "status"), [
     (saw(("lung_nodule", "uncertain"), searched=("lung_nodule",)), "uncertain"),
     (saw(("lung_nodule", "uncertain"), ("lung_nodule", "present")), "present"),
-    (saw(("lung_cyst", "present"), searched=("lung_nodule",)), "absent"),
+    (saw(("lung_cyst", "present"), searched=("lung_nodule",), failed=("partly_covered",)), "limited"),
+    (saw(("lung_cyst", "present"), searched=("lung_nodule",), failed=("poor_outline",)), ""),
     (saw(searched=("pleural_effusion",)), ""),
 ])  # fmt: skip
-def test_a_column_is_answered_by_what_was_found_and_where_tools_looked(seen: answers.Row, status: str) -> None:
+def test_a_column_is_answered_as_the_product_answers_it(seen: Ledger, status: str) -> None:
     assert answers.status(COLUMN["Lung nodule"], seen) == status
 
 
-def test_a_tool_that_mostly_misses_answers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "doubts", lambda *_: ("often_missed",))
-    assert answers.status(COLUMN["Lung nodule"], saw(searched=("lung_nodule",))) == ""
+@pytest.mark.parametrize(("doubt", "status"), [((), "absent"), (("not_measured",), "limited"), (("often_missed",), "")])
+def test_what_a_denial_is_worth_is_what_was_measured_last(
+    doubt: tuple[str, ...], status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "doubts", lambda *_: doubt)
+    told = saw(searched=("lung_nodule",), failed=("often_missed", "not_measured"))
+    assert answers.status(COLUMN["Lung nodule"], told) == status
 
 
 def test_what_a_phase_hides_is_neither_there_nor_not() -> None:

@@ -191,7 +191,7 @@ def _searched(record: Search) -> dict[str, Any]:
     return {
         "tool": record.tool, "finding": record.finding, "side": record.side,
         "stands": record.looked and set(record.failed) <= standing,
-        "covered": round(record.covered, 2), "failed": list(record.failed),
+        "site": record.site, "covered": record.covered, "failed": list(record.failed),
         "low_mm": box and box.low_mm, "high_mm": box and box.high_mm,
     }  # fmt: skip
 
