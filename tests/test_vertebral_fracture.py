@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
 from tests.scans import real_case
 from vlm.ct.volume import Grid, Scan, Volume
 from vlm.evidence import Case, Evidence, Observation, Search
+from vlm.phantom.body import body as person
+from vlm.phantom.body import numbered
 from vlm.phantom.chest import chest
-from vlm.tools.vertebral_fracture import Body, bodies_of, loss_of, vertebral_fracture
+from vlm.tools.vertebral_fracture import Body, bodies_of, loss_of, runs_of, vertebral_fracture
 
 
 def seen(evidence: list[Evidence]) -> list[Observation]:
@@ -32,8 +36,14 @@ def crushed(volume: Volume, first_mm: float, last_mm: float, share: float) -> Vo
     return Volume(np.asfortranarray(volume.hu[:, :, index]), volume.grid, volume.scan)
 
 
-def body(pitch_mm: float, *, bone: bool = True) -> Body:
-    return Body(low_s=0, high_s=round(pitch_mm), pitches_mm=(pitch_mm,) * 3, core_hu=150.0, bone=bone)
+def spine_of(*pitches_mm: float | tuple[float, float, float], core_hu: Mapping[int, float] | None = None) -> list[Body]:
+    """Bodies from below, each as high as told, in front, in the middle and behind."""
+    out: list[Body] = []
+    for number, told in enumerate(pitches_mm):
+        three = told if isinstance(told, tuple) else (told, told, told)
+        hu, low = (core_hu or {}).get(number, 150.0), out[-1].high_s if out else 0
+        out.append(Body(low_s=low, high_s=low + round(three[1]), pitches_mm=three, core_hu=hu, bone=hu > 60))
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +71,45 @@ def test_a_crushed_body_is_found_at_its_height(plain: Volume) -> None:
     assert found.region is not None and abs(found.region.centroid_mm[2] - middle) < 12.0
 
 
-def test_uneven_neighbours_are_no_measure() -> None:
-    loss = loss_of([body(24.0), body(12.0), body(24.0)])
+def test_a_body_is_measured_by_those_near_it() -> None:
+    loss = loss_of(spine_of(24, 24, 12, 24, 24), 2)
     assert loss is not None and loss[0] == pytest.approx(63.0, abs=1.0)
-    assert loss_of([body(24.0), body(12.0), body(12.0)]) is None  # a disc too many
-    assert loss_of([body(24.0), body(12.0), body(24.0, bone=False)]) is None
-    one = Body(low_s=0, high_s=24, pitches_mm=(24.0, 12.0, 24.0), core_hu=150.0, bone=True)
-    single = loss_of([body(24.0), one, body(24.0)])
-    assert single is not None and single[0] == pytest.approx(0.0)  # one misplaced disc is no fracture
+    sunk = loss_of(spine_of(24, 24, 12, 36, 24, 24), 2)
+    assert sunk == loss  # the room above a sunken plate makes the next body seem taller
+    wedge = loss_of(spine_of(24, 24, (10.0, 14.0, 23.0), 24, 24), 2)
+    assert wedge is not None and wedge[0] == pytest.approx(63.2, abs=0.1) and wedge[1] == "anterior"
+    single = loss_of(spine_of(24, 24, (24.0, 12.0, 24.0), 24, 24), 2)
+    assert single is None  # one misplaced disc is no fracture
+
+
+def test_where_nothing_tells_what_is_usual_nothing_is_measured() -> None:
+    assert loss_of(spine_of(24, 24, 12, 12, 24, 24), 2) is None  # a disc too many
+    assert loss_of(spine_of(24, 12, 24), 1) is None  # too few
+    assert loss_of(spine_of(12, 24, 24, 24), 0) is None  # the first
+    assert loss_of(spine_of(20, 40, 12, 24, 33, 19), 2) is None  # of all heights
+
+
+def test_a_run_ends_where_the_spine_was_lost_and_not_at_the_room_of_a_disc() -> None:
+    def lengths(*pitches: float, **told: float) -> list[int]:
+        hu = {int(name[1:]): value for name, value in told.items()}
+        return [len(run) for run in runs_of(spine_of(*pitches, core_hu=hu))]
+
+    assert lengths(24, 24, 24, 24, 24) == [5]
+    assert lengths(24, 24, 16, 24, 24, _2=80.0) == [4]
+    assert lengths(24, 24, 32, 24, 24, _2=80.0) == [2, 2]
+    assert lengths(24, 24, 16, 24, 24, _2=-70.0) == [2, 2]
+
+
+@pytest.mark.parametrize(("percent", "presence"), [(60, "present"), (0, None)])
+def test_a_body_whose_upper_plate_sank_is_found_where_it_was_drawn(percent: int, presence: str | None) -> None:
+    words = numbered([f"T8 compression fracture {percent} %"] if percent else [])
+    drawn = person(seed=32_001, phase="plain", region="chest", spacing_mm=(1.5, 1.5, 2.0), findings=words)
+    evidence = vertebral_fracture(Case(drawn.volume))
+    assert [each.presence for each in seen(evidence)] == ([presence] if presence else [])
+    for each in seen(evidence):
+        (truth,) = [one for one in drawn.truth if one.finding == "vertebral_fracture"]
+        assert each.region is not None
+        assert abs(each.region.centroid_mm[2] - truth.centre_mm[2]) < 15.0
 
 
 def test_thick_slices_and_air_are_not_assessed() -> None:

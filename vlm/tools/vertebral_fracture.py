@@ -1,8 +1,9 @@
-"""Vertebral fracture told from lost height: each body against its two neighbours.
+"""Vertebral fracture told from lost height: each body against the bodies near it.
 
-In: the spine of a Case and the scan itself. Out: an Observation for each body that is clearly lower than its
-neighbours in front, in the middle or behind, or a Search; the level is named where it can be counted. The
-spine is straightened along the canal and measured from disc to disc. Fractures without loss of height, and
+In: the spine of a Case and the scan itself. Out: an Observation for each body that is clearly lower than up to
+six others at two of three places, in front, in the middle and behind, or a Search; the level is named where it can
+be counted. The spine is straightened along the canal and measured from disc to disc. Above a plate that sank the body
+next to it seems taller: so many bodies tell what is usual. Fractures without loss of height, those in front alone, and
 the first and last body, are not judged.
 Arrays here are (S, A): mm along the canal from below, mm in front of its middle, one a mm.
 """
@@ -26,9 +27,13 @@ from vlm.tools.registry import tool
 
 NAME = "vertebral_fracture"
 SLICE_MM = 3.01  # thicker slices do not show end plates
-UNCERTAIN_LOSS = 30.0  # %; Genant grades from 20 %, but bodies of clear spines scatter by 20 % here
-PRESENT_LOSS = 40.0  # %: severe, Genant, J Bone Miner Res 1993;8:1137
-ALIKE = 0.2  # neighbours whose heights differ by more are no measure
+UNCERTAIN_LOSS = 30.0  # %, at two places; Genant grades from 20 %, but bodies of clear spines scatter by 20 % here
+PRESENT_LOSS = 45.0  # %, of both; severe is from 40 % on, Genant, J Bone Miner Res 1993;8:1137
+NEAR = 3  # bodies below, and above, that tell what is usual
+LEAST_NEAR = 3
+ALIKE = 0.2  # of their height: where half of them are further from what is usual, they are no measure
+WHOLE = 0.75  # of the usual height: with a neighbour below that, one body was taken for two
+ROOM_MM = 25.0  # at most, of what a sunken plate leaves to its disc, and soft
 PITCH_MM = (18.0, 44.0)  # from disc to disc, of the neighbours: upper thoracic to lumbar
 NEAREST_MM = 9.0  # discs of a crushed body
 DISC_MM = 5.0  # of that pitch is disc
@@ -36,6 +41,7 @@ DISC_SHIFT_MM = 5  # the same disc in front and behind, on the straightened spin
 CENTRED = 3  # steps from the strongest place to the middle; the end plates of a disc are up to 8 mm apart
 LIKE_BONE = 0.65  # of its neighbours' density: below, a thick disc between two end plates was taken for a body
 MARROW_HU = 60.0  # bodies are denser, fat and gas behind a lost canal are not
+SOFT_HU = 20.0  # of a disc at least
 PLACES_MM = ((26.0, 31.0), (20.0, 25.0), (14.0, 19.0))  # front, middle and back of a body, from the canal
 NAMES = ("anterior", "middle", "posterior")
 SIDEWAYS_MM = (-6.0, -3.0, 0.0, 3.0, 6.0)
@@ -70,11 +76,11 @@ def vertebral_fracture(case: Case) -> list[Evidence]:
     points, image = straightened(case)
     bodies = bodies_of(image)
     out: list[Evidence] = []
-    for number in range(1, len(bodies) - 1):
-        loss = loss_of(bodies[number - 1 : number + 2])
-        if loss is None or loss[0] < UNCERTAIN_LOSS:
-            continue
-        out.append(_observed(case, points, bodies[number], loss, len(out) + 1))
+    for run in runs_of(bodies):
+        for number, body in enumerate(run):
+            loss = loss_of(run, number)
+            if loss is not None:
+                out.append(_observed(case, points, body, loss, len(out) + 1))
     covered = JUDGED_SHARE if len(bodies) > 2 else 0.0
     failed = () if covered else ("not_found",)
     out.append(search(case, NAME, "vertebral_fracture", site=site, covered=covered, found=len(out), failed=failed))
@@ -140,22 +146,43 @@ def _near(energy: Floats, disc: int) -> float:
     return at
 
 
-def loss_of(three: list[Body]) -> tuple[float, str] | None:
-    """Largest loss of height (%) of the middle of three bodies and where; None when the neighbours are no measure.
+def runs_of(bodies: list[Body]) -> list[list[Body]]:
+    """Bodies that follow each other; what is not as dense as those near it ends a run, but for the room of a disc."""
+    runs: list[list[Body]] = [[]]
+    for number, body in enumerate(bodies):
+        near = [other.core_hu for other in _near_to(bodies, number) if other.bone]
+        if body.bone and near and body.core_hu >= LIKE_BONE * float(np.median(near)):
+            runs[-1].append(body)
+            continue
+        follows = bool(runs[-1]) and runs[-1][-1].high_s == body.low_s
+        if not (follows and body.core_hu > SOFT_HU and body.high_s - body.low_s < ROOM_MM):
+            runs.append([])
+    return runs
 
-    A second place of the three must have lost half as much: a single disc that was misplaced is no fracture.
+
+def _near_to(bodies: list[Body], number: int) -> list[Body]:
+    return [*bodies[max(0, number - NEAR) : number], *bodies[number + 1 : number + 1 + NEAR]]
+
+
+def loss_of(run: list[Body], number: int) -> tuple[float, str] | None:
+    """Loss of height (%) where a body lost most, and where that is; None where it is whole, or nothing measures it.
+
+    Two of three places must have lost it, and their mean is told: at one alone a disc may be misplaced.
     """
-    if not all(body.bone for body in three) or three[1].core_hu < LIKE_BONE * (three[0].core_hu + three[2].core_hu) / 2:
+    near = _near_to(run, number)
+    if number in (0, len(run) - 1) or len(near) < LEAST_NEAR:
         return None
     losses: list[tuple[float, str]] = []
     for place, name in enumerate(NAMES):
-        below, own, above = (body.pitches_mm[place] for body in three)
-        usual = (below + above) / 2
-        if min(below, above) < PITCH_MM[0] or max(below, above) > PITCH_MM[1] or abs(below - above) > ALIKE * usual:
+        heights = np.array([body.pitches_mm[place] for body in near])
+        usual = float(np.median(heights))
+        if not PITCH_MM[0] <= usual <= PITCH_MM[1] or np.median(np.abs(heights - usual)) > ALIKE * usual:
             return None
-        losses.append((100.0 * (usual - own) / (usual - DISC_MM), name))
-    losses.sort(reverse=True)
-    return losses[0] if losses[1][0] >= losses[0][0] / 2 else (losses[1][0], losses[1][1])
+        if name == "middle" and min(run[n].pitches_mm[place] for n in (number - 1, number + 1)) < WHOLE * usual:
+            return None
+        losses.append((100.0 * (usual - run[number].pitches_mm[place]) / (usual - DISC_MM), name))
+    (most, name), (second, _), _ = sorted(losses, reverse=True)
+    return ((min(most, 100.0) + second) / 2, name) if second >= UNCERTAIN_LOSS else None
 
 
 def _observed(case: Case, points: Floats, body: Body, loss: tuple[float, str], number: int) -> Observation:
