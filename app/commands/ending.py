@@ -42,7 +42,7 @@ def run_to_its_end(app: typer.Typer) -> NoReturn:
         typer.echo(usage_line(fault), err=True, nl=bool(fault.format_message()))
         code = 2
     except Exception as fault:  # the outermost edge: a traceback helps developers, not users
-        if os.environ.get("TOMOSCRIBE_DEBUG"):
+        if os.environ.get("TOMOSCRIBE_DEBUG") and not _stopped:
             raise
         typer.echo(internal_line(fault), err=True)
         code = 4
