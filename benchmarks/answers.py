@@ -144,10 +144,11 @@ def ledger_of(seen: Row) -> Ledger:
         )  # fmt: skip
     for each in seen["searches"]:
         failed = [key for key in each["failed"] if key not in DOUBTS]
+        doubted = len(failed) < len(each["failed"])  # else a measure speaks for itself, or its limit was known
         ledger.add(
             Search(
                 tool=each["tool"], finding=each["finding"], side=each["side"], site=each["site"],
-                covered=each["covered"], failed=(*failed, *doubts(each["tool"], each["finding"])),
+                covered=each["covered"], failed=(*failed, *(doubts(each["tool"], each["finding"]) if doubted else ())),
             )
         )  # fmt: skip
     return ledger
@@ -281,6 +282,7 @@ def _columns(told: Answered, score: Floats) -> list[str]:
 def measured(cohort: Path) -> dict[str, Row]:
     """Case -> what ``measure`` kept of it: what tools saw, and the numbers that heads look at; the newest of each."""
     told: dict[str, dict[str, Any]] = defaultdict(dict)
+    cohort = cohort.resolve()
     for path in sorted((cohort / "measured").glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
         case = path.name.rpartition("-")[0].removeprefix(f"{cohort.name}-")
         told[case] |= json.loads(path.read_text(encoding="utf-8"))

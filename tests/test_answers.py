@@ -45,6 +45,7 @@ def test_what_a_denial_is_worth_is_what_was_measured_last(
     monkeypatch.setattr(answers, "doubts", lambda *_: doubt)
     told = saw(searched=("lung_nodule",), failed=("often_missed", "not_measured"))
     assert answers.status(COLUMN["Lung nodule"], told) == status
+    assert answers.status(COLUMN["Lung nodule"], saw(searched=("lung_nodule",))) == "absent"  # it was not in doubt
 
 
 def test_what_a_phase_hides_is_neither_there_nor_not() -> None:

@@ -14,6 +14,7 @@ from tests.test_cli import COMMAND, tomoscribe
 
 ROOT = Path(__file__).resolve().parents[1]
 AT_WORK = """
+import os
 import signal
 import time
 import typer
@@ -26,12 +27,17 @@ app = typer.Typer()
 
 @app.command()
 def work() -> None:
-    with scratch_folder() as folder, side_by_side() as pool:
+    with scratch_folder() as folder:
         (folder / "patient").write_text("a scan")
-        for _ in range(4):
-            pool.submit(time.sleep, 30)
-        print("at work", flush=True)
-        time.sleep(30)
+        try:
+            with side_by_side() as pool:
+                for _ in range(4):
+                    pool.submit(time.sleep, 30)
+                print("at work", flush=True)
+                time.sleep(30)
+        finally:
+            if "FAULT" in os.environ:
+                raise OSError("the terminal is gone")
 
 run_to_its_end(app)
 """
@@ -41,10 +47,13 @@ run_to_its_end(app)
     ("signals", "code"),
     [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGHUP], 129), ([signal.SIGINT] * 3, 130)],
 )
+@pytest.mark.parametrize(
+    "fault", [{}, {"FAULT": "1"}, {"FAULT": "1", "TOMOSCRIBE_DEBUG": "1"}], ids=["", "fault", "debug"]
+)
 def test_a_run_that_is_stopped_ends_at_once_and_leaves_no_folder(
-    signals: list[signal.Signals], code: int, tmp_path: Path
+    signals: list[signal.Signals], code: int, fault: dict[str, str], tmp_path: Path
 ) -> None:
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), **fault}
     with subprocess.Popen(
         [sys.executable, "-c", AT_WORK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
     ) as run:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.measuring import cohort as reading
 from app.measuring import markdown, measure
 from app.measuring.figures import figures, licence
 from app.measuring.intervals import Bootstrap, wilson
@@ -217,6 +218,25 @@ def test_what_was_read_is_not_read_again(cohort: Path) -> None:
     assert len(times) == 4  # of each case what tools saw, and what heads look at
     measure(cohort, command="test", tools=frozenset({"effusion"}), workers=2)
     assert {path: path.stat().st_mtime_ns for path in (cohort / "measured").iterdir()} == times
+
+
+def test_networks_taught_anew_leave_the_tools_alone_and_tools_the_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def states() -> tuple[str, str]:
+        return reading.tools_state.__wrapped__(), reading.numbers_state.__wrapped__()  # not remembered
+
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "tools").mkdir()
+    monkeypatch.setattr(reading, "_package", lambda: tmp_path)
+    (tmp_path / reading.NETWORKS).write_bytes(b"first")
+    (tmp_path / "tools" / "nodules.py").write_text("first")
+    before = states()
+    (tmp_path / reading.NETWORKS).write_bytes(b"second")
+    tools, numbers = states()
+    assert tools == before[0] and numbers != before[1]
+    (tmp_path / "tools" / "nodules.py").write_text("second")
+    assert states() != (tools, numbers) and states()[1] == numbers
 
 
 def test_a_folder_that_is_no_cohort_and_a_tool_that_is_none_are_refused(cohort: Path, tmp_path: Path) -> None:

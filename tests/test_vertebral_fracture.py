@@ -13,7 +13,7 @@ from vlm.evidence import Case, Evidence, Observation, Search
 from vlm.phantom.body import body as person
 from vlm.phantom.body import numbered
 from vlm.phantom.chest import chest
-from vlm.tools.vertebral_fracture import Body, bodies_of, loss_of, runs_of, vertebral_fracture
+from vlm.tools.vertebral_fracture import Body, bodies_of, loss_of, losses_of, runs_of, vertebral_fracture
 
 
 def seen(evidence: list[Evidence]) -> list[Observation]:
@@ -71,22 +71,43 @@ def test_a_crushed_body_is_found_at_its_height(plain: Volume) -> None:
     assert found.region is not None and abs(found.region.centroid_mm[2] - middle) < 12.0
 
 
+def told(spine: list[Body], number: int) -> tuple[float, str] | None:
+    return loss_of(losses_of(spine, number))
+
+
 def test_a_body_is_measured_by_those_near_it() -> None:
-    loss = loss_of(spine_of(24, 24, 12, 24, 24), 2)
+    loss = told(spine_of(24, 24, 12, 24, 24), 2)
     assert loss is not None and loss[0] == pytest.approx(63.0, abs=1.0)
-    sunk = loss_of(spine_of(24, 24, 12, 36, 24, 24), 2)
+    sunk = told(spine_of(24, 24, 12, 36, 24, 24), 2)
     assert sunk == loss  # the room above a sunken plate makes the next body seem taller
-    wedge = loss_of(spine_of(24, 24, (10.0, 14.0, 23.0), 24, 24), 2)
+    wedge = told(spine_of(24, 24, (10.0, 14.0, 23.0), 24, 24), 2)
     assert wedge is not None and wedge[0] == pytest.approx(63.2, abs=0.1) and wedge[1] == "anterior"
-    single = loss_of(spine_of(24, 24, (24.0, 12.0, 24.0), 24, 24), 2)
-    assert single is None  # one misplaced disc is no fracture
+    slight = told(spine_of(26, 26, (16.0, 20.5, 26.0), 26, 26), 2)
+    assert slight is not None and slight[0] == pytest.approx(36.9, abs=0.1)
+    most = told(spine_of(26, 26, (-4.0, 0.0, 20.0), 26, 26), 2)
+    assert most is not None and most[0] == 100.0
+    assert told(spine_of(24, 24, (24.0, 12.0, 24.0), 24, 24), 2) is None  # one misplaced disc is no fracture
+
+
+def test_two_beside_each_other_are_told_unless_they_may_be_one() -> None:
+    spine = spine_of(26, 26, 26, 18, 18, 26, 26, 26)
+    assert [told(spine, n) is not None for n in range(8)] == [False, False, False, True, True, False, False, False]
+    halves = spine_of(26, 26, 26, 13, 13, 26, 26, 26)
+    assert not losses_of(halves, 3) and not losses_of(halves, 4) and losses_of(halves, 2)
 
 
 def test_where_nothing_tells_what_is_usual_nothing_is_measured() -> None:
-    assert loss_of(spine_of(24, 24, 12, 12, 24, 24), 2) is None  # a disc too many
-    assert loss_of(spine_of(24, 12, 24), 1) is None  # too few
-    assert loss_of(spine_of(12, 24, 24, 24), 0) is None  # the first
-    assert loss_of(spine_of(20, 40, 12, 24, 33, 19), 2) is None  # of all heights
+    assert not losses_of(spine_of(24, 12, 24), 1)  # too few
+    assert not losses_of(spine_of(12, 24, 24, 24), 0)  # the first
+    assert not losses_of(spine_of(20, 40, 12, 24, 33, 19), 2)  # of all heights
+    assert [loss for loss, _ in losses_of(spine_of(24, 24, 24, 24), 1)] == [0.0, 0.0, 0.0]  # whole is measured
+
+
+def test_a_spine_of_which_nothing_could_be_measured_is_not_denied(plain: Volume) -> None:
+    z = slice(0, round(95 / plain.grid.spacing_mm[2]))  # three or four bodies
+    short = Volume(np.asfortranarray(plain.hu[:, :, z]), Grid(plain.hu[:, :, z].shape, plain.grid.affine), plain.scan)
+    evidence = vertebral_fracture(Case(short))
+    assert not seen(evidence) and looked(evidence).covered < 0.3
 
 
 def test_a_run_ends_where_the_spine_was_lost_and_not_at_the_room_of_a_disc() -> None:

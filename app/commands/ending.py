@@ -6,6 +6,7 @@ Ctrl-C).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -28,29 +29,37 @@ def run_to_its_end(app: typer.Typer) -> NoReturn:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # others were set on purpose
             signal.signal(number, _stop)
     try:
-        code = app(standalone_mode=False) or 0
+        code = _code_of(app)
+    finally:
+        if _stopped:  # threads at work are not waited for, and could only write into what is removed now
+            scratch.remove_all()
+            with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+                sys.stdout.flush()
+            os._exit(128 + _stopped[0])
+    raise SystemExit(code)
+
+
+def _code_of(app: typer.Typer) -> Any:
+    """Run a command line; the exit code, after its error was told in a line. A run that is stopped tells none."""
+    try:
+        return app(standalone_mode=False) or 0
     except SystemExit as end:
-        code = end.code
+        return end.code
     except TomoscribeError as error:
         typer.echo(str(error), err=True)
-        code = error.exit_code
+        return error.exit_code
     except typer.Abort:  # Ctrl-C at a prompt, or nobody there to answer it
         if not _stopped:
             typer.echo("E_USAGE: the input ended, expected an answer. Run it at a terminal.", err=True)
-        code = 2
+        return 2
     except WrongWords as fault:
         typer.echo(usage_line(fault), err=True, nl=bool(fault.format_message()))
-        code = 2
+        return 2
     except Exception as fault:  # the outermost edge: a traceback helps developers, not users
-        if os.environ.get("TOMOSCRIBE_DEBUG") and not _stopped:
+        if _stopped or os.environ.get("TOMOSCRIBE_DEBUG"):
             raise
         typer.echo(internal_line(fault), err=True)
-        code = 4
-    if _stopped:  # threads at work are not waited for, and could only write into what is removed now
-        scratch.remove_all()
-        sys.stdout.flush()
-        os._exit(128 + _stopped[0])
-    raise SystemExit(code)
+        return 4
 
 
 _stopped: list[int] = []  # the signal that stopped the run

@@ -29,7 +29,6 @@ from vlm.tools import load_tools
 from vlm.workers import in_parallel
 
 Progress = Callable[[int, int], None]  # cases that are read, cases in all
-CODE = ("ct", "anatomy", "tools")  # folders of vlm that what is seen depends on
 LOOKED_AT = (  # of vlm/encoder: what the shipped heads look at
     "measures", "scene", "forms", "chest_measures", "lung_forms", "belly_measures", "gut_measures", "cell_features",
     "cells",
@@ -131,10 +130,10 @@ def read_case(folder: Path, kept: Path, tools: frozenset[str], outlined: bool = 
     from vlm.anatomy.structures import use
     from vlm.ct import read
 
-    name, asked = f"{folder.parent.name}-{folder.name}", _asked(tools, outlined)
+    name = f"{folder.parent.name}-{folder.name}"
     parts: dict[Path, Callable[[Case], dict[str, Any]]] = {  # where each is remembered, and who finds it
-        kept / f"{name}-{_state(asked)}.json": functools.partial(_seen, tools=tools),
-        kept / f"{name}-{_state(asked, heads=True)}.numbers.json": _numbers,
+        kept / f"{name}-{tools_state(tools, outlined)}.json": functools.partial(_seen, tools=tools),
+        kept / f"{name}-{numbers_state(outlined)}.numbers.json": _numbers,
     }
     if not all(path.is_file() for path in parts):
         try:
@@ -208,18 +207,31 @@ def _observed(record: Observation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _asked(tools: frozenset[str], outlined: bool) -> tuple[str, ...]:
-    return (*sorted(tools), *(["outlined"] if outlined else []))
+@functools.cache
+def tools_state(tools: frozenset[str] = frozenset(), outlined: bool = False) -> str:
+    """A hash of the code, weights and ranks that what tools see depends on."""
+    return _state([*sorted(tools), *(["outlined"] if outlined else [])], [*_code("ct", "anatomy", "tools"), *WEIGHTS])
 
 
 @functools.cache
-def _state(asked: tuple[str, ...], heads: bool = False) -> str:
-    """A hash of the code, and of weights and ranks, that what is seen, or what heads look at, depends on."""
-    import vlm
+def numbers_state(outlined: bool = False) -> str:
+    """A hash of the code, weights and ranks that what heads look at depends on: no tool is among them."""
+    own = [*(f"encoder/{name}.py" for name in LOOKED_AT), NETWORKS]
+    return _state(["outlined"] if outlined else [], [*_code("ct", "anatomy"), *WEIGHTS, *own])
 
-    digest, root = hashlib.sha256(json.dumps(asked).encode()), Path(vlm.__file__).parent
-    of_heads = [*(root / "encoder" / f"{n}.py" for n in LOOKED_AT), root / NETWORKS] if heads else []
-    code = sorted(path for folder in CODE for path in (root / folder).rglob("*.py"))
-    for path in (*code, *(root / n for n in WEIGHTS), *of_heads):
+
+def _state(asked: list[str], names: list[str]) -> str:
+    digest = hashlib.sha256(json.dumps(asked).encode())
+    for path in (_package() / name for name in names):
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:12]
+
+
+def _code(*folders: str) -> list[str]:
+    return sorted(str(path.relative_to(_package())) for each in folders for path in (_package() / each).rglob("*.py"))
+
+
+def _package() -> Path:
+    import vlm
+
+    return Path(vlm.__file__).parent

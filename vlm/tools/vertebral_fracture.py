@@ -3,8 +3,8 @@
 In: the spine of a Case and the scan itself. Out: an Observation for each body that is clearly lower than up to
 six others at two of three places, in front, in the middle and behind, or a Search; the level is named where it can
 be counted. The spine is straightened along the canal and measured from disc to disc. Above a plate that sank the body
-next to it seems taller: so many bodies tell what is usual. Fractures without loss of height, those in front alone, and
-the first and last body, are not judged.
+next to it seems taller: so many bodies tell what is usual. Fractures without loss of height, those at one place alone,
+two beside each other that lost much, and the first and last body, are not judged.
 Arrays here are (S, A): mm along the canal from below, mm in front of its middle, one a mm.
 """
 
@@ -28,11 +28,13 @@ from vlm.tools.registry import tool
 NAME = "vertebral_fracture"
 SLICE_MM = 3.01  # thicker slices do not show end plates
 UNCERTAIN_LOSS = 30.0  # %, at two places; Genant grades from 20 %, but bodies of clear spines scatter by 20 % here
-PRESENT_LOSS = 45.0  # %, of both; severe is from 40 % on, Genant, J Bone Miner Res 1993;8:1137
+WEDGE_LOSS = 40.0  # %, at one place, of a body that lost less than that behind it
+PRESENT_LOSS = 45.0  # %, mean of two places; severe is from 40 % on, Genant, J Bone Miner Res 1993;8:1137
 NEAR = 3  # bodies below, and above, that tell what is usual
 LEAST_NEAR = 3
 ALIKE = 0.2  # of their height: where half of them are further from what is usual, they are no measure
-WHOLE = 0.75  # of the usual height: with a neighbour below that, one body was taken for two
+WHOLE, BOTH = 0.75, 1.2  # of the usual height: one beside it below the first, and both together below the second,
+# are one body that was taken for two
 ROOM_MM = 25.0  # at most, of what a sunken plate leaves to its disc, and soft
 PITCH_MM = (18.0, 44.0)  # from disc to disc, of the neighbours: upper thoracic to lumbar
 NEAREST_MM = 9.0  # discs of a crushed body
@@ -47,8 +49,8 @@ NAMES = ("anterior", "middle", "posterior")
 SIDEWAYS_MM = (-6.0, -3.0, 0.0, 3.0, 6.0)
 COURSE_MM = 24.0  # the canal bends slowly; where its trace sways by some mm, bodies would seem taller and lower in turn
 BEND_MM = 40.0  # over which the course of the canal is taken as straight
-PLUS_MINUS = 12.0  # %, from bodies of clear spines against their neighbours
-JUDGED_SHARE = 0.5  # of fractures show as loss of height against both neighbours
+PLUS_MINUS = 20.0  # %: of five that were drawn with 20 to 60 %, 11 to 22 % more was told
+JUDGED_SHARE = 0.5  # of fractures show as loss of height against others
 
 Floats = NDArray[np.float64]
 
@@ -76,12 +78,14 @@ def vertebral_fracture(case: Case) -> list[Evidence]:
     points, image = straightened(case)
     bodies = bodies_of(image)
     out: list[Evidence] = []
+    judged = 0
     for run in runs_of(bodies):
         for number, body in enumerate(run):
-            loss = loss_of(run, number)
-            if loss is not None:
+            losses = losses_of(run, number)
+            judged += bool(losses)
+            if (loss := loss_of(losses)) is not None:
                 out.append(_observed(case, points, body, loss, len(out) + 1))
-    covered = JUDGED_SHARE if len(bodies) > 2 else 0.0
+    covered = JUDGED_SHARE * min(1.0, judged / max(1, len(bodies) - 2))
     failed = () if covered else ("not_found",)
     out.append(search(case, NAME, "vertebral_fracture", site=site, covered=covered, found=len(out), failed=failed))
     return out
@@ -112,7 +116,7 @@ def straightened(case: Case) -> tuple[Floats, Floats]:
 
 
 def bodies_of(image: Floats) -> list[Body]:
-    """Bodies from below, each between two discs; what is not bone or was not followed is left out as a gap."""
+    """Bodies from below, each between two discs; what is not bone is marked so."""
     rows = [image[:, int(a) : int(b)].mean(axis=1) for a, b in PLACES_MM]
     stand_out = [_energy(row) for row in rows]
     discs, _ = signal.find_peaks(stand_out[1], distance=NEAREST_MM, prominence=0.3 * float(np.median(stand_out[1])))
@@ -164,25 +168,34 @@ def _near_to(bodies: list[Body], number: int) -> list[Body]:
     return [*bodies[max(0, number - NEAR) : number], *bodies[number + 1 : number + 1 + NEAR]]
 
 
-def loss_of(run: list[Body], number: int) -> tuple[float, str] | None:
-    """Loss of height (%) where a body lost most, and where that is; None where it is whole, or nothing measures it.
-
-    Two of three places must have lost it, and their mean is told: at one alone a disc may be misplaced.
-    """
+def losses_of(run: list[Body], number: int) -> list[tuple[float, str]]:
+    """Loss of height (%, 0 to 100) of a body at each of three places, most first; empty where nothing measures it."""
     near = _near_to(run, number)
     if number in (0, len(run) - 1) or len(near) < LEAST_NEAR:
-        return None
+        return []
     losses: list[tuple[float, str]] = []
     for place, name in enumerate(NAMES):
         heights = np.array([body.pitches_mm[place] for body in near])
-        usual = float(np.median(heights))
+        usual, own = float(np.median(heights)), run[number].pitches_mm[place]
         if not PITCH_MM[0] <= usual <= PITCH_MM[1] or np.median(np.abs(heights - usual)) > ALIKE * usual:
-            return None
-        if name == "middle" and min(run[n].pitches_mm[place] for n in (number - 1, number + 1)) < WHOLE * usual:
-            return None
-        losses.append((100.0 * (usual - run[number].pitches_mm[place]) / (usual - DISC_MM), name))
-    (most, name), (second, _), _ = sorted(losses, reverse=True)
-    return ((min(most, 100.0) + second) / 2, name) if second >= UNCERTAIN_LOSS else None
+            return []
+        beside = min(run[n].pitches_mm[place] for n in (number - 1, number + 1))
+        if name == "middle" and beside < WHOLE * usual and own + beside < BOTH * usual:
+            return []
+        losses.append((float(np.clip(100.0 * (usual - own) / (usual - DISC_MM), 0.0, 100.0)), name))
+    return sorted(losses, reverse=True)
+
+
+def loss_of(losses: list[tuple[float, str]]) -> tuple[float, str] | None:
+    """Mean loss of height (%) of the two places that lost most, and which lost most; None of a whole body.
+
+    At one place alone a disc may be misplaced: the second must have lost as much as is told at all, or half of much.
+    """
+    if not losses:
+        return None
+    (most, name), (second, _), _ = losses
+    lost = second >= UNCERTAIN_LOSS or (most >= WEDGE_LOSS and second >= most / 2)
+    return ((most + second) / 2, name) if lost else None
 
 
 def _observed(case: Case, points: Floats, body: Body, loss: tuple[float, str], number: int) -> Observation:

@@ -65,7 +65,7 @@ LOOKS: Mapping[str, tuple[str, ...]] = {
     "surgically_absent_gallbladder": ("metal.", "bile."), "appendicitis": ("belly.right_low", "belly.strands", "calm."),
 }  # fmt: skip
 LOOKS = {**LOOKS, "emphysema": (*LOOKS["emphysema"], "skin.air", "skin.wall_air")}  # of either kind
-FOLDS, RIDGE, FEATURES = 10, 3.0, 6  # parts; on weights; numbers that a head looks at
+FOLDS, RIDGE, FEATURES = 10, 0.03, 6  # parts; on weights, of standardised numbers; numbers that a head looks at
 LEAST_OF_A_KIND = 6  # bodies with a finding, and without
 LEAST_KNOWN = 0.5  # of a column's numbers that a body must have to teach or to judge it
 LEAST_AUROC = 0.6  # of bodies that took no part, and surely better than a coin (the interval says so): else no head
