@@ -1,4 +1,4 @@
-"""Gas below the skin of the chest: streaks are told on their side; air in the chest, a pacemaker and healthy folds are not."""
+"""Gas below the skin of the chest: streaks are told on their side; a pneumothorax, a pacemaker, real skin are not."""
 
 from __future__ import annotations
 
